@@ -1,0 +1,161 @@
+"""What a defense IS: frozen, bounded parameters, and one method that turns images into purified images."""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from enum import StrEnum
+from typing import Any, ClassVar, NamedTuple, cast, final
+
+import torch
+import torch.nn.functional as F
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor
+
+from models.noise import Noise
+
+MIN_SIDE = 16
+"""Smallest height and width in pixels that every defense must accept."""
+
+
+class Cost(StrEnum):
+    """How much work a defense is, which decides how long a job may run."""
+
+    CHEAP = "cheap"
+    NETWORK = "network"
+    DIFFUSION = "diffusion"
+
+
+class PurificationError(RuntimeError):
+    """A defense produced something that is not an image: NaN, infinity or the wrong shape."""
+
+
+class Aligned(NamedTuple):
+    """A purified batch mapped back onto the grid of its input."""
+
+    images: Tensor
+    """Float32, (N, 3, H, W) with the input's H and W."""
+    valid: Tensor
+    """Bool, (N, 1, H, W): where a pixel really comes from the purified image."""
+
+
+class Defense(BaseModel, ABC):
+    """A purification method. The object is its parameters; calling it purifies.
+
+    To add one, put a file into `models/defenses/` with one subclass whose `name` equals the file's name (dashes for
+    underscores), whose fields are its parameters (each with a bound and a description) and whose docstring's first
+    line is the public description. Write `purify`; the rest of the service follows from it.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True)
+
+    name: str
+    differentiable: ClassVar[bool]
+    """True: autograd runs through `purify`. False: the gradient is straight-through, that of `surrogate`."""
+    stochastic: ClassVar[bool]
+    """True: the result depends on the seed."""
+    cost: ClassVar[Cost] = Cost.CHEAP
+
+    @abstractmethod
+    def purify(self, images: Tensor, noise: Noise) -> Tensor:
+        """Return the purified batch, as the metric will see it. The one method that an author must write.
+
+        `images` is float32 RGB in [0, 1], (N, 3, H, W), H and W >= 16, and must not be changed in place. All
+        randomness comes from `noise`. Values slightly out of [0, 1] are clamped by the caller.
+        """
+
+    def output_size(self, size: tuple[int, int]) -> tuple[int, int]:
+        """Return the (height, width) of the output for an input of (height, width). Default: unchanged."""
+        return size
+
+    def restore(self, purified: Tensor, size: tuple[int, int], noise: Noise) -> Aligned:
+        """Map `purified` back onto the input's grid of (height, width), given the noise it was made with.
+
+        Default: nothing moved, so at most the size is undone, bilinearly. Override where pixels moved.
+        """
+        images = purified
+        if tuple(purified.shape[2:]) != size:
+            images = F.interpolate(purified, size=size, mode="bilinear", align_corners=False, antialias=True)
+        return Aligned(images, torch.ones_like(images[:, :1], dtype=torch.bool))
+
+    def surrogate(self, images: Tensor) -> Tensor:
+        """Return a differentiable stand-in whose gradient is used when `differentiable` is False. Default: identity."""
+        return images
+
+    @property
+    def is_stochastic(self) -> bool:
+        """Whether these parameters make the result depend on the seed. Default: as the class says."""
+        return self.stochastic
+
+    @property
+    def is_differentiable(self) -> bool:
+        """Whether autograd runs through `purify` with these parameters. Default: as the class says."""
+        return self.differentiable
+
+    @classmethod
+    def summary(cls) -> str:
+        """Return the first line of the docstring, the public one-line description."""
+        return (cls.__doc__ or "").strip().partition("\n")[0]
+
+    @final
+    def __call__(self, images: Tensor, seed: int | Sequence[int] = 0) -> Tensor:
+        """Purify float32 RGB images in [0, 1], (N, 3, H, W), H and W >= 16; return them clamped to [0, 1].
+
+        `seed` is one seed for every image or one per image, in [0, 2^53 - 1]. The same image with the same seed gives
+        the same output, alone or in a batch. Gradients flow to `images`, exactly or straight-through.
+        Raises ValueError for images or seeds out of contract, PurificationError if the output is not finite.
+        """
+        check_images(images)
+        noise = Noise.for_batch(seed, len(images))
+        if images.requires_grad and torch.is_grad_enabled() and not self.is_differentiable:
+            with torch.no_grad():
+                exact = self.purify(images.detach(), noise)
+            purified = _straight_through(self.surrogate(images), exact)
+        else:
+            purified = self.purify(images, noise)
+        self._check_output(purified, images)
+        return purified.clamp(0, 1)
+
+    @final
+    def align(self, purified: Tensor, size: tuple[int, int], seed: int | Sequence[int] = 0) -> Aligned:
+        """Map the output of a call with `seed` on images of (height, width) `size` back onto their grid.
+
+        Geometric defenses are undone (a flip is flipped back, a crop put back in its place), so that fidelity can be
+        measured fairly; `valid` says which pixels carry the purified image.
+        """
+        return self.restore(purified, size, Noise.for_batch(seed, len(purified)))
+
+    def _check_output(self, purified: Tensor, images: Tensor) -> None:
+        height, width = self.output_size((images.shape[2], images.shape[3]))
+        if tuple(purified.shape) != (len(images), 3, height, width):
+            raise PurificationError(
+                f"{self.name} returned shape {tuple(purified.shape)} instead of {(len(images), 3, height, width)}"
+            )
+        if not math.isfinite(purified.detach().sum().item()):
+            raise PurificationError(f"{self.name} returned NaN or infinite pixels")
+
+
+def check_images(images: Tensor) -> None:
+    """Raise ValueError unless `images` is float32 RGB in [0, 1], (N, 3, H, W) with N >= 1, H and W >= 16."""
+    if images.dtype != torch.float32 or images.ndim != 4 or images.shape[1] != 3 or len(images) == 0:
+        raise ValueError(f"images must be float32 (N, 3, H, W), got {images.dtype} {tuple(images.shape)}")
+    if min(images.shape[2:]) < MIN_SIDE:
+        raise ValueError(f"images must be at least {MIN_SIDE} pixels high and wide, got {tuple(images.shape[2:])}")
+    low, high = (value.item() for value in torch.aminmax(images.detach()))
+    if not (low >= 0 and high <= 1):
+        raise ValueError(f"images must lie in [0, 1], got values from {low} to {high}")
+
+
+class _StraightThrough(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, surrogate: Tensor, exact: Tensor) -> Tensor:  # noqa: ARG004 - torch's signature
+        return exact.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:  # noqa: ARG004 - torch's signature
+        return grads[0], None
+
+
+def _straight_through(surrogate: Tensor, exact: Tensor) -> Tensor:
+    if surrogate.shape != exact.shape:
+        raise PurificationError("a straight-through gradient needs a surrogate of the output's shape")
+    return cast(Tensor, _StraightThrough.apply(surrogate, exact))  # type: ignore[no-untyped-call]

@@ -1,0 +1,70 @@
+"""A file here is a defense. `AnyDefense` validates any of them by name; nothing else lists them."""
+
+import difflib
+import json
+import sys
+from typing import TYPE_CHECKING, Annotated, Any, Union
+
+from pydantic import Field, TypeAdapter
+
+from models.defense import Defense
+from models.discovery import concrete_subclasses
+
+
+class UnknownDefenseError(ValueError):
+    """No defense has this name."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        close = difflib.get_close_matches(name, DEFENSES, n=1, cutoff=0.5)
+        self.suggestion = close[0] if close else None
+        hint = f"; did you mean {self.suggestion!r}?" if close else f"; there are {', '.join(DEFENSES)}"
+        super().__init__(f"there is no defense {name[:80]!r}{hint}")
+
+
+def _discover() -> dict[str, type[Defense]]:
+    found: dict[str, type[Defense]] = {}
+    for defense in concrete_subclasses(sys.modules[__name__], Defense):
+        name = defense.model_fields["name"].default
+        if name in found:
+            raise TypeError(f"two defenses are named {name!r}: {found[name]} and {defense}")
+        found[name] = defense
+    return found
+
+
+DEFENSES: dict[str, type[Defense]] = _discover()
+"""Every defense by name, in alphabetical order."""
+
+if TYPE_CHECKING:
+    AnyDefense = Defense
+else:
+    AnyDefense = Annotated[Union[tuple(DEFENSES.values())], Field(discriminator="name")]  # noqa: UP007 - built at run time
+for _defense in DEFENSES.values():  # a defense made of defenses names AnyDefense before it exists
+    _defense.model_rebuild(_types_namespace={"AnyDefense": AnyDefense, **vars(sys.modules[_defense.__module__])})
+
+_adapter: TypeAdapter[Defense] = TypeAdapter(AnyDefense)
+
+
+def parse_defense(text: str) -> Defense:
+    """Make a defense from its name or from JSON such as `{"name": "jpeg", "quality": 50}`.
+
+    Raises UnknownDefenseError for a name that does not exist, pydantic.ValidationError for a wrong parameter,
+    ValueError for JSON that cannot be read.
+    """
+    text = text.strip()
+    if not text.startswith(("{", "[", '"')):
+        return make_defense({"name": text})
+    try:
+        value = json.loads(text)
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise ValueError(f"this is neither the name of a defense nor JSON: {error}") from error
+    return make_defense(value)
+
+
+def make_defense(value: Any) -> Defense:
+    """Make a defense from a parsed object with a `name` and its parameters; errors as in `parse_defense`."""
+    if not isinstance(value, dict) or not isinstance(value.get("name"), str):
+        raise ValueError('a defense is an object with a "name", such as {"name": "jpeg", "quality": 50}')
+    if value["name"] not in DEFENSES:
+        raise UnknownDefenseError(value["name"])
+    return _adapter.validate_python(value)

@@ -1,0 +1,101 @@
+"""What a metric IS: facts that travel with every score, and one method that turns images into scores."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from typing import Self, final
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
+
+from models.defense import check_images
+
+
+class MetricError(RuntimeError):
+    """A metric failed to give a finite score for every image."""
+
+
+class UnsuitableSizeError(ValueError):
+    """The image is too small or too large for this metric."""
+
+
+class MetricCard(BaseModel):
+    """The facts about a metric: which number it gives, what it needs, and whose it is."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(description="Its unique name; one of a family is `family:name`.")
+    summary: str = Field(description="One line: what it measures and how.")
+    higher_is_better: bool = Field(description="Whether a larger score means better quality.")
+    range: tuple[float | None, float | None] = Field(description="Lowest and highest score; null: unbounded.")
+    range_is_exact: bool = Field(description="False: the range is customary, single scores may leave it.")
+    differentiable: bool = Field(description="Whether useful gradients flow from the score to the image.")
+    min_side: int = Field(16, ge=1, description="Smallest height and width in pixels that it can score.")
+    preprocessing: str = Field("native", description="What it does to the image before scoring it.")
+    weights: tuple[str, ...] = Field((), description="Names of the weight files it needs; empty: none.")
+    version: str = Field(description="Version of the implementation and weights behind the number.")
+    license: str = Field(description="Licence of the code and weights, as far as it is stated.")
+    source: str = Field("", description="Where the method was published.")
+    human_trained: bool = Field(False, description="Whether the weights were fitted to human opinions.")
+
+
+class Availability(BaseModel):
+    """Whether something can be used on this machine and, if not, why and what to do."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    available: bool
+    reason: str | None = None
+    cure: str | None = None
+
+
+class Metric(ABC):
+    """A no-reference quality metric. Light until its first score: weights are loaded then, once per process and device.
+
+    To add one, put a file into `models/metrics/` with one subclass that sets `card` and writes `score`. A file that
+    stands for many metrics overrides `family` and gives each instance its own card, named `family:name`; such a metric
+    is also reached by its bare name where no metric of ours claims it.
+    """
+
+    card: MetricCard
+
+    @abstractmethod
+    def score(self, images: Tensor) -> Tensor:
+        """Return one float32 score per image, (N,). The one method that an author must write.
+
+        `images` is float32 RGB in [0, 1], (N, 3, H, W), no side under `card.min_side`. It may require gradients.
+        """
+
+    def availability(self) -> Availability:
+        """Return whether it can score on this machine, without loading it. Default: it can."""
+        return Availability(available=True)
+
+    @classmethod
+    def family(cls) -> Iterable[Self]:
+        """Yield the metrics this class stands for. Default: one."""
+        yield cls()
+
+    @final
+    def check_size(self, height: int, width: int) -> None:
+        """Raise UnsuitableSizeError if it cannot score an image of this height and width in pixels."""
+        if min(height, width) < self.card.min_side:
+            raise UnsuitableSizeError(
+                f"{self.card.name} needs at least {self.card.min_side} pixels in height and width, got {width}x{height}"
+            )
+
+    @final
+    def __call__(self, images: Tensor) -> Tensor:
+        """Score float32 RGB images in [0, 1], (N, 3, H, W); return float32 (N,), on the images' device.
+
+        Gradients flow if `images` requires them and the card says `differentiable`; otherwise none are kept.
+        Raises ValueError for images out of contract, UnsuitableSizeError, MetricError for a score that is not finite.
+        """
+        check_images(images)
+        self.check_size(images.shape[2], images.shape[3])
+        with torch.set_grad_enabled(torch.is_grad_enabled() and images.requires_grad and self.card.differentiable):
+            scores = self.score(images)
+        if tuple(scores.shape) != (len(images),):
+            raise MetricError(f"{self.card.name} returned shape {tuple(scores.shape)} for {len(images)} images")
+        if not bool(torch.isfinite(scores.detach()).all()):
+            raise MetricError(f"{self.card.name} returned a score that is not finite")
+        return scores
