@@ -1,0 +1,108 @@
+"""Many image files, one order for all: in this process, or by a running service. A broken file stops no other."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from models.images import ImageError, ImageFormat, check
+from pydantic import ValidationError
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from app.client import Client, ServerError
+from app.errors import ProblemError, invalid_fields
+from app.files import find_images, plan_outputs
+from app.orders import make_order
+from app.schemas import PurifyForm, ScoreForm
+from app.settings import Settings
+from models.defense import PurificationError
+from models.metric import MetricError
+from workers.jobs import execute
+from workers.worker import pick_device
+
+EXPECTED = (ImageError, MetricError, OSError, ProblemError, PurificationError, ServerError)
+"""What is wrong with one file, and no reason to stop."""
+
+Carrier = Callable[[str, bytes, dict[str, str]], tuple[dict[str, Any], bytes | None]]
+
+
+class Done(NamedTuple):
+    """One file's answer."""
+
+    file: Path
+    output: Path | None
+    seed: int
+    defense: dict[str, Any]
+    scores: list[dict[str, Any]]
+
+
+@dataclass
+class Results:
+    """What became of every file."""
+
+    done: list[Done] = field(default_factory=list)
+    failed: list[tuple[Path, str]] = field(default_factory=list)
+
+
+def run(
+    kind: str, arguments: list[str], fields: dict[str, str], seed: int | None, server: str | None, out: Path | None
+) -> Results:
+    """Carry out `kind` on every image that the arguments name, with a progress bar on a terminal.
+
+    Raises FilesError for names that cannot be worked with, before anything is done.
+    """
+    images = find_images(arguments)
+    outputs = plan_outputs(images, out, ImageFormat(fields["format"]).suffix) if out else [None] * len(images)
+    if seed is not None:
+        fields = {**fields, "seed": str(seed)}
+    results = Results()
+    with _carrier(server) as carry, _bar() as bar:
+        task = bar.add_task(kind, total=len(images))
+        for image, output in zip(images, outputs, strict=True):
+            try:
+                job, file = carry(kind, image.path.read_bytes(), fields)
+                if output is not None and file is not None:
+                    output.parent.mkdir(parents=True, exist_ok=True)
+                    output.write_bytes(file)
+            except EXPECTED as error:
+                results.failed.append((image.path, str(error)))
+            else:
+                scores = job["result"]["scores"]
+                results.done.append(Done(image.path, output, job["seed"], job["defense"], scores))
+            bar.advance(task)
+    return results
+
+
+@contextlib.contextmanager
+def _carrier(server: str | None) -> Iterator[Carrier]:
+    if server is None:
+        yield _carry_out_here
+        return
+    with Client(server) as client:
+        yield client.order
+
+
+def _carry_out_here(kind: str, data: bytes, fields: dict[str, str]) -> tuple[dict[str, Any], bytes | None]:
+    settings = Settings()
+    form_kind = PurifyForm if kind == "purify" else ScoreForm
+    try:
+        form = form_kind.model_validate(fields)
+    except ValidationError as error:
+        raise invalid_fields(error) from error
+    order = make_order(form, check(data, settings.limits), settings, ImageFormat(fields.get("format", "png")))
+    report, file = execute(order, data, limits=settings.limits, device=pick_device(settings.device))
+    answer = {
+        "seed": order.seed,
+        "defense": order.defense.model_dump(mode="json"),
+        "result": {"scores": [score.model_dump(mode="json") for score in report.scores]},
+    }
+    return answer, file
+
+
+def _bar() -> Progress:
+    return Progress(
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
+        console=Console(stderr=True), transient=True,
+    )  # fmt: skip

@@ -1,0 +1,177 @@
+"""The command `purifiqa`. Heavy imports wait until a command needs them, so that `--help` and `health` are quick."""
+
+import logging
+import os
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=(
+    "Image-quality scores that can be trusted: purify an image, and score it before and after."
+))  # fmt: skip
+
+Images = Annotated[list[str], typer.Argument(help="Image files, folders, or patterns in quotes.")]
+DefenseOption = Annotated[
+    str, typer.Option("--defense", "-d", help='A name, or JSON such as {"name": "jpeg", "quality": 50}.')
+]
+SeedOption = Annotated[int | None, typer.Option(help="For random defenses; left out: a fresh one, which is told.")]
+ServerOption = Annotated[str | None, typer.Option(help="URL of a running service; left out: in this process.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+DATA_DIR = Path.home() / ".local" / "share" / "purifiqa"
+
+
+class Format(StrEnum):
+    """Formats of purified images."""
+
+    PNG = "png"
+    WEBP = "webp"
+    JPEG = "jpeg"
+
+
+@app.command()
+def up(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65_535, help="Port to listen on; 0: any free one.")] = 8000,
+    data_dir: Annotated[
+        Path, typer.Option(envvar="PURIFIQA_DATA_DIR", help="Folder for the queue, inputs and results.")
+    ] = DATA_DIR,
+    workers: Annotated[int, typer.Option(min=1, help="Worker processes; default: one per core.")] = os.cpu_count() or 1,
+) -> None:
+    """Run everything on this machine: an embedded Valkey, the API and warm workers. Ctrl-C stops it."""
+    from app.supervisor import StartError, Supervisor
+
+    _log_to_stderr()
+    try:
+        Supervisor(host, port, data_dir, workers).run()
+    except StartError as error:
+        _fail(str(error))
+
+
+@app.command()
+def api() -> None:
+    """Run only the API; where Redis is and what it listens on come from PURIFIQA_* variables."""
+    import uvicorn
+
+    from app.main import create_app
+    from app.settings import Settings
+
+    _log_to_stderr()
+    settings = Settings()
+    uvicorn.run(
+        create_app(settings), host=settings.host, port=settings.port, log_level="warning", access_log=False,
+        server_header=False, timeout_graceful_shutdown=5,
+    )  # fmt: skip
+
+
+@app.command()
+def worker() -> None:
+    """Run only one warm worker process; where Redis is comes from PURIFIQA_* variables."""
+    from workers.worker import serve
+
+    _log_to_stderr()
+    serve()
+
+
+@app.command()
+def purify(
+    images: Images,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder; or a file name for one image.")],
+    defense: DefenseOption = "jpeg",
+    metrics: Annotated[str, typer.Option("--metrics", "-m", help="Comma list: also score before and after.")] = "",
+    seed: SeedOption = None,
+    format: Annotated[Format, typer.Option(help="Of the purified images.")] = Format.PNG,  # noqa: A002
+    server: ServerOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Purify images with a chosen defense."""
+    fields = {"defense": defense, "metrics": metrics, "format": str(format)}
+    _run("purify", images, fields, seed, server, out, "json" if as_json else "table" if metrics else "files")
+
+
+@app.command()
+def score(
+    images: Images,
+    metrics: Annotated[str, typer.Option("--metrics", "-m", help="Comma list of metrics.")] = "piqe",
+    defense: DefenseOption = "jpeg",
+    samples: Annotated[int, typer.Option(min=1, max=32, help="Median over this many seeds.")] = 1,
+    seed: SeedOption = None,
+    server: ServerOption = None,
+    as_json: JsonOption = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
+) -> None:
+    """Score images as they come and as defended."""
+    fields = {"defense": defense, "metrics": metrics, "samples": str(samples)}
+    _run("score", images, fields, seed, server, None, "json" if as_json else "csv" if as_csv else "table")
+
+
+@app.command()
+def defenses(as_json: JsonOption = False) -> None:
+    """List the defenses and their parameters."""
+    from app import listing
+
+    listing.defenses(as_json=as_json)
+
+
+@app.command()
+def metrics(as_json: JsonOption = False) -> None:
+    """List the metrics, their ranges, and what a missing one needs."""
+    from app import listing
+
+    listing.metrics(as_json=as_json)
+
+
+@app.command()
+def health(
+    url: Annotated[str, typer.Option(help="URL of the service.")] = "http://127.0.0.1:8000",
+    worker: Annotated[bool, typer.Option("--worker", help="Ask about a worker in this container instead.")] = False,
+) -> None:
+    """Exit with 0 if the service is ready, for containers."""
+    from app.health import check_service, check_worker
+
+    wrong = check_worker() if worker else check_service(url)
+    if wrong:
+        _fail(wrong)
+    print("ready")
+
+
+def _run(
+    kind: str,
+    images: list[str],
+    fields: dict[str, str],
+    seed: int | None,
+    server: str | None,
+    out: Path | None,
+    form: str,
+) -> None:
+    from app import batch, listing
+    from app.files import FilesError
+
+    try:
+        found = batch.run(kind, images, fields, seed, server, out)
+    except FilesError as error:
+        _fail(str(error))
+    listing.results(found, form)
+    for file, why in found.failed:
+        print(f"{file}: {why}", file=sys.stderr)
+    if found.failed:
+        raise typer.Exit(1)
+
+
+def _log_to_stderr() -> None:
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
+    logging.getLogger("httpx2").setLevel(logging.WARNING)
+
+
+def _fail(message: str) -> NoReturn:
+    print(f"purifiqa: {message}", file=sys.stderr)
+    raise typer.Exit(1)
+
+
+def main() -> None:
+    """Run the command."""
+    app()

@@ -1,0 +1,115 @@
+"""What the OpenAPI page says beyond the signatures: form bodies, defenses, problems, binary answers."""
+
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from models.images import ImageFormat
+from pydantic import BaseModel, TypeAdapter
+
+from app.errors import MEDIA_TYPE, FieldError, Problem
+from app.schemas import JobDocument
+from models.defenses import DEFENSES, AnyDefense
+from models.metrics import metrics
+
+REF = "#/components/schemas/{model}"
+IMAGES: dict[str, Any] = {one.media_type: {"schema": {"type": "string", "format": "binary"}} for one in ImageFormat}
+_TITLES = {
+    400: "The form cannot be read",
+    404: "Unknown",
+    406: "No acceptable form of answer",
+    409: "Not possible as things stand: weights are missing, a result is not ready, a job has ended",
+    410: "Expired",
+    413: "Larger than the limit that the problem names",
+    415: "Not a PNG, JPEG or WebP still image",
+    422: "A field is wrong; the problem names it, its limit and the closest match",
+    503: "Not now; see Retry-After",
+    507: "The store is full",
+}
+_JOB_HEADERS = {
+    "Location": {"description": "The job.", "schema": {"type": "string"}},
+    "Retry-After": {"description": "Seconds until it makes sense to ask.", "schema": {"type": "integer"}},
+    "Preference-Applied": {"description": "The `Prefer` that was honored.", "schema": {"type": "string"}},
+}
+
+
+def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Return the documentation of these errors."""
+    content = {MEDIA_TYPE: {"schema": {"$ref": REF.format(model="Problem")}}}
+    return {
+        status: {"description": _TITLES[status], "content": content} for status in (*statuses, 500) if status in _TITLES
+    }
+
+
+def accepted(images: dict[str, Any] | None = None) -> dict[int | str, dict[str, Any]]:
+    """Return the documentation of the answers 200 and 202 to an order."""
+    return {
+        200: {
+            "description": "Done within the time of `Prefer: wait=N`",
+            "model": JobDocument,
+            "content": images or {},
+            "headers": _JOB_HEADERS,
+        },
+        202: {"description": "Accepted: the job will be done", "headers": _JOB_HEADERS},
+    }
+
+
+def form_body(form: type[BaseModel]) -> dict[str, Any]:
+    """Return the documentation of a multipart form: the image and the fields of `form`."""
+    schema = form.model_json_schema(ref_template=REF)
+    schema.pop("$defs", None)
+    image = {"type": "string", "format": "binary", "description": "A PNG, JPEG or WebP still image."}
+    defense = {
+        **schema["properties"]["defense"],
+        "anyOf": [{"type": "string", "enum": list(DEFENSES)}, {"$ref": REF.format(model="AnyDefense")}],
+    }
+    schema["properties"] = {"image": image, **schema["properties"], "defense": defense}
+    schema["required"] = ["image"]
+    content = {"schema": schema, "encoding": {"defense": {"contentType": "text/plain, application/json"}}}
+    return {
+        "requestBody": {"required": True, "content": {"multipart/form-data": content}},
+        "parameters": [
+            {
+                "name": "Prefer",
+                "in": "header",
+                "description": "`wait=N`: answer within N seconds if the job is done (RFC 7240).",
+                "schema": {"type": "string", "examples": ["wait=10"]},
+            }
+        ],
+    }
+
+
+def install(app: FastAPI) -> None:
+    """Make the OpenAPI document of `app` complete."""
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            document = get_openapi(
+                title=app.title,
+                version=app.version,
+                summary=app.summary,
+                description=app.description,
+                routes=app.routes,
+            )
+            schemas = document.setdefault("components", {}).setdefault("schemas", {})
+            schemas.update(_schemas())
+            document["x-metrics"] = list(metrics())
+            app.openapi_schema = document
+        return app.openapi_schema
+
+    app.openapi = openapi  # type: ignore[method-assign]
+
+
+def _schemas() -> dict[str, Any]:
+    adapters = [
+        ("AnyDefense", "validation", TypeAdapter(AnyDefense)),
+        ("Problem", "serialization", TypeAdapter(Problem)),
+        ("FieldError", "serialization", TypeAdapter(FieldError)),
+        ("ImageFormat", "validation", TypeAdapter(ImageFormat)),
+    ]
+    found: dict[str, Any] = {}
+    for name, mode, adapter in adapters:
+        schema = adapter.json_schema(ref_template=REF, mode="validation" if mode == "validation" else "serialization")
+        found.update(schema.pop("$defs", {}))
+        found[name] = schema
+    return found

@@ -1,0 +1,167 @@
+"""Every error as an RFC 9457 problem: what is wrong, which field, which limit, and the closest right value."""
+
+import difflib
+import logging
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, Field, ValidationError
+from starlette.exceptions import HTTPException
+
+from models.images import ImageError
+from workers.queue import BROKER_ERRORS, JobExpiredError, JobUnknownError
+from workers.store import StoreFullError
+
+log = logging.getLogger("purifiqa.api")
+
+MEDIA_TYPE = "application/problem+json"
+BROKER_RETRY_SECONDS = 5
+_IMAGE_STATUS = {"unsupported-image": 415, "animated-image": 415, "image-too-large": 413}
+_BOUNDS = ("ge", "gt", "le", "lt", "min_length", "max_length", "expected")
+
+
+class FieldError(BaseModel):
+    """One wrong field."""
+
+    field: str = Field(description="Where: `image`, `defense.quality`, `seed`, ...")
+    code: str = Field(description="A stable slug.")
+    detail: str = Field(description="What is wrong, in words.")
+    limit: int | float | str | None = Field(None, description="The bound that was broken.")
+    actual: int | float | str | None = Field(None, description="What was found, when it is short.")
+    suggestion: str | None = Field(None, description="The closest name that exists.")
+
+
+class Problem(BaseModel):
+    """An RFC 9457 problem document."""
+
+    type: str = Field(description="The kind of problem: `urn:purifiqa:problem:<code>`.")
+    title: str = Field(description="The kind of problem, in words.")
+    status: int = Field(description="The HTTP status.")
+    detail: str = Field(description="This problem, in words.")
+    code: str = Field(description="The kind of problem, as a stable slug.")
+    instance: str | None = Field(None, description="The path that was asked for.")
+    errors: list[FieldError] | None = Field(None, description="Each wrong field.")
+
+
+class ProblemError(Exception):
+    """Raised anywhere in a request, answered as a problem."""
+
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        detail: str,
+        *,
+        errors: list[FieldError] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(detail)
+        self.status, self.code, self.detail = status, code, detail
+        self.errors, self.headers = errors, headers
+
+    def document(self, instance: str | None = None) -> Problem:
+        """Return the problem document."""
+        return Problem(
+            type=f"urn:purifiqa:problem:{self.code}",
+            title=self.code.replace("-", " ").capitalize(),
+            status=self.status,
+            detail=self.detail,
+            code=self.code,
+            instance=instance,
+            errors=self.errors,
+        )
+
+
+def field_problem(status: int, field: str, code: str, detail: str, **facts: Any) -> ProblemError:
+    """Return the problem of one wrong field; `facts` are the other fields of FieldError."""
+    wrong = FieldError(field=field, code=code, detail=detail, **facts)
+    return ProblemError(status, code, f"{field}: {detail}", errors=[wrong])
+
+
+def image_problem(error: ImageError) -> ProblemError:
+    """Return the problem of an image that the door refuses."""
+    status = _IMAGE_STATUS.get(error.code, 422)
+    return field_problem(status, "image", error.code, str(error), limit=error.limit, actual=error.actual)
+
+
+def invalid_fields(
+    error: ValidationError | RequestValidationError, prefix: str = "", known: Iterable[str] = ()
+) -> ProblemError:
+    """Return the problem of pydantic's findings, without echoing what was sent; `known` are the names that exist."""
+    found = []
+    for item in error.errors():
+        place = [str(part) for part in item["loc"] if part not in ("body", "query", "path", "header")]
+        context = item.get("ctx", {})
+        limits = [context[key] for key in _BOUNDS if key in context]
+        unknown = item["type"] == "extra_forbidden"
+        found.append(
+            FieldError(
+                field=".".join([prefix, *place] if prefix else place) or "body",
+                code=item["type"].replace("_", "-"),
+                detail=item["msg"],
+                limit=limits[0] if limits else None,
+                suggestion=closest(place[-1], known) if unknown else None,
+            )
+        )
+    return ProblemError(422, "invalid-request", "; ".join(f"{one.field}: {one.detail}" for one in found), errors=found)
+
+
+def closest(name: str, known: Iterable[str]) -> str | None:
+    """Return the name in `known` that was probably meant."""
+    return next(iter(difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)), None)
+
+
+def respond(request: Request, error: ProblemError) -> JSONResponse:
+    """Return the problem as a response."""
+    body = error.document(request.url.path).model_dump(mode="json", exclude_none=True)
+    return JSONResponse(body, error.status, error.headers, MEDIA_TYPE)
+
+
+def install(app: FastAPI) -> None:
+    """Make every error of `app` a problem."""
+
+    async def on_problem(request: Request, error: Exception) -> JSONResponse:
+        return respond(request, _as_problem(error))
+
+    for kind in (
+        *BROKER_ERRORS, ProblemError, ImageError, RequestValidationError, HTTPException, StoreFullError,
+        JobUnknownError, JobExpiredError, Exception,
+    ):  # fmt: skip
+        app.add_exception_handler(kind, on_problem)
+
+
+def _as_problem(error: Exception) -> ProblemError:
+    match error:
+        case ProblemError():
+            return error
+        case ImageError():
+            return image_problem(error)
+        case RequestValidationError():
+            return invalid_fields(error)
+        case HTTPException(status_code=404):
+            return ProblemError(404, "not-found", "There is nothing at this path; /docs lists what there is.")
+        case HTTPException(status_code=405):
+            allowed = (error.headers or {}).get("Allow", "")
+            return ProblemError(
+                405, "method-not-allowed", f"This path takes {allowed or 'other methods'}.", headers=error.headers
+            )
+        case HTTPException():
+            code = {400: "bad-request", 413: "body-too-large"}.get(error.status_code, "http-error")
+            return ProblemError(error.status_code, code, str(error.detail), headers=error.headers)
+        case JobUnknownError():
+            return ProblemError(404, "job-unknown", "There is no such job.")
+        case JobExpiredError():
+            return ProblemError(410, "job-expired", "The job has been kept as long as promised and is gone.")
+        case _ if isinstance(error, BROKER_ERRORS):
+            log.error("the queue cannot be used: %s", error)
+            return ProblemError(
+                503, "queue-unavailable", "The queue cannot be reached; nothing was accepted.",
+                headers={"Retry-After": str(BROKER_RETRY_SECONDS)},
+            )  # fmt: skip
+        case StoreFullError():
+            return ProblemError(507, "store-full", "There is no room for the image; nothing was accepted.")
+        case _:
+            return ProblemError(500, "internal-error", "The service failed; the failure has been logged.")

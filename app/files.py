@@ -1,0 +1,62 @@
+"""Image files named on a command line: which they are, and where their purified twins go."""
+
+import glob
+from dataclasses import dataclass
+from pathlib import Path
+
+SUFFIXES = {".png", ".jpg", ".jpeg", ".webp"}
+
+
+class FilesError(ValueError):
+    """The names given cannot be worked with; the message says why."""
+
+
+@dataclass(frozen=True)
+class ImageFile:
+    """A file to read, and its name below the folder or pattern it was found by."""
+
+    path: Path
+    name: Path
+
+
+def find_images(arguments: list[str]) -> list[ImageFile]:
+    """Return the files that the arguments name: files, folders (searched throughout) and patterns, in order, once each.
+
+    Raises FilesError if an argument names nothing.
+    """
+    found: dict[Path, ImageFile] = {}
+    for argument in arguments:
+        images = list(_named_by(argument))
+        if not images:
+            raise FilesError(f"{argument}: there is no such file, and no PNG, JPEG or WebP in such a folder or pattern")
+        for image in images:
+            found.setdefault(image.path.resolve(), image)
+    return list(found.values())
+
+
+def _named_by(argument: str) -> list[ImageFile]:
+    path = Path(argument)
+    if path.is_file():
+        return [ImageFile(path, Path(path.name))]
+    if path.is_dir():
+        files = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file())
+        return [ImageFile(file, file.relative_to(path)) for file in files]
+    matches = sorted(Path(match) for match in glob.glob(argument, recursive=True))  # noqa: PTH207 - absolute patterns
+    return [ImageFile(match, Path(match.name)) for match in matches if match.is_file()]
+
+
+def plan_outputs(images: list[ImageFile], out: Path, suffix: str) -> list[Path]:
+    """Return where each purified image goes: below the folder `out`, or `out` itself for one image and a file name.
+
+    Raises FilesError if two would have the same name or one would overwrite its own input.
+    """
+    single = len(images) == 1 and out.suffix.lower() in SUFFIXES and not out.is_dir()
+    outputs = [out if single else out / image.name.with_suffix(suffix) for image in images]
+    taken: dict[Path, Path] = {}
+    for image, output in zip(images, outputs, strict=True):
+        if output in taken:
+            raise FilesError(f"{taken[output]} and {image.path} would both become {output}")
+        if output.resolve() == image.path.resolve():
+            raise FilesError(f"{image.path} would be overwritten; choose another -o")
+        taken[output] = image.path
+    return outputs

@@ -1,0 +1,56 @@
+"""`create_app()`: settings in, the HTTP service out."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+
+import anyio
+from fastapi import FastAPI
+from fastapi_offline import FastAPIOffline
+from prometheus_client import CollectorRegistry
+
+from app import documentation, errors
+from app.body_limit import FORM_OVERHEAD, BodyLimit
+from app.routes import catalogue, health, jobs, purify, score
+from app.services import Services
+from app.settings import Settings
+from app.telemetry import QueueCollector, RequestMetrics
+from workers.queue import JobQueue
+from workers.store import Store
+
+DESCRIPTION = """
+A no-reference image-quality score can be cheated by a perturbation that nobody sees. Send an image: a chosen defense
+purifies it, and the purified image comes back beside the score **before and after**.
+"""
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """Return the service. Settings default to the environment."""
+    settings = settings or Settings()
+    queue, store = JobQueue(settings), Store(settings.data_dir)
+    store.open()
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        await queue.close()
+
+    app = FastAPIOffline(
+        title="PurifIQA",
+        summary="Image-quality scores that can be trusted",
+        description=DESCRIPTION,
+        version=version("purifiqa"),
+        lifespan=lifespan,
+        redoc_url=None,
+        license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
+    )
+    app.state.services = Services(settings, queue, store, anyio.CapacityLimiter(settings.decoders))
+    app.state.registry = CollectorRegistry()
+    app.state.registry.register(QueueCollector(queue))
+    for routes in (purify, score, jobs, catalogue, health):
+        app.include_router(routes.router)
+    errors.install(app)
+    documentation.install(app)
+    app.add_middleware(BodyLimit, max_bytes=settings.max_bytes + FORM_OVERHEAD)
+    app.add_middleware(RequestMetrics, registry=app.state.registry)
+    return app

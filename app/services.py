@@ -1,0 +1,30 @@
+"""What a request may use: the settings, the queue and the store. The API itself holds no state."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import anyio
+from fastapi import Depends, Request
+
+from app.settings import Settings
+from workers.queue import JobQueue
+from workers.store import Store
+
+
+@dataclass(frozen=True)
+class Services:
+    """The parts behind the API."""
+
+    settings: Settings
+    queue: JobQueue
+    store: Store
+    decoders: anyio.CapacityLimiter
+
+
+def get_services(request: Request) -> Services:
+    """Return the services of the running app."""
+    services: Services = request.app.state.services
+    return services
+
+
+ServicesDep = Annotated[Services, Depends(get_services)]

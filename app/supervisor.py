@@ -1,0 +1,124 @@
+"""Everything on one machine: an embedded Valkey, the API and warm workers, started, watched and stopped together."""
+
+import contextlib
+import fcntl
+import logging
+import os
+import signal
+import socket
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx2
+
+from app.parts import Part, StartError, service_parts
+
+log = logging.getLogger("purifiqa.up")
+
+READY_SECONDS = 120
+POLL_SECONDS = 0.2
+WORKER_GRACE_SECONDS = 60.0
+
+
+@dataclass
+class Supervisor:
+    """Runs the whole service in the foreground. `run` returns when it has been told to stop and everything is gone."""
+
+    host: str
+    port: int
+    data_dir: Path
+    workers: int
+    stopping: int = field(default=0, init=False)
+
+    def run(self) -> None:
+        """Start, announce the address, watch, stop. Raises StartError."""
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._on_signal)
+        with self._locked(), tempfile.TemporaryDirectory(prefix="purifiqa-") as folder:
+            self.port = self.port or free_port(self.host)
+            _check_port(self.host, self.port)
+            parts = service_parts(Path(folder) / "valkey.sock", self.data_dir, self.host, self.port, self.workers)
+            try:
+                for part in parts:
+                    part.start()
+                if self._wait_until_ready(parts):
+                    print(f"PurifIQA is ready at {self.address} (Ctrl-C stops it)", flush=True)
+                while not self.stopping:
+                    for part in parts:
+                        part.revive()
+                    time.sleep(POLL_SECONDS)
+            finally:
+                self._stop(parts)
+
+    @property
+    def address(self) -> str:
+        """The URL of the service, as reached from this machine."""
+        host = "127.0.0.1" if self.host in ("0.0.0.0", "::") else self.host  # noqa: S104 - compared, not bound
+        return f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
+
+    def _on_signal(self, number: int, _frame: object) -> None:
+        self.stopping += 1
+        if self.stopping == 1:
+            log.info("stopping: running jobs are finished first (%s again: at once)", signal.Signals(number).name)
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        try:
+            self.data_dir.mkdir(parents=True, exist_ok=True)
+            handle = os.open(self.data_dir / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+        except OSError as error:
+            raise StartError(f"the data folder {self.data_dir} cannot be used: {error.strerror}") from error
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise StartError(f"another PurifIQA runs on {self.data_dir}; give this one its own --data-dir") from error
+        try:
+            yield
+        finally:
+            os.close(handle)
+
+    def _wait_until_ready(self, parts: list[Part]) -> bool:
+        deadline = time.monotonic() + READY_SECONDS
+        while not self.stopping:
+            with contextlib.suppress(httpx2.HTTPError):
+                if httpx2.get(f"{self.address}/readyz", timeout=2).status_code == httpx2.codes.OK:
+                    return True
+            if time.monotonic() > deadline:
+                raise StartError(f"the service was not ready within {READY_SECONDS} s; see the log above")
+            for part in parts:
+                part.revive()
+            time.sleep(POLL_SECONDS)
+        return False
+
+    def _stop(self, parts: list[Part]) -> None:
+        """The API first, so that nothing new comes in; the workers together; the broker last."""
+        *rest, api = parts
+        broker, *workers = rest
+        api.stop()
+        for worker in workers:
+            worker.ask_to_stop()
+        deadline = time.monotonic() + WORKER_GRACE_SECONDS
+        while any(worker.is_running for worker in workers) and self.stopping < 2 and time.monotonic() < deadline:
+            time.sleep(POLL_SECONDS)
+        for worker in workers:
+            worker.stop(at_once=True)
+        broker.stop()
+
+
+def free_port(host: str) -> int:
+    """Return a port that nobody listens on now."""
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.bind((host, 0))
+        return int(probe.getsockname()[1])
+
+
+def _check_port(host: str, port: int) -> None:
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise StartError(f"cannot listen on {host}:{port}: {error.strerror}; choose another --port") from error

@@ -1,0 +1,192 @@
+"""What the service costs per job, beside the same jobs on RQ's default forking worker.
+
+`python -m benchmarks.overhead` starts an embedded Valkey, one API process and two workers, and sends jobs through HTTP:
+half `none`, half `jpeg`, a 512x384 JPEG in and `format=jpeg` out, each with `Prefer: wait`. Three kinds of workers take
+turns on the same machine in the same run:
+
+    warm               ours: `purifiqa worker`
+    forking, preloaded rq.Worker in a process that has imported torch and our code before it forks for each job
+    forking, stock     rq.Worker as `rq worker` starts it: every job's child imports what it needs
+
+and the same order is carried out in this process, without any service, to tell what the service adds.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import platform
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import cv2
+import httpx2
+import numpy as np
+
+from app.parts import service_parts
+from app.supervisor import free_port
+
+STOCK = """
+import sys
+from redis import Redis
+from rq import Worker
+if sys.argv[2] == "preloaded":
+    import workers.worker
+    workers.worker.warm_up(workers.worker.context())
+Worker(["purifiqa"], connection=Redis.from_url(sys.argv[1]), serializer="json", log_job_description=False).work(
+    logging_level="ERROR")
+"""
+
+
+def picture() -> bytes:
+    """Return a 512x384 JPEG, photo-like in size and detail."""
+    y, x = np.mgrid[0:384, 0:512].astype(np.float64)
+    shade = np.stack([128 + 90 * np.sin(x / 60), 110 + 80 * np.cos(y / 45), 60 + 0.3 * x], axis=-1)
+    grain = cv2.GaussianBlur(np.random.default_rng(0).normal(0, 40, shade.shape), (0, 0), 1.5)
+    image = np.clip(shade + grain, 0, 255).astype(np.uint8)
+    return bytes(cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 90])[1].tobytes())
+
+
+@contextmanager
+def service(kind: str, workers: int) -> Iterator[str]:
+    """Run broker, API and workers of this kind; yield the URL."""
+    with tempfile.TemporaryDirectory(prefix="purifiqa-bench-") as folder:
+        broker, port = Path(folder) / "valkey.sock", free_port("127.0.0.1")
+        parts = service_parts(broker, Path(folder), "127.0.0.1", port, workers if kind == "warm" else 0)
+        os.environ["PURIFIQA_DEFAULT_METRICS"] = ""
+        for part in parts:
+            part.start()
+        environment = {**os.environ, **parts[-1].environment}
+        command = [sys.executable, "-P", "-c", STOCK, f"unix://{broker}", kind]
+        url = f"http://127.0.0.1:{port}"
+        forking: list[subprocess.Popen[bytes]] = []
+        try:
+            wait_for(f"{url}/livez")
+            if kind == "warm":
+                wait_for(f"{url}/readyz")
+            else:
+                forking = [subprocess.Popen(command, env=environment, start_new_session=True) for _ in range(workers)]
+            asyncio.run(send(url, 2 * workers, workers))  # everybody is awake now
+            yield url
+        finally:
+            for process in forking:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+            for part in reversed(parts):
+                part.stop()
+
+
+def wait_for(url: str) -> None:
+    """Return when `url` answers with success."""
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        try:
+            if httpx2.get(url).is_success:
+                return
+        except httpx2.HTTPError:
+            pass
+        time.sleep(0.1)
+    raise RuntimeError(f"{url} did not become ready")
+
+
+async def send(url: str, jobs: int, clients: int) -> tuple[float, list[float]]:
+    """Send `jobs` orders from so many clients; return the seconds it took and each job's latency in ms."""
+    image, latencies, numbers = picture(), [], iter(range(jobs))
+
+    async def client(session: httpx2.AsyncClient) -> None:
+        for number in numbers:
+            fields = {"defense": ("none", "jpeg")[number % 2], "metrics": "", "format": "jpeg", "seed": str(number)}
+            start = time.perf_counter()
+            answer = await session.post(
+                "/purify", data=fields, files={"image": ("x.jpg", image)},
+                headers={"Prefer": "wait=60", "Accept": "image/jpeg"},
+            )  # fmt: skip
+            latencies.append((time.perf_counter() - start) * 1000)
+            if answer.status_code != httpx2.codes.OK or not answer.content.startswith(b"\xff\xd8"):
+                raise RuntimeError(f"job {number}: {answer.status_code} {answer.text[:200]}")
+
+    async with httpx2.AsyncClient(base_url=url, timeout=90) as session:
+        start = time.perf_counter()
+        await asyncio.gather(*(client(session) for _ in range(clients)))
+        return time.perf_counter() - start, latencies
+
+
+def in_process(jobs: int) -> list[float]:
+    """Carry the same orders out without a service; return each one's ms."""
+    from models.defenses import parse_defense
+    from models.images import ImageFormat
+    from workers.jobs import Kind, Order, execute
+
+    image, times = picture(), []
+    for number in range(jobs):
+        defense = parse_defense(("none", "jpeg")[number % 2])
+        start = time.perf_counter()
+        execute(Order(kind=Kind.PURIFY, defense=defense, format=ImageFormat.JPEG), image)
+        times.append((time.perf_counter() - start) * 1000)
+    return times
+
+
+def percentile(values: list[float], percent: int) -> float:
+    """Return the `percent`-th percentile."""
+    return statistics.quantiles(values, n=100, method="inclusive")[percent - 1]
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--jobs", type=int, default=1000)
+    parser.add_argument("--clients", type=int, default=8)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--quick", action="store_true", help="a hundred jobs, no stock worker: within 30 s")
+    parser.add_argument("--json", action="store_true")
+    args = parser.parse_args()
+    jobs = 100 if args.quick else args.jobs
+    plan = [("warm", jobs), ("preloaded", jobs if not args.quick else 60)]
+    if not args.quick:
+        plan.append(("stock", max(8, jobs // 50)))
+    rows = []
+    for kind, count in plan:
+        with service(kind, args.workers) as url:
+            seconds, latencies = asyncio.run(send(url, count, args.clients))
+            _, alone = asyncio.run(send(url, min(count, 200), 1))
+        row = {"workers": kind, "jobs": count, "jobs_per_second": count / seconds}
+        row |= {"p50_ms": percentile(latencies, 50), "p99_ms": percentile(latencies, 99)}
+        rows.append(row | {"p50_ms_one_client": percentile(alone, 50)})
+    direct = percentile(in_process(200)[20:], 50)
+    report = {
+        "machine": f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores",
+        "date": time.strftime("%Y-%m-%d"),
+        "clients": args.clients,
+        "worker_processes": args.workers,
+        "rows": rows,
+        "in_process_p50_ms": direct,
+        "added_p50_ms": rows[0]["p50_ms_one_client"] - direct,
+        "rate_over_preloaded": rows[0]["jobs_per_second"] / rows[1]["jobs_per_second"],
+    }
+    if not args.quick:
+        report["rate_over_stock"] = rows[0]["jobs_per_second"] / rows[2]["jobs_per_second"]
+    if args.json:
+        print(json.dumps(report, indent=2))
+        return
+    print(f"{report['machine']}, {report['date']}; {args.clients} clients, {args.workers} workers")
+    print(f"{'workers':>12} {'jobs':>6} {'jobs/s':>8} {'p50 ms':>8} {'p99 ms':>8} {'p50 ms, one client':>20}")
+    for row in rows:
+        print(
+            f"{row['workers']:>12} {row['jobs']:>6} {row['jobs_per_second']:>8.1f} {row['p50_ms']:>8.1f} "
+            f"{row['p99_ms']:>8.1f} {row['p50_ms_one_client']:>20.1f}"
+        )
+    print(f"the same order without a service: p50 {direct:.1f} ms; the service adds {report['added_p50_ms']:.1f} ms")
+    print(f"rate over forking, preloaded: {report['rate_over_preloaded']:.1f} x")
+    if not args.quick:
+        print(f"rate over forking, stock: {report['rate_over_stock']:.1f} x")
+
+
+if __name__ == "__main__":
+    main()

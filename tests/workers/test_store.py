@@ -1,0 +1,92 @@
+import hashlib
+import os
+import time
+
+import pytest
+
+from workers.store import Store
+
+
+@pytest.fixture
+def store(tmp_path):
+    store = Store(tmp_path)
+    store.open()
+    return store
+
+
+def files(root):
+    return sorted(str(path.relative_to(root)) for path in root.rglob("*") if path.is_file())
+
+
+def test_what_is_put_can_be_read_under_its_owner_and_role(store):
+    digest = store.put("job1", "input", b"photo", durable=True)
+    assert digest == hashlib.sha256(b"photo").hexdigest()
+    assert store.read("job1", "input") == b"photo"
+
+
+def test_equal_bytes_are_on_the_disk_once_and_live_as_long_as_one_owner(store, tmp_path):
+    store.put("job1", "input", b"photo")
+    store.put("job2", "input", b"photo")
+    assert store.path("job1", "input").stat().st_ino == store.path("job2", "input").stat().st_ino
+    store.erase("job1")
+    assert store.read("job2", "input") == b"photo"
+    store.erase("job2")
+    assert files(tmp_path) == []
+
+
+def test_erasing_an_owner_leaves_nothing_of_it(store, tmp_path):
+    store.put("job1", "input", b"photo")
+    store.put("job1", "output", b"purified")
+    store.erase("job1")
+    store.erase("job1")
+    assert files(tmp_path) == []
+    with pytest.raises(FileNotFoundError):
+        store.read("job1", "input")
+
+
+def test_a_rerun_may_write_its_output_again_even_if_it_differs(store):
+    store.put("job1", "output", b"first")
+    store.put("job1", "output", b"second")
+    assert store.read("job1", "output") == b"second"
+
+
+def test_a_failed_write_leaves_no_temporary_file(store, tmp_path, monkeypatch):
+    monkeypatch.setattr("pathlib.Path.replace", lambda *_: (_ for _ in ()).throw(OSError("no")))
+    with pytest.raises(OSError, match="no"):
+        store.put("job1", "input", b"photo")
+    assert files(tmp_path) == []
+
+
+@pytest.mark.parametrize("owner", ["../../etc", "", "a/b", "x" * 65, "job\n1"])
+def test_a_name_that_could_leave_the_folder_is_refused(store, owner):
+    with pytest.raises(ValueError, match="not a name"):
+        store.path(owner, "input")
+
+
+def test_pruning_removes_old_leftovers_and_nothing_that_is_owned(store, tmp_path):
+    store.put("job1", "input", b"photo")
+    store.put("job2", "input", b"orphan")
+    for name in ("input",):
+        store.path("job2", name).unlink()
+    (tmp_path / "incoming" / "half").write_bytes(b"half-written")
+    store.prune()
+    assert len(files(tmp_path)) == 4, "young files are left alone"
+    old = time.time() - 7200
+    for path in (tmp_path / "blobs").rglob("*"):
+        os.utime(path, (old, old))
+    os.utime(tmp_path / "incoming" / "half", (old, old))
+    store.prune()
+    assert len(files(tmp_path)) == 2
+    assert store.read("job1", "input") == b"photo"
+
+
+def test_owners_are_listed_once_they_are_old_enough(store):
+    store.put("job1", "input", b"photo")
+    assert list(store.owners()) == ["job1"]
+    assert list(store.owners(min_age_seconds=60)) == []
+
+
+def test_a_store_that_cannot_be_written_says_so(store, tmp_path):
+    assert store.is_writable()
+    (tmp_path / "incoming").rmdir()
+    assert not store.is_writable()

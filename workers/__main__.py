@@ -1,0 +1,9 @@
+"""`python -m workers`: one warm worker process. `purifiqa worker` is the same."""
+
+import logging
+
+from workers.worker import serve
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
+    serve()

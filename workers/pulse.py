@@ -1,0 +1,52 @@
+"""The pulse of a worker: a lease in Redis for the API, and a file's age for whoever watches the container."""
+
+import logging
+import os
+import tempfile
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+log = logging.getLogger("purifiqa.worker")
+
+LEASE_SECONDS = 15
+FRESH_SECONDS = 2 * LEASE_SECONDS
+_PATTERN = "purifiqa-worker-*.alive"
+
+
+def _folder() -> Path:
+    return Path(tempfile.gettempdir())
+
+
+def last_beat() -> float:
+    """Return when a worker on this machine last said that it is alive, in seconds since the epoch; 0: never."""
+    return max((file.stat().st_mtime for file in _folder().glob(_PATTERN)), default=0.0)
+
+
+class Pulse:
+    """Calls `beat` from a thread, a few times per lease, from `start` to `stop`."""
+
+    def __init__(self, beat: Callable[[], None], expected: tuple[type[Exception], ...]) -> None:
+        self._beat, self._expected = beat, expected
+        self._file = _folder() / _PATTERN.replace("*", str(os.getpid()))
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End, and leave no file."""
+        self._stopping.set()
+        self._thread.join(timeout=2)
+        self._file.unlink(missing_ok=True)
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                self._beat()
+                self._file.touch()
+            except self._expected as error:
+                log.warning("cannot say that this worker is alive: %s", error)
+            self._stopping.wait(LEASE_SECONDS / 3)

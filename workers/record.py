@@ -1,0 +1,53 @@
+"""The record of a job: the one authority about what it is, what became of it, and what to tell whoever asks."""
+
+from enum import StrEnum
+from typing import Any
+
+from models.images import ImageFacts
+from pydantic import BaseModel, ConfigDict, Field
+
+from workers.jobs import Order, Report
+
+
+class Status(StrEnum):
+    """The states of a job. The last three are final."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    FINISHED = "finished"
+    FAILED = "failed"
+    CANCELED = "canceled"
+
+    @property
+    def is_final(self) -> bool:
+        """Whether the job has ended."""
+        return self in (Status.FINISHED, Status.FAILED, Status.CANCELED)
+
+
+class Failure(BaseModel):
+    """Why a job failed, fit for the person who sent it: no paths, no tracebacks."""
+
+    code: str
+    detail: str
+    status: int = 500
+
+
+class JobRecord(BaseModel):
+    """A job as it stands. Times are seconds since the epoch."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    id: str
+    status: Status = Status.QUEUED
+    progress: float = Field(0.0, ge=0, le=1)
+    order: Order
+    image: ImageFacts
+    created: float
+    started: float | None = None
+    ended: float | None = None
+    report: Report | None = None
+    failure: Failure | None = None
+
+    def fixed(self) -> dict[str, Any]:
+        """Return the part that never changes, ready for JSON."""
+        return self.model_dump(mode="json", include={"id", "order", "image", "created"})

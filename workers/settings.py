@@ -1,0 +1,59 @@
+"""What an operator can set about the queue, the store and the workers: `PURIFIQA_*` environment variables."""
+
+from pathlib import Path
+from typing import Literal
+from urllib.parse import quote, urlsplit, urlunsplit
+
+from models.images import ImageLimits
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from models.defense import Cost
+
+
+class WorkerSettings(BaseSettings):
+    """Settings that the API and the workers share; both must be started with the same ones."""
+
+    model_config = SettingsConfigDict(env_prefix="PURIFIQA_", frozen=True, extra="ignore")
+
+    redis_url: str = Field("redis://127.0.0.1:6379/0", description="Where Redis or Valkey listens.")
+    redis_password_file: Path | None = Field(
+        None, description="A file that holds the Redis password, such as a Docker secret."
+    )
+    data_dir: Path = Field(
+        Path.home() / ".local" / "share" / "purifiqa",
+        description="Folder for inputs and results; API and workers must see the same one.",
+    )
+    weights_dir: Path | None = Field(None, description="Folder for downloaded weights; unset: torch's own caches.")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where workers compute; auto: CUDA if present.")
+    default_defense: str = Field("jpeg", description="The defense when a request names none; workers warm it up.")
+    default_metrics: str = Field("piqe", description="Comma list of metrics when a request names none; also warmed.")
+    threads: int = Field(1, ge=1, le=256, description="CPU threads of one worker process.")
+    result_ttl: int = Field(86_400, ge=1, description="Seconds to keep a job and its files once it has ended.")
+    queue_ttl: int = Field(86_400, ge=1, description="Seconds a job may wait in the queue.")
+    timeout_cheap: int = Field(120, ge=1, description="Seconds a job with a cheap defense may run.")
+    timeout_network: int = Field(600, ge=1, description="Seconds a job with a network defense may run.")
+    timeout_diffusion: int = Field(3_600, ge=1, description="Seconds a job with a diffusion defense may run.")
+    max_bytes: int = Field(25_000_000, ge=1_000, description="Largest image file in bytes.")
+    max_pixels: int = Field(40_000_000, ge=256, description="Largest image in pixels, checked before decoding.")
+
+    @property
+    def limits(self) -> ImageLimits:
+        """The limits of an image at the door."""
+        return ImageLimits(max_bytes=self.max_bytes, max_pixels=self.max_pixels)
+
+    def timeout(self, cost: Cost) -> int:
+        """Return the seconds a job of this cost may run."""
+        return {
+            Cost.CHEAP: self.timeout_cheap,
+            Cost.NETWORK: self.timeout_network,
+            Cost.DIFFUSION: self.timeout_diffusion,
+        }[cost]
+
+    def broker_url(self) -> str:
+        """Return the Redis URL with the password from `redis_password_file` put in."""
+        if self.redis_password_file is None:
+            return self.redis_url
+        password = quote(self.redis_password_file.read_text().strip(), safe="")
+        parts = urlsplit(self.redis_url)
+        return urlunsplit(parts._replace(netloc=f"{parts.username or ''}:{password}@{parts.netloc.rpartition('@')[2]}"))

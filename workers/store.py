@@ -1,0 +1,138 @@
+"""Images on disk, by content: written to a temporary name and renamed, owned by jobs through hard links.
+
+    blobs/<ab>/<sha256>       the bytes, once however many jobs hold them
+    jobs/<ab>/<job>/<role>    a hard link to a blob: what a job owns, readable while the job lives
+
+The link count of a blob is its number of owners, kept by the file system itself, so nothing can disagree about it.
+"""
+
+import errno
+import hashlib
+import os
+import re
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_STALE_SECONDS = 3600
+
+
+class StoreFullError(OSError):
+    """The disk or quota that holds the store is full."""
+
+
+class Store:
+    """A folder of blobs and their owners. API and workers use the same folder."""
+
+    def __init__(self, root: Path) -> None:
+        self._blobs = root / "blobs"
+        self._jobs = root / "jobs"
+        self._incoming = root / "incoming"
+
+    def open(self) -> None:
+        """Create the folders. Raises OSError if they cannot be written."""
+        for folder in (self._blobs, self._jobs, self._incoming):
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+
+    def is_writable(self) -> bool:
+        """Return whether a file can be created now."""
+        try:
+            with tempfile.TemporaryFile(dir=self._incoming) as probe:
+                probe.write(b"ok")
+        except OSError:
+            return False
+        return True
+
+    def put(self, owner: str, role: str, data: bytes, *, durable: bool = False) -> str:
+        """Write `data` and let `owner` hold it as `role`; return its SHA-256.
+
+        `durable` waits until it is on the disk itself. Raises StoreFullError when there is no room.
+        """
+        digest = hashlib.sha256(data).hexdigest()
+        blob = self._blobs / digest[:2] / digest
+        link = self.path(owner, role)
+        try:
+            link.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            if not self._link(blob, link):
+                self._write(blob, data, durable=durable)
+                if not self._link(blob, link):  # swept in between: nobody else holds these bytes
+                    self._write(link, data, durable=durable)
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise StoreFullError(error.errno, "the store is full", str(blob)) from error
+            raise
+        return digest
+
+    def path(self, owner: str, role: str) -> Path:
+        """Return where `owner` holds `role`, whether or not it does."""
+        if not _NAME.fullmatch(owner) or not _NAME.fullmatch(role):
+            raise ValueError(f"not a name: {owner!r}, {role!r}")
+        return self._jobs / owner[:2] / owner / role
+
+    def read(self, owner: str, role: str) -> bytes:
+        """Return what `owner` holds as `role`. Raises FileNotFoundError."""
+        return self.path(owner, role).read_bytes()
+
+    def erase(self, owner: str) -> None:
+        """Remove all that `owner` holds, and the bytes nobody else holds. Nothing held is no error."""
+        folder = self.path(owner, "any").parent
+        if not folder.is_dir():
+            return
+        digests = [hashlib.sha256(file.read_bytes()).hexdigest() for file in folder.iterdir()]
+        shutil.rmtree(folder, ignore_errors=True)
+        for digest in digests:
+            self._drop(self._blobs / digest[:2] / digest)
+
+    def owners(self, min_age_seconds: float = 0) -> Iterator[str]:
+        """Yield every owner whose folder is at least this old."""
+        before = time.time() - min_age_seconds
+        for folder in self._jobs.glob("*/*"):
+            if folder.stat().st_mtime <= before:
+                yield folder.name
+
+    def prune(self) -> None:
+        """Remove temporary files of writers that died and blobs that nobody owns, both older than an hour."""
+        before = time.time() - _STALE_SECONDS
+        for file in [*self._incoming.iterdir(), *self._blobs.glob("*/*")]:
+            try:
+                facts = file.stat()
+            except FileNotFoundError:
+                continue
+            if facts.st_nlink == 1 and facts.st_mtime < before:
+                file.unlink(missing_ok=True)
+
+    def _write(self, path: Path, data: bytes, *, durable: bool) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        handle, name = tempfile.mkstemp(dir=self._incoming)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
+                if durable:
+                    file.flush()
+                    os.fsync(file.fileno())
+            Path(name).replace(path)
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
+
+    @staticmethod
+    def _link(blob: Path, link: Path) -> bool:
+        try:
+            os.link(blob, link)
+        except FileNotFoundError:
+            return False
+        except FileExistsError:  # a rerun writes its output again
+            link.unlink(missing_ok=True)
+            os.link(blob, link)
+        return True
+
+    @staticmethod
+    def _drop(blob: Path) -> None:
+        try:
+            if blob.stat().st_nlink == 1:
+                blob.unlink()
+        except FileNotFoundError:
+            return
