@@ -43,7 +43,8 @@ def up(
     workers: Annotated[int, typer.Option(min=1, help="Worker processes; default: one per core.")] = os.cpu_count() or 1,
 ) -> None:
     """Run everything on this machine: an embedded Valkey, the API and warm workers. Ctrl-C stops it."""
-    from app.supervisor import StartError, Supervisor
+    from app.parts import StartError
+    from app.supervisor import Supervisor
 
     _log_to_stderr()
     try:
@@ -60,8 +61,8 @@ def api() -> None:
     from app.main import create_app
     from app.settings import Settings
 
-    _log_to_stderr()
     settings = Settings()
+    _log_to_stderr(settings.log_level)
     uvicorn.run(
         create_app(settings), host=settings.host, port=settings.port, log_level="warning", access_log=False,
         server_header=False, timeout_graceful_shutdown=5,
@@ -71,9 +72,10 @@ def api() -> None:
 @app.command()
 def worker() -> None:
     """Run only one warm worker process; where Redis is comes from PURIFIQA_* variables."""
+    from workers.settings import WorkerSettings
     from workers.worker import serve
 
-    _log_to_stderr()
+    _log_to_stderr(WorkerSettings().log_level)
     serve()
 
 
@@ -162,8 +164,8 @@ def _run(
         raise typer.Exit(1)
 
 
-def _log_to_stderr() -> None:
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
+def _log_to_stderr(level: str = "INFO") -> None:
+    logging.basicConfig(level=level, format="%(asctime)s %(name)s %(levelname)s %(message)s")
     logging.getLogger("httpx2").setLevel(logging.WARNING)
 
 

@@ -1,6 +1,6 @@
 """What the OpenAPI page says beyond the signatures: form bodies, defenses, problems, binary answers."""
 
-from typing import Any
+from typing import Any, Literal
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
@@ -101,7 +101,7 @@ def install(app: FastAPI) -> None:
 
 
 def _schemas() -> dict[str, Any]:
-    adapters = [
+    adapters: list[tuple[str, Literal["validation", "serialization"], TypeAdapter[Any]]] = [
         ("AnyDefense", "validation", TypeAdapter(AnyDefense)),
         ("Problem", "serialization", TypeAdapter(Problem)),
         ("FieldError", "serialization", TypeAdapter(FieldError)),
@@ -109,7 +109,7 @@ def _schemas() -> dict[str, Any]:
     ]
     found: dict[str, Any] = {}
     for name, mode, adapter in adapters:
-        schema = adapter.json_schema(ref_template=REF, mode="validation" if mode == "validation" else "serialization")
+        schema = adapter.json_schema(ref_template=REF, mode=mode)
         found.update(schema.pop("$defs", {}))
         found[name] = schema
     return found

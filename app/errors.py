@@ -2,7 +2,7 @@
 
 import difflib
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -88,22 +88,30 @@ def image_problem(error: ImageError) -> ProblemError:
 
 
 def invalid_fields(
-    error: ValidationError | RequestValidationError, prefix: str = "", known: Iterable[str] = ()
+    error: ValidationError | RequestValidationError,
+    prefix: str = "",
+    known: Callable[[list[str]], Iterable[str]] = lambda _: (),
 ) -> ProblemError:
-    """Return the problem of pydantic's findings, without echoing what was sent; `known` are the names that exist."""
+    """Return the problem of pydantic's findings, without echoing what was sent.
+
+    `known` tells, for the place of an unknown name, the names that exist there.
+    """
     found = []
     for item in error.errors():
         place = [str(part) for part in item["loc"] if part not in ("body", "query", "path", "header")]
-        context = item.get("ctx", {})
-        limits = [context[key] for key in _BOUNDS if key in context]
-        unknown = item["type"] == "extra_forbidden"
+        context, detail, suggestion = item.get("ctx", {}), item["msg"], None
+        if item["type"] == "extra_forbidden":
+            suggestion = closest(place[-1], known(place[:-1]))
+            detail = "there is no such parameter" + (f"; did you mean {suggestion!r}?" if suggestion else "")
+        elif item["type"] == "union_tag_invalid":
+            suggestion = closest(context["tag"], context["expected_tags"].replace("'", "").split(", "))
         found.append(
             FieldError(
                 field=".".join([prefix, *place] if prefix else place) or "body",
                 code=item["type"].replace("_", "-"),
-                detail=item["msg"],
-                limit=limits[0] if limits else None,
-                suggestion=closest(place[-1], known) if unknown else None,
+                detail=detail,
+                limit=next((context[key] for key in _BOUNDS if key in context), None),
+                suggestion=suggestion,
             )
         )
     return ProblemError(422, "invalid-request", "; ".join(f"{one.field}: {one.detail}" for one in found), errors=found)

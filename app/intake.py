@@ -1,5 +1,6 @@
 """Take an order in, answer it now if it is done in time, and say where to ask otherwise."""
 
+import contextlib
 import uuid
 
 from anyio.to_thread import run_sync
@@ -12,6 +13,7 @@ from app.schemas import job_document
 from app.services import Services
 from models.images import ImageFacts, ImageFormat
 from workers.jobs import Order
+from workers.queue import BROKER_ERRORS
 from workers.record import JobRecord, Status
 
 POLL_SECONDS = 1
@@ -43,7 +45,8 @@ async def answer(request: Request, services: Services, record: JobRecord, form: 
     if seconds is not None:
         headers["Preference-Applied"] = f"wait={seconds}"
         if await services.queue.wait(record.id, seconds):
-            record = await run_sync(services.queue.get, record.id)
+            with contextlib.suppress(*BROKER_ERRORS):  # it has been accepted: that stays the answer
+                record = await run_sync(services.queue.get, record.id)
     if not record.status.is_final:
         headers["Retry-After"] = str(POLL_SECONDS)
         return JSONResponse(job_document(record).model_dump(mode="json"), 202, headers)

@@ -1,8 +1,8 @@
 """A request becomes an order that can be carried out, or a problem that names the field."""
 
+import functools
 import secrets
 
-from models.images import ImageFacts, ImageFormat
 from pydantic import ValidationError
 
 from app.errors import field_problem, invalid_fields
@@ -10,6 +10,7 @@ from app.schemas import PurifyForm, ScoreForm
 from app.settings import Settings
 from models.defense import Defense
 from models.defenses import DEFENSES, UnknownDefenseError, parse_defense
+from models.images import ImageFacts, ImageFormat
 from models.metric import UnsuitableSizeError
 from models.metrics import UnknownMetricError, find_metric
 from models.noise import MAX_SEED
@@ -53,10 +54,16 @@ def chosen_defense(text: str) -> Defense:
             422, "defense", "unknown-defense", str(error), suggestion=error.suggestion, actual=error.name[:80]
         ) from error
     except ValidationError as error:
-        parameters = {name for kind in DEFENSES.values() for name in kind.model_fields}
-        raise invalid_fields(error, "defense", parameters) from error
+        raise invalid_fields(error, "defense", functools.partial(_parameters, error.title)) from error
     except ValueError as error:
         raise field_problem(422, "defense", "invalid-defense", str(error)) from error
+
+
+def _parameters(outermost: str, place: list[str]) -> list[str]:
+    """Return the names of the parameters at a place in a defense: of the innermost defense named on the way there."""
+    kinds = {kind.__name__: kind for kind in DEFENSES.values()} | DEFENSES
+    kind = next((kinds[name] for name in reversed(place) if name in DEFENSES), kinds[outermost])
+    return [name for name in kind.model_fields if name != "name"]
 
 
 def chosen_metrics(text: str) -> tuple[str, ...]:

@@ -11,33 +11,35 @@ from workers.jobs import MAX_SAMPLES, Kind, Score
 from workers.record import JobRecord, Status
 
 
-class ScoreForm(BaseModel):
-    """The fields of `POST /score`, beside `image`."""
+class OrderForm(BaseModel):
+    """What `POST /purify` and `POST /score` have in common, beside `image`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    metrics: str | None = Field(None, max_length=2000, description="Comma list of metrics; left out: the default.")
     defense: str | None = Field(
-        None, max_length=20_000, description='A defense by name, or as JSON: `{"name": "jpeg", "quality": 50}`.'
+        None,
+        max_length=20_000,
+        description='A defense by name, or as JSON: `{"name": "jpeg", "quality": 50}`. Left out: the default.',
+    )
+    metrics: str | None = Field(
+        None, max_length=2000, description="Comma list of metrics to score with, before and after. Left out: the default."
     )
     seed: int | None = Field(
         None, ge=0, le=MAX_SEED, description="Left out: a fresh secret seed, which the job document then tells."
     )
+
+
+class ScoreForm(OrderForm):
+    """The fields of `POST /score`, beside `image`."""
+
     samples: int = Field(
         1, ge=1, le=MAX_SAMPLES, description="Score this many independently seeded purifications; report the median."
     )
 
 
-class PurifyForm(BaseModel):
-    """The fields of `POST /purify`, beside `image`."""
+class PurifyForm(OrderForm):
+    """The fields of `POST /purify`, beside `image`. Empty `metrics`: no scores."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    defense: str | None = ScoreForm.model_fields["defense"]
-    metrics: str | None = Field(
-        None, max_length=2000, description="Comma list of metrics for the scores before and after; empty: no scores."
-    )
-    seed: int | None = ScoreForm.model_fields["seed"]
     format: ImageFormat | None = Field(
         None, description="Of the purified image: png or webp, both lossless, or jpeg (quality 95, 4:4:4)."
     )

@@ -3,14 +3,15 @@
 from typing import TypeVar
 
 from anyio.to_thread import run_sync
-from models.images import ImageFacts, check
 from pydantic import BaseModel, ValidationError
 from starlette.datastructures import FormData, UploadFile
+from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException
 from starlette.requests import ClientDisconnect, Request
 
 from app.errors import ProblemError, closest, field_problem, invalid_fields
 from app.services import Services
+from models.images import ImageFacts, check
 
 Form = TypeVar("Form", bound=BaseModel)
 
@@ -19,6 +20,8 @@ IMAGE = "image"
 
 async def read_form(request: Request, kind: type[Form], max_image_bytes: int) -> tuple[bytes, Form]:
     """Return the image's bytes and the other fields. File names are never used. Raises ProblemError."""
+    if not request.headers.get("content-type") and request.headers.get("content-length", "0") == "0":
+        raise field_problem(422, IMAGE, "missing", "the request has no body; send multipart/form-data")
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "multipart/form-data":
         raise field_problem(415, "body", "not-multipart", "send multipart/form-data with the image in the part `image`")
     try:
@@ -35,8 +38,8 @@ async def read_form(request: Request, kind: type[Form], max_image_bytes: int) ->
                     limit=max_image_bytes, actual=image.size,
                 )  # fmt: skip
             return await image.read(), kind.model_validate(fields)
-    except MultiPartException as error:
-        raise ProblemError(400, "bad-form", error.message) from error
+    except (HTTPException, MultiPartException) as error:
+        raise ProblemError(400, "bad-form", f"The form cannot be read: {error}") from error
     except ClientDisconnect as error:
         raise ProblemError(400, "client-disconnected", "The request ended before its body did.") from error
     except ValidationError as error:

@@ -25,6 +25,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import cv2
 import httpx2
@@ -60,7 +61,7 @@ def service(kind: str, workers: int) -> Iterator[str]:
     with tempfile.TemporaryDirectory(prefix="purifiqa-bench-") as folder:
         broker, port = Path(folder) / "valkey.sock", free_port("127.0.0.1")
         parts = service_parts(broker, Path(folder), "127.0.0.1", port, workers if kind == "warm" else 0)
-        os.environ["PURIFIQA_DEFAULT_METRICS"] = ""
+        os.environ |= {"PURIFIQA_DEFAULT_METRICS": "", "PURIFIQA_LOG_LEVEL": "WARNING"}
         for part in parts:
             part.start()
         environment = {**os.environ, **parts[-1].environment}
@@ -151,16 +152,16 @@ def main() -> None:
     plan = [("warm", jobs), ("preloaded", jobs if not args.quick else 60)]
     if not args.quick:
         plan.append(("stock", max(8, jobs // 50)))
-    rows = []
+    rows: list[dict[str, Any]] = []
     for kind, count in plan:
         with service(kind, args.workers) as url:
             seconds, latencies = asyncio.run(send(url, count, args.clients))
             _, alone = asyncio.run(send(url, min(count, 200), 1))
-        row = {"workers": kind, "jobs": count, "jobs_per_second": count / seconds}
+        row: dict[str, Any] = {"workers": kind, "jobs": count, "jobs_per_second": count / seconds}
         row |= {"p50_ms": percentile(latencies, 50), "p99_ms": percentile(latencies, 99)}
         rows.append(row | {"p50_ms_one_client": percentile(alone, 50)})
     direct = percentile(in_process(200)[20:], 50)
-    report = {
+    report: dict[str, Any] = {
         "machine": f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores",
         "date": time.strftime("%Y-%m-%d"),
         "clients": args.clients,

@@ -2,8 +2,9 @@
 
 import logging
 
+from workers.settings import WorkerSettings
 from workers.worker import serve
 
 if __name__ == "__main__":
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
+    logging.basicConfig(level=WorkerSettings().log_level, format="%(asctime)s %(name)s %(levelname)s %(message)s")
     serve()

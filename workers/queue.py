@@ -25,7 +25,6 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 from rq import Queue, SimpleWorker, get_current_job
 from rq import Retry as RqRetry
-from rq.exceptions import NoSuchJobError
 from rq.job import Job
 from rq.timeouts import JobTimeoutException
 
@@ -49,6 +48,7 @@ RETRIES = 1
 EVENTS_KEPT = 64
 EXPIRED_NOTE_TTL = 7 * 86_400
 HOUSEKEEPING_SECONDS = 300
+BLOCK_SECONDS = 2.0  # shorter than the socket's own patience
 
 # KEYS: record, events. ARGV: allowed states, ttl or 0, total's field or "", then field, value, ...
 _MOVE = """
@@ -91,7 +91,7 @@ class JobQueue:
         url = settings.broker_url()
         patience: dict[str, Any] = {"socket_connect_timeout": 2, "socket_timeout": 5}
         self._redis: Redis = Redis.from_url(url, retry=Retry(ConstantBackoff(0.1), 2), **patience)
-        self._async: redis.asyncio.Redis = redis.asyncio.Redis.from_url(url, socket_connect_timeout=2)
+        self._async: redis.asyncio.Redis = redis.asyncio.Redis.from_url(url, **patience)
         self._move = self._redis.register_script(_MOVE)
         self._rq = Queue(RQ_QUEUE, connection=self._redis, serializer="json")
 
@@ -179,10 +179,15 @@ class JobQueue:
         return bool(self._redis.exists(_keys(job_id).record))
 
     async def wait(self, job_id: str, seconds: float) -> bool:
-        """Return whether the job ends within this time."""
+        """Return whether the job is known to end within this time; a broker that cannot be reached knows nothing."""
         deadline, last, events = time.monotonic() + seconds, "0", _keys(job_id).events
         while (left := deadline - time.monotonic()) > 0:
-            answer: Any = await self._async.xread({events: last}, block=max(1, int(left * 1000)))
+            try:
+                answer: Any = await self._async.xread(
+                    {events: last}, block=max(1, int(min(left, BLOCK_SECONDS) * 1000))
+                )
+            except BROKER_ERRORS:
+                return False
             for _, entries in answer:
                 if any(Status(fields[b"status"].decode()).is_final for _, fields in entries):
                     return True
@@ -257,12 +262,8 @@ class JobQueue:
 
     def _forget(self, job_id: str) -> None:
         """Take the job out of RQ; a running one ends by itself at its next report of progress."""
-        try:
-            job = Job.fetch(job_id, connection=self._redis, serializer="json")
-        except NoSuchJobError:
-            return
-        if job.is_queued:
-            job.delete()
+        if self._redis.lrem(self._rq.key, 1, job_id):  # now nobody else has it
+            self._redis.delete(Job.key_for(job_id))
 
 
 def tries_left() -> int:

@@ -4,11 +4,11 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import quote, urlsplit, urlunsplit
 
-from models.images import ImageLimits
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from models.defense import Cost
+from models.images import ImageLimits
 
 
 class WorkerSettings(BaseSettings):
@@ -28,6 +28,7 @@ class WorkerSettings(BaseSettings):
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where workers compute; auto: CUDA if present.")
     default_defense: str = Field("jpeg", description="The defense when a request names none; workers warm it up.")
     default_metrics: str = Field("piqe", description="Comma list of metrics when a request names none; also warmed.")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="What is logged.")
     threads: int = Field(1, ge=1, le=256, description="CPU threads of one worker process.")
     result_ttl: int = Field(86_400, ge=1, description="Seconds to keep a job and its files once it has ended.")
     queue_ttl: int = Field(86_400, ge=1, description="Seconds a job may wait in the queue.")

@@ -67,8 +67,7 @@ def test_the_version_we_test_is_the_version_we_pin():
         ),
         (SimpleWorker.__init__, {"queues", "name", "connection", "serializer", "log_job_description", "maintenance_interval"}),
         (SimpleWorker.work, {"logging_level"}),
-        (Job.fetch, {"id", "connection", "serializer"}),
-        (Job.delete, {"self"}),
+        (Job.key_for, {"job_id"}),
         (Retry.__init__, {"max"}),
     ],
 )
@@ -123,11 +122,10 @@ def test_the_time_limit_raises_the_exception_we_catch(rq_queue, broker):
     assert "JobTimeoutException" in (job.latest_result().exc_string or "")
 
 
-def test_a_deleted_job_is_never_run_and_leaves_no_key(rq_queue, broker):
-    rq_queue.enqueue_call(here(succeed), args=("x",), job_id="j1")
-    job = Job.fetch("j1", connection=broker, serializer="json")
-    assert job.is_queued
-    job.delete()
+def test_a_queued_job_is_an_entry_in_a_list_and_a_hash_and_nothing_else(rq_queue, broker):
+    rq_queue.enqueue_call(here(succeed), args=("x",), job_id="j1", retry=Retry(max=1))
+    assert broker.lrem(rq_queue.key, 1, "j1") == 1
+    assert broker.delete(Job.key_for("j1")) == 1
     assert rq_queue.count == 0
     assert [key for key in broker.scan_iter() if b"j1" in key] == []
 

@@ -1,0 +1,47 @@
+import time
+
+import pytest
+from starlette.testclient import TestClient
+
+from app.main import create_app
+
+
+@pytest.fixture(scope="session")
+def client(shared_service):
+    """A client of the app, with a real broker, store and worker behind it."""
+    with TestClient(create_app(shared_service), raise_server_exceptions=False) as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
+def order(client, photo_png):
+    """Send an order with a good photo, unless another is given."""
+
+    def send(path="/purify", image=photo_png, headers=None, **fields):
+        fields.setdefault("metrics", "entropy" if path == "/score" else "")
+        return client.post(path, files={"image": ("photo.png", image)}, data=fields, headers=headers or {})
+
+    return send
+
+
+@pytest.fixture(scope="session")
+def finish(client):
+    """Follow a job to its end."""
+
+    def follow(answer):
+        assert answer.status_code in (200, 202), answer.text
+        for _ in range(600):
+            job = client.get(answer.headers["location"]).json()
+            if job["status"] not in ("queued", "running"):
+                return job
+            time.sleep(0.05)
+        raise AssertionError(f"the job does not end: {job}")
+
+    return follow
+
+
+@pytest.fixture
+def idle_client(settings):
+    """A client of an app with a broker and a store of its own and no worker: jobs stay queued."""
+    with TestClient(create_app(settings), raise_server_exceptions=False) as client:
+        yield client

@@ -1,0 +1,207 @@
+"""What bad input gets: the right 4xx problem that names the field and the limit, and nothing left behind."""
+
+import json
+import os
+import time
+
+import psutil
+import pytest
+from hostile_files import ACCEPTED, HOSTILE
+
+MULTIPART = {"Content-Type": "multipart/form-data; boundary=b"}
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left_behind(client, shared_service):
+    """No job is accepted, no file is written, no key appears."""
+
+    def state():
+        queue = client.app.state.services.queue
+        keys = set(queue._redis.scan_iter("purifiqa:job:*")) | set(queue._redis.scan_iter("rq:job:*"))
+        return keys, {path for path in shared_service.data_dir.rglob("*") if path.is_file()}
+
+    before = state()
+    yield
+    deadline = time.monotonic() + 3  # RQ tidies up just after our record says that a job is finished
+    while state() != before and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert state() == before
+
+
+def check_problem(answer, status, code=None, field=None):
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    problem = answer.json()
+    assert problem["status"] == status
+    assert {"type", "title", "status", "detail", "code"} <= set(problem)
+    assert code is None or problem["code"] == code
+    if field is not None:
+        assert field in [error["field"] for error in problem["errors"]]
+    return problem
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_hostile_file_is_refused_for_the_right_reason(order, name):
+    build, status, code = HOSTILE[name]
+    check_problem(order(image=build()), status, code, "image")
+
+
+def test_bombs_do_not_grow_the_process(order):
+    bombs = [HOSTILE[name][0]() for name in HOSTILE if "bomb" in name or "65535" in name]
+    assert bombs
+    process = psutil.Process(os.getpid())
+    for bomb in bombs:
+        order(image=bomb)
+    before = process.memory_info().rss
+    for bomb in bombs * 3:
+        order(image=bomb)
+    assert process.memory_info().rss - before < 30e6
+
+
+def test_a_body_that_is_not_a_form_is_refused(client):
+    check_problem(
+        client.post("/purify", content=b"{}", headers={"Content-Type": "application/json"}), 415, "not-multipart"
+    )
+    check_problem(client.post("/purify"), 422, "missing", "image")
+    check_problem(client.post("/purify", content=b"", headers=MULTIPART), 422, "missing", "image")
+    check_problem(client.post("/purify", content=b"garbage", headers=MULTIPART), 400, "bad-form")
+    check_problem(
+        client.post("/purify", content=b"x", headers={"Content-Type": "multipart/form-data"}), 400, "bad-form"
+    )
+
+
+def test_a_form_without_an_image_or_with_text_in_its_place_is_refused(client):
+    check_problem(client.post("/purify", data={"image": "photo"}, files={"seed": (None, "1")}), 422, "missing", "image")
+    check_problem(client.post("/purify", files={"seed": (None, "1")}), 422, "missing", "image")
+
+
+def test_two_images_or_a_field_sent_twice_are_refused(client, photo_png):
+    two = [("image", ("a.png", photo_png)), ("image", ("b.png", photo_png))]
+    problem = check_problem(client.post("/purify", files=two), 422, "sent-twice", "image")
+    assert problem["errors"][0]["limit"] == 1
+    files = [("image", ("a.png", photo_png)), ("seed", (None, "1")), ("seed", (None, "2"))]
+    check_problem(client.post("/purify", files=files), 422, "sent-twice", "seed")
+    three = [("image", (name, photo_png)) for name in "abc"]
+    check_problem(client.post("/purify", files=three), 400, "bad-form")
+
+
+def test_a_file_where_text_belongs_is_refused(client, photo_png):
+    files = {"image": photo_png, "defense": ("defense.json", b"{}")}
+    check_problem(client.post("/purify", files=files), 422, "not-text", "defense")
+
+
+def test_a_misspelt_field_is_refused_with_the_closest_name(order):
+    problem = check_problem(order(defence="jpeg"), 422, "unknown-field", "defence")
+    assert problem["errors"][0]["suggestion"] == "defense"
+    check_problem(order("/purify", samples=3), 422, "unknown-field", "samples")
+    check_problem(order("/score", format="png"), 422, "unknown-field", "format")
+
+
+@pytest.mark.parametrize(("defense", "field", "code", "hint"), [
+    ("jpg", "defense", "unknown-defense", "jpeg"),
+    ("", "defense", "unknown-defense", None),
+    ("{", "defense", "invalid-defense", None),
+    ("[]", "defense", "invalid-defense", None),
+    ('"jpeg"', "defense", "invalid-defense", None),
+    ("{}", "defense", "invalid-defense", None),
+    ('{"name": 5}', "defense", "invalid-defense", None),
+    ('{"name": "jpeg", "qualty": 50}', "defense.qualty", "invalid-request", "quality"),
+    ('{"name": "jpeg", "quality": 0}', "defense.quality", "invalid-request", None),
+    ('{"name": "jpeg", "quality": 1000}', "defense.quality", "invalid-request", None),
+    ('{"name": "jpeg", "quality": "high"}', "defense.quality", "invalid-request", None),
+    ('{"name": "random-noise", "sigma": NaN}', "defense.sigma", "invalid-request", None),
+    ('{"name": "random-noise", "sigma": Infinity}', "defense.sigma", "invalid-request", None),
+    ('{"name": "random-noise", "sigma": 1e999}', "defense.sigma", "invalid-request", None),
+    ('{"name": "chain", "steps": []}', "defense.steps", "invalid-request", None),
+    ('{"name": "chain", "steps": [{"name": "jpeg", "qualty": 1}]}', "defense.steps.0.jpeg.qualty", "invalid-request", "quality"),
+    ('{"name": "chain", "steps": [{"name": "jpge"}]}', "defense.steps.0", "invalid-request", "jpeg"),
+    ("[" * 10_000, "defense", "invalid-defense", None),
+    ('{"name": ' * 1_000, "defense", "invalid-defense", None),
+])  # fmt: skip
+def test_a_wrong_defense_is_refused_with_its_place_and_the_closest_name(order, defense, field, code, hint):
+    problem = check_problem(order(defense=defense), 422, code, field)
+    error = next(error for error in problem["errors"] if error["field"] == field)
+    assert hint is None or error["suggestion"] == hint
+
+
+def test_an_out_of_range_parameter_is_told_its_limit(order):
+    problem = check_problem(order(defense='{"name": "jpeg", "quality": 101}'), 422)
+    assert problem["errors"][0]["limit"] == 100
+
+
+@pytest.mark.parametrize("seed", ["-1", "1.5", "abc", "", "9007199254740992", "1e400", "NaN"])
+def test_a_wrong_seed_is_refused(order, seed):
+    check_problem(order(seed=seed), 422, "invalid-request", "seed")
+
+
+@pytest.mark.parametrize(("path", "fields", "field"), [
+    ("/score", {"samples": "0"}, "samples"),
+    ("/score", {"samples": "33"}, "samples"),
+    ("/purify", {"format": "gif"}, "format"),
+])  # fmt: skip
+def test_other_fields_out_of_bounds_are_refused(order, path, fields, field):
+    check_problem(order(path, **fields), 422, "invalid-request", field)
+
+
+def test_an_unknown_metric_is_refused_with_the_closest_name(order):
+    problem = check_problem(order("/score", metrics="pique"), 422, "unknown-metric", "metrics")
+    assert problem["errors"][0]["suggestion"] == "piqe"
+    check_problem(order("/score", metrics=",".join(f"m{n}" for n in range(9))), 422, "too-many", "metrics")
+
+
+def test_a_body_over_the_limit_is_refused_declared_or_chunked(client, shared_service):
+    big = os.urandom(shared_service.max_bytes + 300_000)
+    problem = check_problem(client.post("/purify", files={"image": big}), 413, "body-too-large", "body")
+    assert problem["errors"][0]["limit"] > shared_service.max_bytes
+
+    def chunks():
+        yield b'--b\r\nContent-Disposition: form-data; name="image"; filename="x"\r\n\r\n'
+        for start in range(0, len(big), 1 << 20):
+            yield big[start : start + (1 << 20)]
+
+    check_problem(client.post("/purify", content=chunks(), headers=MULTIPART), 413, "body-too-large")
+    just_over = os.urandom(shared_service.max_bytes + 1)
+    check_problem(client.post("/purify", files={"image": just_over}), 413, "image-too-large", "image")
+
+
+def test_a_wrong_method_or_path_is_a_problem_too(client):
+    answer = client.put("/purify")
+    check_problem(answer, 405, "method-not-allowed")
+    assert answer.headers["allow"] == "POST"
+    check_problem(client.get("/nothing/here"), 404, "not-found")
+    check_problem(client.get("/purify"), 405)
+
+
+def test_what_was_sent_is_not_echoed(order):
+    answer = order(defense=json.dumps({"name": "jpeg", "quality": "s3cret" * 50}))
+    assert "s3cret" not in answer.text
+
+
+@pytest.mark.parametrize("name", ["../../etc/passwd", "/etc/passwd", "a\r\nX-Evil: 1", "\x00.png", "фото.png"])
+def test_a_file_name_is_never_used(client, name):
+    answer = client.post("/purify", files={"image": (name, b"not an image")})
+    check_problem(answer, 415, "unsupported-image")
+    assert "passwd" not in answer.text
+
+
+def test_an_unexpected_error_is_a_problem_without_its_story(client, order, monkeypatch):
+    monkeypatch.setattr("app.routes.purify.make_order", lambda *_: 1 / 0)
+    problem = check_problem(order(), 500, "internal-error")
+    assert "division" not in json.dumps(problem)
+
+
+def test_a_full_store_is_507_and_nothing_is_accepted(client, order, monkeypatch):
+    def full(*_args, **_kwargs):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.link", full)
+    check_problem(order(), 507, "store-full")
+
+
+@pytest.mark.parametrize("name", ACCEPTED)
+def test_an_unusual_but_good_file_is_accepted_and_comes_back_clean(client, order, name):
+    answer = order(image=ACCEPTED[name](), defense="none", headers={"Prefer": "wait=30", "Accept": "image/png"})
+    assert answer.status_code == 200, answer.text
+    for trace in (b"PK\x03\x04", b"Exif", b"iCCP", b"eXIf", b"tEXt", b"<html"):
+        assert trace not in answer.content
+    assert client.delete(answer.headers["location"]).status_code == 204

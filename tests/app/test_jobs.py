@@ -1,0 +1,88 @@
+"""Following, fetching, canceling and erasing a job."""
+
+import pytest
+
+WAIT = {"Prefer": "wait=30"}
+
+
+def test_the_image_is_not_there_before_the_job_is_done(idle_client, photo_png):
+    job = idle_client.post("/purify", files={"image": photo_png}, data={"metrics": ""}).json()
+    answer = idle_client.get(f"{job['links']['self']}/image")
+    assert answer.status_code == 409
+    assert answer.json()["code"] == "result-not-ready"
+    assert answer.headers["retry-after"] == "1"
+
+
+def test_who_has_the_image_is_not_sent_it_again(client, order):
+    job = order(defense="none", headers=WAIT).json()
+    first = client.get(job["result"]["image_url"])
+    again = client.get(job["result"]["image_url"], headers={"If-None-Match": f'"other", {first.headers["etag"]}'})
+    assert again.status_code == 304
+    assert again.content == b""
+    assert again.headers["etag"] == first.headers["etag"]
+    assert client.get(job["result"]["image_url"], headers={"If-None-Match": '"other"'}).status_code == 200
+
+
+def test_the_image_is_never_sniffed_and_is_saved_under_a_name_of_ours(client, order):
+    job = order(defense="none", headers=WAIT).json()
+    headers = client.get(job["result"]["image_url"]).headers
+    assert headers["x-content-type-options"] == "nosniff"
+    assert headers["content-disposition"] == f'attachment; filename="{job["id"]}.png"'
+    assert "private" in headers["cache-control"]
+
+
+def test_a_queued_job_can_be_canceled_twice_and_never_runs(idle_client, broker, photo_png):
+    job = idle_client.post("/purify", files={"image": photo_png}, data={"metrics": ""}).json()
+    assert idle_client.app.state.services.queue.depth() == 1
+    for _ in range(2):
+        answer = idle_client.post(job["links"]["cancel"])
+        assert answer.status_code == 200
+        assert answer.json()["status"] == "canceled"
+    assert idle_client.app.state.services.queue.depth() == 0
+    assert idle_client.get(f"{job['links']['self']}/image").json()["code"] == "no-result"
+    assert not [key for key in broker.scan_iter("rq:*") if job["id"].encode() in key]
+
+
+def test_a_finished_job_cannot_be_canceled(client, order):
+    job = order(defense="none", headers=WAIT).json()
+    answer = client.post(f"{job['links']['self']}/cancel")
+    assert answer.status_code == 409
+    assert answer.json()["code"] == "job-has-ended"
+
+
+def test_an_erased_job_leaves_no_file_no_key_and_is_unknown(idle_client, broker, settings, photo_png):
+    before = {key for key in broker.scan_iter() if not key.startswith(b"rq:queues")}
+    job = idle_client.post("/purify", files={"image": photo_png}, data={"metrics": ""}).json()
+    assert [path for path in settings.data_dir.rglob("*") if path.is_file()]
+    assert idle_client.delete(job["links"]["self"]).status_code == 204
+    assert not [path for path in settings.data_dir.rglob("*") if path.is_file()]
+    assert {key for key in broker.scan_iter() if not key.startswith(b"rq:queues")} == before
+    for call in (idle_client.get, idle_client.delete):
+        assert call(job["links"]["self"]).status_code == 404
+
+
+def test_erasing_a_finished_job_erases_its_result(client, order, shared_service):
+    job = order(defense="none", headers=WAIT).json()
+    assert client.delete(job["links"]["self"]).status_code == 204
+    assert client.get(job["result"]["image_url"]).status_code == 404
+    assert not list(shared_service.data_dir.glob(f"jobs/*/{job['id']}"))
+
+
+def test_an_expired_job_is_gone_and_not_unknown(idle_client, broker, photo_png):
+    job = idle_client.post("/purify", files={"image": photo_png}, data={"metrics": ""}).json()
+    assert broker.ttl(f"purifiqa:job:{job['id']}") > 0
+    broker.delete(f"purifiqa:job:{job['id']}")
+    for path in (job["links"]["self"], f"{job['links']['self']}/image"):
+        answer = idle_client.get(path)
+        assert answer.status_code == 410
+        assert answer.json()["code"] == "job-expired"
+
+
+@pytest.mark.parametrize("job_id", ["nosuchjob", "0" * 32, "..%2f..%2fetc", "*", "x" * 64])
+def test_a_job_that_never_was_is_unknown(client, job_id):
+    for path in (f"/jobs/{job_id}", f"/jobs/{job_id}/image"):
+        answer = client.get(path)
+        assert answer.status_code == 404
+        assert answer.headers["content-type"] == "application/problem+json"
+    assert client.post(f"/jobs/{job_id}/cancel").status_code == 404
+    assert client.delete(f"/jobs/{job_id}").status_code == 404

@@ -1,0 +1,77 @@
+"""Carrying out an order: pure, without queue and store."""
+
+import cv2
+import numpy as np
+import pytest
+
+from models.defenses import parse_defense
+from models.images import BrokenImageError, ImageFormat
+from models.metric import UnsuitableSizeError
+from workers.jobs import Kind, Order, check_sizes, execute
+
+
+def order(defense="none", **fields):
+    return Order(**{"kind": Kind.PURIFY, "defense": parse_defense(defense), **fields})
+
+
+def test_the_purified_file_is_the_defense_applied_to_the_decoded_file(photo, photo_png):
+    report, file = execute(order("flip"), photo_png)
+    purified = cv2.imdecode(np.frombuffer(file, np.uint8), cv2.IMREAD_COLOR)[..., ::-1]
+    assert np.array_equal(purified, photo[::-1, ::-1])
+    assert (report.image.height, report.image.width) == photo.shape[:2]
+    assert report.image.bytes == len(file)
+
+
+def test_the_report_tells_the_size_that_the_defense_leaves(photo_png):
+    report, _ = execute(order('{"name": "resize", "scale": 0.5}'), photo_png)
+    assert (report.image.width, report.image.height) == (64, 48)
+
+
+def test_a_score_makes_no_file(photo_png):
+    report, file = execute(order(kind=Kind.SCORE), photo_png)
+    assert file is None
+    assert report.image is None
+
+
+@pytest.mark.parametrize("kind", list(ImageFormat))
+def test_the_format_is_the_one_ordered(photo_png, kind):
+    _, file = execute(order(format=kind), photo_png)
+    assert cv2.imdecode(np.frombuffer(file, np.uint8), cv2.IMREAD_COLOR) is not None
+    starts = {ImageFormat.PNG: b"\x89PNG", ImageFormat.JPEG: b"\xff\xd8", ImageFormat.WEBP: b"RIFF"}
+    assert file.startswith(starts[kind])
+
+
+def test_progress_rises_to_one_and_may_stop_the_job(photo_png):
+    seen = []
+    execute(order("random-noise", samples=4, kind=Kind.SCORE), photo_png, progress=seen.append)
+    assert seen == sorted(seen)
+    assert len(seen) >= 4
+    assert 0.5 < seen[-1] <= 1
+
+    class StopError(Exception):
+        pass
+
+    def stop(_):
+        raise StopError
+
+    with pytest.raises(StopError):
+        execute(order("random-noise"), photo_png, progress=stop)
+
+
+def test_a_broken_file_is_the_images_error(photo_png):
+    with pytest.raises(BrokenImageError):
+        execute(order(), photo_png[: len(photo_png) // 2])
+
+
+def test_sizes_that_a_metric_cannot_take_are_known_before_the_job_runs():
+    pytest.importorskip("pyiqa")
+    check_sizes(parse_defense("none"), ("niqe",), 96, 96)
+    with pytest.raises(UnsuitableSizeError, match="96"):
+        check_sizes(parse_defense("none"), ("niqe",), 95, 300)
+    with pytest.raises(UnsuitableSizeError, match="96"):
+        check_sizes(parse_defense('{"name": "resize", "scale": 0.5}'), ("niqe",), 190, 300)
+
+
+def test_an_order_survives_json():
+    full = order('{"name": "chain", "steps": [{"name": "jpeg"}, {"name": "flip"}]}', metrics=("piqe",), seed=9)
+    assert Order.model_validate_json(full.model_dump_json()) == full

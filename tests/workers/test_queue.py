@@ -1,0 +1,189 @@
+"""The life of a job's record, on a real broker."""
+
+import asyncio
+import threading
+import time
+
+import pytest
+
+from models.defenses import parse_defense
+from models.images import ImageFacts, ImageFormat
+from workers import queue as queue_module
+from workers.jobs import Kind, Order, Report
+from workers.queue import BROKER_ERRORS, JobCanceledError, JobExpiredError, JobQueue, JobUnknownError
+from workers.record import Failure, Status
+from workers.settings import WorkerSettings
+
+ORDER = Order(kind=Kind.PURIFY, defense=parse_defense('{"name": "flip", "axis": "vertical"}'), seed=5)
+IMAGE = ImageFacts(format=ImageFormat.PNG, width=64, height=48, mode="RGB", bytes=10, sha256="0" * 64, conversions=())
+
+
+@pytest.fixture
+def queue(settings):
+    queue = JobQueue(settings)
+    yield queue
+    asyncio.run(queue.close())
+
+
+def wait(queue, job_id, seconds):
+    """Wait as the API does, and close what belongs to this event loop."""
+
+    async def go():
+        try:
+            return await queue.wait(job_id, seconds)
+        finally:
+            await queue._async.aclose()
+
+    return asyncio.run(go())
+
+
+@pytest.fixture
+def job(queue):
+    return queue.submit("job1", ORDER, IMAGE)
+
+
+def keys(broker):
+    return {key.decode() for key in broker.scan_iter() if not key.startswith(b"rq:queues")}
+
+
+def test_a_submitted_job_is_queued_with_all_that_was_ordered(queue, job):
+    assert queue.get("job1") == job
+    assert job.status is Status.QUEUED
+    assert job.order == ORDER
+    assert queue.depth() == 1
+
+
+def test_every_key_of_a_queued_job_has_an_end(queue, job, broker, settings):
+    for key in keys(broker) - {"rq:queue:purifiqa"}:
+        assert broker.ttl(key) > 0, key
+    assert broker.ttl("purifiqa:job:job1") <= settings.queue_ttl
+
+
+def test_a_job_runs_through_its_states_and_its_record_ends_after_the_result_ttl(queue, job, broker, settings):
+    assert queue.start("job1").status is Status.RUNNING
+    queue.progress("job1", 0.5)
+    assert queue.get("job1").progress == 0.5
+    queue.finish(job, Report())
+    record = queue.get("job1")
+    assert (record.status, record.progress, record.report) == (Status.FINISHED, 1, Report())
+    assert record.created <= record.started <= record.ended
+    assert 0 < broker.ttl("purifiqa:job:job1") <= settings.result_ttl
+    assert broker.ttl("purifiqa:expired:job1") > settings.result_ttl
+    assert queue.totals() == {("purify", "flip", "finished"): 1}
+
+
+def test_a_failure_says_why(queue, job):
+    queue.start("job1")
+    queue.fail(job, Failure(code="metric-failed", detail="NaN"))
+    assert queue.get("job1").failure == Failure(code="metric-failed", detail="NaN")
+
+
+def test_a_canceled_job_never_starts_and_never_turns_finished(queue, job):
+    assert queue.cancel("job1").status is Status.CANCELED
+    for change in (
+        lambda: queue.start("job1"),
+        lambda: queue.progress("job1", 1),
+        lambda: queue.finish(job, Report()),
+        lambda: queue.fail(job, Failure(code="x", detail="")),
+        lambda: queue.requeue("job1"),
+    ):
+        with pytest.raises(JobCanceledError):
+            change()
+    assert queue.get("job1").status is Status.CANCELED
+
+
+def test_a_running_job_that_is_canceled_learns_of_it_at_its_next_report(queue, job):
+    queue.start("job1")
+    queue.cancel("job1")
+    with pytest.raises(JobCanceledError):
+        queue.progress("job1", 0.5)
+
+
+def test_a_finished_job_stays_finished_when_canceled(queue, job):
+    queue.start("job1")
+    queue.finish(job, Report())
+    assert queue.cancel("job1").status is Status.FINISHED
+
+
+def test_a_job_whose_worker_died_may_start_again(queue, job):
+    queue.start("job1")
+    assert queue.start("job1").status is Status.RUNNING
+
+
+def test_erasing_leaves_no_key_even_if_a_worker_still_reports(queue, job, broker):
+    queue.start("job1")
+    queue.erase("job1")
+    with pytest.raises(JobCanceledError):
+        queue.progress("job1", 0.5)
+    with pytest.raises(JobCanceledError):
+        queue.finish(job, Report())
+    assert not [key for key in keys(broker) if key.startswith("purifiqa:")]
+    with pytest.raises(JobUnknownError):
+        queue.get("job1")
+
+
+def test_an_expired_job_is_told_from_one_that_never_was(queue, job, broker):
+    broker.delete("purifiqa:job:job1")
+    with pytest.raises(JobExpiredError):
+        queue.get("job1")
+    with pytest.raises(JobUnknownError):
+        queue.get("job2")
+
+
+def test_events_are_bounded(queue, job, broker):
+    queue.start("job1")
+    for step in range(500):
+        queue.progress("job1", step / 500)
+    assert broker.xlen("purifiqa:events:job1") < 300
+
+
+def test_waiting_ends_when_the_job_does(queue, job):
+    def work():
+        time.sleep(0.2)
+        queue.start("job1")
+        queue.finish(job, Report())
+
+    worker = threading.Thread(target=work)
+    worker.start()
+    start = time.monotonic()
+    assert wait(queue, "job1", 20)
+    assert time.monotonic() - start < 10
+    worker.join()
+
+
+def test_waiting_longer_than_one_read_goes_on_reading(queue, job, monkeypatch):
+    monkeypatch.setattr(queue_module, "BLOCK_SECONDS", 0.05)
+    assert not wait(queue, "job1", 0.3)
+
+
+def test_waiting_for_a_job_that_has_ended_returns_at_once(queue, job):
+    queue.cancel("job1")
+    assert wait(queue, "job1", 20)
+
+
+def test_a_worker_counts_while_its_lease_runs(queue, broker):
+    queue.beat("w1")
+    assert queue.workers() == ["w1"]
+    broker.zadd("purifiqa:workers", {"w2": time.time() - 1})
+    assert queue.workers() == ["w1"]
+    queue.beat("w1")
+    assert broker.zcard("purifiqa:workers") == 1, "ended leases are swept"
+    queue.leave("w1")
+    assert queue.workers() == []
+
+
+def test_a_broker_that_is_not_there_is_said_to_be_so(tmp_path):
+    queue = JobQueue(WorkerSettings(redis_url="redis://127.0.0.1:1/0", data_dir=tmp_path))
+    with pytest.raises(BROKER_ERRORS):
+        queue.submit("job1", ORDER, IMAGE)
+    assert wait(queue, "job1", 0.2) is False
+
+
+def test_the_password_comes_from_its_file(tmp_path):
+    secret = tmp_path / "password"
+    secret.write_text("p@ss/word\n")
+    for url, expected in (
+        ("redis://redis:6379/0", "redis://:p%40ss%2Fword@redis:6379/0"),
+        ("redis://user:old@redis:6379/0", "redis://user:p%40ss%2Fword@redis:6379/0"),
+    ):
+        assert WorkerSettings(redis_url=url, redis_password_file=secret).broker_url() == expected
