@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from models.images import ImageError, ImageFormat, check
 from pydantic import ValidationError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -18,6 +17,7 @@ from app.orders import make_order
 from app.schemas import PurifyForm, ScoreForm
 from app.settings import Settings
 from models.defense import PurificationError
+from models.images import ImageError, ImageFormat, check
 from models.metric import MetricError
 from workers.jobs import execute
 from workers.worker import pick_device

@@ -1,8 +1,10 @@
 """The command `purifiqa`. Heavy imports wait until a command needs them, so that `--help` and `health` are quick."""
 
+import contextlib
 import logging
 import os
 import sys
+from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, NoReturn
@@ -61,10 +63,12 @@ def api() -> None:
     from app.main import create_app
     from app.settings import Settings
 
-    settings = Settings()
+    with _said_plainly():
+        settings = Settings()
+        service = create_app(settings)
     _log_to_stderr(settings.log_level)
     uvicorn.run(
-        create_app(settings), host=settings.host, port=settings.port, log_level="warning", access_log=False,
+        service, host=settings.host, port=settings.port, log_level="warning", access_log=False,
         server_header=False, timeout_graceful_shutdown=5,
     )  # fmt: skip
 
@@ -75,8 +79,9 @@ def worker() -> None:
     from workers.settings import WorkerSettings
     from workers.worker import serve
 
-    _log_to_stderr(WorkerSettings().log_level)
-    serve()
+    with _said_plainly():
+        _log_to_stderr(WorkerSettings().log_level)
+        serve()
 
 
 @app.command()
@@ -112,11 +117,14 @@ def score(
 
 
 @app.command()
-def defenses(as_json: JsonOption = False) -> None:
+def defenses(
+    as_json: JsonOption = False,
+    as_markdown: Annotated[bool, typer.Option("--markdown", help="Print README's table.")] = False,
+) -> None:
     """List the defenses and their parameters."""
     from app import listing
 
-    listing.defenses(as_json=as_json)
+    listing.defenses("json" if as_json else "markdown" if as_markdown else "table")
 
 
 @app.command()
@@ -167,6 +175,15 @@ def _run(
 def _log_to_stderr(level: str = "INFO") -> None:
     logging.basicConfig(level=level, format="%(asctime)s %(name)s %(levelname)s %(message)s")
     logging.getLogger("httpx2").setLevel(logging.WARNING)
+
+
+@contextlib.contextmanager
+def _said_plainly() -> Iterator[None]:
+    """Turn what an operator set wrongly into one line."""
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        _fail(str(error))
 
 
 def _fail(message: str) -> NoReturn:

@@ -4,12 +4,12 @@ from typing import Any, Literal
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
-from models.images import ImageFormat
 from pydantic import BaseModel, TypeAdapter
 
 from app.errors import MEDIA_TYPE, FieldError, Problem
 from app.schemas import JobDocument
 from models.defenses import DEFENSES, AnyDefense
+from models.images import ImageFormat
 from models.metrics import metrics
 
 REF = "#/components/schemas/{model}"

@@ -6,7 +6,7 @@ import sys
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from app.batch import Results
 
@@ -30,7 +30,8 @@ def results(found: Results, form: str) -> None:
                 row = {**score, "file": one.file, "seed": one.seed, "defense": json.dumps(one.defense)}
                 writer.writerow(row)
     elif form == "table":
-        table = Table("file", "metric", "better", "before", "after", "shift")
+        file = Column("file", overflow="fold")
+        table = Table(file, "metric", "better", "before", "after", "shift")
         for one in found.done:
             for score in one.scores:
                 numbers = [f"{score[name]:.4g}" for name in ("original", "defended", "shift")]
@@ -41,20 +42,33 @@ def results(found: Results, form: str) -> None:
             print(one.output)
 
 
-def defenses(*, as_json: bool) -> None:
-    """Print the defenses and their parameters."""
+def defenses(form: str) -> None:
+    """Print the defenses and their parameters, as `json`, `markdown` or `table`."""
     from app.routes.catalogue import list_defenses
 
     entries = list_defenses()
-    if as_json:
+    if form == "json":
         print(json.dumps([entry.model_dump(mode="json") for entry in entries], indent=2))
         return
-    table = Table("defense", "what it does", "parameters (default)")
-    for entry in entries:
-        fields = entry.parameters["properties"]
-        shown = [f"{name} ({json.dumps(fields[name].get('default'))})" for name in fields if name != "name"]
-        table.add_row(entry.name, entry.summary, ", ".join(shown))
+    rows = [(entry.name, entry.summary, _parameters(entry.parameters["properties"])) for entry in entries]
+    if form == "markdown":
+        print("| defense | what it does | parameters and defaults |\n|---|---|---|")
+        for name, summary, parameters in rows:
+            print(f"| `{name}` | {summary} | {', '.join(f'`{one}`' for one in parameters) or 'none'} |")
+        return
+    table = Table("defense", "what it does", "parameters and defaults")
+    for name, summary, parameters in rows:
+        table.add_row(name, summary, "\n".join(parameters))
     Console().print(table)
+
+
+def _parameters(fields: dict[str, Any]) -> list[str]:
+    def shown(default: Any) -> str:
+        if isinstance(default, list):
+            return " + ".join(step["name"] for step in default)
+        return default if isinstance(default, str) else json.dumps(default)
+
+    return [f"{name}={shown(field.get('default'))}" for name, field in fields.items() if name != "name"]
 
 
 def metrics(*, as_json: bool) -> None:

@@ -15,6 +15,8 @@ from app.routes import catalogue, health, jobs, purify, score
 from app.services import Services
 from app.settings import Settings
 from app.telemetry import QueueCollector, RequestMetrics
+from models.defenses import parse_defense
+from models.metrics import find_metric
 from workers.queue import JobQueue
 from workers.store import Store
 
@@ -25,8 +27,11 @@ purifies it, and the purified image comes back beside the score **before and aft
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
-    """Return the service. Settings default to the environment."""
+    """Return the service. Settings default to the environment. Raises ValueError for defaults that do not exist."""
     settings = settings or Settings()
+    parse_defense(settings.default_defense)  # a wrong default is the operator's to know, now
+    for name in filter(None, settings.default_metrics.split(",")):
+        find_metric(name.strip())
     queue, store = JobQueue(settings), Store(settings.data_dir)
     store.open()
 

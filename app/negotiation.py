@@ -3,10 +3,10 @@
 import re
 
 import mimeparse
-from models.images import ImageFormat
 from starlette.requests import Request
 
 from app.errors import ProblemError
+from models.images import ImageFormat
 
 JSON = "application/json"
 _WAIT = re.compile(r'(?:^|[,;\s])wait\s*=\s*"?(\d{1,6})"?', re.IGNORECASE)

@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from models.images import ImageFacts, ImageFormat
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.errors import Problem, ProblemError
+from models.images import ImageFacts, ImageFormat
 from models.noise import MAX_SEED
 from workers.jobs import MAX_SAMPLES, Kind, Score
 from workers.record import JobRecord, Status
@@ -22,7 +22,9 @@ class OrderForm(BaseModel):
         description='A defense by name, or as JSON: `{"name": "jpeg", "quality": 50}`. Left out: the default.',
     )
     metrics: str | None = Field(
-        None, max_length=2000, description="Comma list of metrics to score with, before and after. Left out: the default."
+        None,
+        max_length=2000,
+        description="Comma list of metrics for the scores before and after. Left out: the default.",
     )
     seed: int | None = Field(
         None, ge=0, le=MAX_SEED, description="Left out: a fresh secret seed, which the job document then tells."

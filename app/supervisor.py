@@ -14,7 +14,7 @@ from pathlib import Path
 
 import httpx2
 
-from app.parts import Part, StartError, service_parts
+from app.parts import Part, StartError, free_port, service_parts
 
 log = logging.getLogger("purifiqa.up")
 
@@ -106,13 +106,6 @@ class Supervisor:
         for worker in workers:
             worker.stop(at_once=True)
         broker.stop()
-
-
-def free_port(host: str) -> int:
-    """Return a port that nobody listens on now."""
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
-        probe.bind((host, 0))
-        return int(probe.getsockname()[1])
 
 
 def _check_port(host: str, port: int) -> None:

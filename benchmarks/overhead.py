@@ -31,8 +31,7 @@ import cv2
 import httpx2
 import numpy as np
 
-from app.parts import service_parts
-from app.supervisor import free_port
+from app.parts import free_port, service_parts
 
 STOCK = """
 import sys

@@ -110,7 +110,7 @@ class JobQueue:
                 ENTRY,
                 args=(job_id,),
                 job_id=job_id,
-                timeout=settings.timeout(order.defense.cost),
+                timeout=settings.timeout(order.defense.effective_cost),
                 result_ttl=0,
                 failure_ttl=min(settings.result_ttl, 3600),
                 ttl=settings.queue_ttl,

@@ -43,7 +43,7 @@ def list_defenses() -> list[DefenseEntry]:
             cost=kind.cost,
             stochastic=kind.stochastic,
             differentiable=kind.differentiable,
-            parameters=kind.model_json_schema(),
+            parameters=kind.schema_of_parameters(),
             availability=Availability(available=True),
         )
         for name, kind in DEFENSES.items()

@@ -1,7 +1,6 @@
 """`POST /purify`: an image in, the purified image and the scores before and after out."""
 
 from fastapi import APIRouter, Request, Response
-from models.images import ImageFormat
 
 from app.documentation import IMAGES, accepted, form_body, problems
 from app.intake import answer, take
@@ -10,6 +9,7 @@ from app.orders import make_order
 from app.schemas import JobDocument, PurifyForm
 from app.services import ServicesDep
 from app.uploads import check_image, read_form
+from models.images import ImageFormat
 
 router = APIRouter(tags=["purify and score"])
 

@@ -1,0 +1,172 @@
+"""The command `purifiqa`, in the process and against a service."""
+
+import csv
+import io
+import json
+import subprocess
+import sys
+import threading
+
+import cv2
+import numpy as np
+import pytest
+import uvicorn
+from typer.testing import CliRunner
+
+from app.cli import app
+from app.files import FilesError, find_images, plan_outputs
+from app.main import create_app
+from app.parts import free_port
+
+
+@pytest.fixture
+def run(monkeypatch, tmp_path):
+    monkeypatch.setenv("PURIFIQA_DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.setenv("COLUMNS", "200")
+    return lambda *arguments: CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+@pytest.fixture
+def folder(tmp_path, photo_png, photo_jpeg):
+    """A folder with two photos, one below, one broken, and a text file."""
+    folder = tmp_path / "photos"
+    (folder / "below").mkdir(parents=True)
+    (folder / "a.png").write_bytes(photo_png)
+    (folder / "below" / "b.jpg").write_bytes(photo_jpeg)
+    (folder / "notes.txt").write_text("no photo")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def server(shared_service):
+    """The address of the app behind a real socket."""
+    port = free_port("127.0.0.1")
+    config = uvicorn.Config(create_app(shared_service), host="127.0.0.1", port=port, log_level="warning")
+    service = uvicorn.Server(config)
+    thread = threading.Thread(target=service.run)
+    thread.start()
+    while not service.started:
+        pass
+    yield f"http://127.0.0.1:{port}"
+    service.should_exit = True
+    thread.join()
+
+
+def read(path):
+    return cv2.imread(str(path))[..., ::-1]
+
+
+def test_purify_keeps_names_and_folders_and_changes_the_extension(run, folder, tmp_path, photo):
+    out = tmp_path / "out"
+    done = run("purify", folder, "--defense", "flip", "-o", out)
+    assert done.exit_code == 0, done.output
+    assert sorted(str(path.relative_to(out)) for path in out.rglob("*.*")) == ["a.png", "below/b.png"]
+    assert np.array_equal(read(out / "a.png"), photo[::-1, ::-1])
+
+
+def test_one_image_may_be_given_a_file_name(run, folder, tmp_path):
+    done = run("purify", folder / "a.png", "-o", tmp_path / "x" / "purified.webp", "--format", "webp")
+    assert done.exit_code == 0, done.output
+    assert (tmp_path / "x" / "purified.webp").read_bytes().startswith(b"RIFF")
+
+
+def test_a_broken_file_is_named_and_the_others_are_done(run, folder, tmp_path, photo_png):
+    (folder / "broken.png").write_bytes(photo_png[:500])
+    done = run("purify", folder, "-o", tmp_path / "out")
+    assert done.exit_code == 1
+    assert "broken.png" in done.stderr
+    assert "Traceback" not in done.output
+    assert len(list((tmp_path / "out").rglob("*.png"))) == 2
+
+
+def test_names_that_name_nothing_are_an_error_before_anything_is_done(run, folder, tmp_path):
+    for arguments in (["nosuch.png"], [folder / "*.tiff"], [folder / "a.png", "nosuch"]):
+        done = run("purify", *arguments, "-o", tmp_path / "out")
+        assert done.exit_code == 1
+        assert "no such file" in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_pattern_and_a_file_that_mean_the_same_image_count_once(folder):
+    assert [image.path.name for image in find_images([str(folder / "*.png"), str(folder / "a.png")])] == ["a.png"]
+
+
+def test_two_images_never_share_an_output_and_an_input_is_never_overwritten(folder, photo_png, tmp_path):
+    (folder / "a.jpg").write_bytes(photo_png)
+    images = find_images([str(folder / "a.png"), str(folder / "a.jpg")])
+    with pytest.raises(FilesError, match="both become"):
+        plan_outputs(images, tmp_path / "out", ".png")
+    with pytest.raises(FilesError, match="overwritten"):
+        plan_outputs(images[:1], folder, ".png")
+
+
+def test_score_prints_json_with_the_score_objects_of_the_job_document(run, folder):
+    pytest.importorskip("pyiqa")
+    done = run("score", folder, "--metrics", "entropy", "--defense", "jpeg", "--seed", "3", "--json")
+    entries = json.loads(done.stdout)
+    assert [entry["file"].rpartition("/")[2] for entry in entries] == ["a.png", "b.jpg"]
+    for entry in entries:
+        [score] = entry["scores"]
+        assert {"metric", "higher_is_better", "range", "original", "defended", "shift", "samples"} <= set(score)
+        assert entry["seed"] == 3
+        assert entry["defense"]["name"] == "jpeg"
+
+
+def test_score_prints_csv_and_a_table(run, folder):
+    pytest.importorskip("pyiqa")
+    rows = list(csv.DictReader(io.StringIO(run("score", folder, "-m", "entropy", "--csv").stdout)))
+    assert len(rows) == 2
+    assert float(rows[0]["shift"]) == pytest.approx(float(rows[0]["defended"]) - float(rows[0]["original"]))
+    table = run("score", folder / "a.png", "-m", "entropy").stdout
+    assert "before" in table
+    assert "entropy" in table
+
+
+def test_a_wrong_defense_or_metric_is_told_like_the_service_tells_it(run, folder, tmp_path):
+    done = run("purify", folder, "-d", "jpge", "-o", tmp_path / "out")
+    assert done.exit_code == 1
+    assert "did you mean 'jpeg'" in done.stderr
+    done = run("score", folder, "-m", "pique")
+    assert "did you mean 'piqe'" in done.stderr
+
+
+def test_the_service_gives_the_same_as_this_process(run, server, folder, tmp_path):
+    for name, where in (("here", []), ("there", ["--server", server])):
+        done = run("purify", folder, "-d", "random-noise", "--seed", "5", "-o", tmp_path / name, *where)
+        assert done.exit_code == 0, done.output
+    for path in ("a.png", "below/b.png"):
+        assert (tmp_path / "here" / path).read_bytes() == (tmp_path / "there" / path).read_bytes()
+
+
+def test_the_service_refusing_is_told_for_each_file(run, server, folder, tmp_path):
+    done = run("purify", folder, "-d", "jpge", "-o", tmp_path / "out", "--server", server)
+    assert done.exit_code == 1
+    assert done.stderr.count("did you mean 'jpeg'") == 2
+
+
+def test_a_service_that_is_not_there_is_told(run, folder, tmp_path):
+    done = run("score", folder / "a.png", "--server", "http://127.0.0.1:1")
+    assert done.exit_code == 1
+    assert "does not answer" in done.stderr
+
+
+def test_defenses_and_metrics_are_listed(run):
+    assert "gaussian-blur" in run("defenses").stdout
+    assert {entry["name"] for entry in json.loads(run("defenses", "--json").stdout)} >= {"jpeg", "flip", "chain"}
+    listed = run("metrics").stdout
+    assert "piqe" in listed
+    assert "0 to 100" in listed
+    assert len(json.loads(run("metrics", "--json").stdout)) > 50
+
+
+def test_health_is_0_only_if_the_service_is_ready(run, server):
+    assert run("health", "--url", server).exit_code == 0
+    done = run("health", "--url", "http://127.0.0.1:1")
+    assert done.exit_code == 1
+    assert "does not answer" in done.stderr
+
+
+def test_help_and_health_do_not_wait_for_torch():
+    code = "import sys, app.cli, app.health; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"

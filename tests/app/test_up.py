@@ -1,0 +1,112 @@
+"""`purifiqa up`: everything on one machine, and nothing left of it afterwards."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import httpx2
+import psutil
+import pytest
+
+pytestmark = pytest.mark.timeout(180)
+
+
+class Up:
+    """A running `purifiqa up`."""
+
+    def __init__(self, data_dir, log_path, *more):
+        self.log_path = log_path
+        environment = {**os.environ, "PURIFIQA_DEFAULT_METRICS": ""}
+        with log_path.open("wb") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-P", "-m", "app", "up", "--port", "0", "--workers", "1", "--data-dir", str(data_dir), *more],
+                env=environment, stdout=log, stderr=log,
+            )  # fmt: skip
+
+    def address(self):
+        for _ in range(600):
+            found = re.search(r"ready at (http://\S+)", self.log_path.read_text())
+            if found:
+                return found[1]
+            assert self.process.poll() is None, self.log_path.read_text()
+            time.sleep(0.1)
+        raise AssertionError(self.log_path.read_text())
+
+    def family(self):
+        return psutil.Process(self.process.pid).children(recursive=True)
+
+
+@pytest.fixture
+def up(tmp_path):
+    started = []
+
+    def start(*more, data_dir=tmp_path / "data"):
+        started.append(Up(data_dir, tmp_path / f"up{len(started)}.log", *more))
+        return started[-1]
+
+    yield start
+    for one in started:
+        if one.process.poll() is None:
+            one.process.kill()
+            one.process.wait()
+
+
+def purify(address, photo_png, **data):
+    return httpx2.post(
+        f"{address}/purify",
+        files={"image": photo_png},
+        data={"metrics": "", **data},
+        headers={"Prefer": "wait=30"},
+        timeout=60,
+    )
+
+
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+def test_up_serves_and_then_leaves_no_process_and_no_half_written_file(up, tmp_path, photo_png, stop):
+    service = up()
+    answer = purify(service.address(), photo_png)
+    assert answer.status_code == 200
+    family = service.family()
+    assert len(family) == 3
+    service.process.send_signal(stop)
+    assert service.process.wait(30) == 0
+    _, alive = psutil.wait_procs(family, timeout=5)
+    assert not alive
+    assert list((tmp_path / "data" / "incoming").iterdir()) == []
+
+
+def test_a_worker_that_dies_is_started_again_and_jobs_survive_a_restart_of_everything(up, photo_png):
+    service = up()
+    address = service.address()
+    [worker] = [process for process in service.family() if "worker" in process.cmdline()]
+    worker.kill()
+    assert purify(address, photo_png).status_code == 200
+    job = purify(address, photo_png).json()
+    service.process.send_signal(signal.SIGTERM)
+    service.process.wait(30)
+    again = up()
+    assert httpx2.get(f"{again.address()}/jobs/{job['id']}").json()["status"] == "finished"
+
+
+def test_nothing_outlives_a_supervisor_that_is_killed(up):
+    service = up()
+    service.address()
+    family = service.family()
+    service.process.kill()
+    _, alive = psutil.wait_procs(family, timeout=10)
+    assert not alive
+
+
+def test_two_services_do_not_share_a_folder_or_a_port(up, tmp_path):
+    first = up()
+    port = first.address().rpartition(":")[2]
+    second = up()
+    assert second.process.wait(30) == 1
+    assert "--data-dir" in second.log_path.read_text()
+    third = up("--port", port, data_dir=tmp_path / "other")
+    assert third.process.wait(30) == 1
+    assert "--port" in third.log_path.read_text()
+    assert "Traceback" not in second.log_path.read_text() + third.log_path.read_text()

@@ -1,0 +1,168 @@
+"""The documentation is tested: tables are generated, commands run, examples work, names are spelled one way."""
+
+import contextlib
+import io
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import threading
+import tomllib
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+import uvicorn
+
+from app import listing
+from app.main import create_app
+from app.parts import free_port
+from app.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
+TABLE = re.compile(r"<!-- defenses: purifiqa defenses --markdown -->\n(.*)<!-- /defenses -->", re.DOTALL)
+
+
+def settings_table():
+    """The table of docs/settings.md, from the settings themselves."""
+    lines = ["| variable | default | what it sets |", "|---|---|---|"]
+    for name, field in Settings.model_fields.items():
+        default = str(field.default).replace(str(Path.home()), "~") if field.default not in (None, "") else ""
+        shown = f"`{default}`" if default else "unset"
+        lines.append(f"| `PURIFIQA_{name.upper()}` | {shown} | {field.description} |")
+    return "\n".join(lines) + "\n"
+
+
+def test_the_readme_is_short():
+    assert len(README.splitlines()) <= 120
+
+
+def test_the_readmes_table_of_defenses_is_the_catalogues():
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        listing.defenses("markdown")
+    assert TABLE.search(README)[1] == printed.getvalue(), "write it anew: purifiqa defenses --markdown"
+
+
+def test_every_setting_is_documented_as_it_is():
+    text = (ROOT / "docs" / "settings.md").read_text()
+    assert settings_table() in text, f"the table should be:\n{settings_table()}"
+
+
+def test_every_variable_named_anywhere_is_a_setting():
+    known = {f"PURIFIQA_{name.upper()}" for name in Settings.model_fields}
+    known |= {"PURIFIQA_PUBLISH", "PURIFIQA_CI_CACHE"}  # of the compose file and of .ci/run
+    places = ["README.md", "docker-compose.yml", "docker/Dockerfile", ".ci/run", "docs", "app", "workers", "benchmarks"]
+    for place in places:
+        files = (
+            [ROOT / place]
+            if (ROOT / place).is_file()
+            else [*(ROOT / place).rglob("*.md"), *(ROOT / place).rglob("*.py")]
+        )
+        for file in files:
+            for name in re.findall(r"PURIFIQA_[A-Z_]+[A-Z]", file.read_text()):
+                assert name in known, f"{file}: {name}"
+
+
+def test_the_changelog_begins_with_this_version():
+    first = re.search(r"^## (\S+)", (ROOT / "docs" / "changelog.md").read_text(), re.MULTILINE)
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert first[1] == project["version"] == version("purifiqa")
+    assert f"purifiqa:{project['version']}" in (ROOT / "docker-compose.yml").read_text()
+
+
+def test_defense_is_spelled_one_way():
+    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+    british = "defen" + "ce"
+    for name in tracked:
+        path = ROOT / name
+        if (
+            path.is_file()
+            and path.suffix in (".py", ".md", ".toml", ".yml", ".html")
+            and name != "tests/app/test_bad_input.py"
+        ):
+            assert british not in path.read_text().lower(), name
+
+
+def test_links_in_the_documentation_lead_somewhere():
+    for page in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]:
+        for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
+            if not target.startswith("http"):
+                assert (page.parent / target).exists(), f"{page}: {target}"
+
+
+@pytest.fixture(scope="module")
+def address(shared_service):
+    port = free_port("127.0.0.1")
+    service = uvicorn.Server(uvicorn.Config(create_app(shared_service), port=port, log_level="warning"))
+    thread = threading.Thread(target=service.run)
+    thread.start()
+    while not service.started:
+        pass
+    yield f"http://127.0.0.1:{port}"
+    service.should_exit = True
+    thread.join()
+
+
+def blocks(language):
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+def test_the_readmes_commands_work_and_answer_as_it_says(address, photo_jpeg, tmp_path):
+    pytest.importorskip("pyiqa")
+    (tmp_path / "photo.jpg").write_bytes(photo_jpeg)
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    first, *others = blocks("sh")
+    assert first.splitlines()[0].endswith("purifiqa up")
+    answers = []
+    for command in "".join(others).splitlines():
+        done = subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", command.replace("http://127.0.0.1:8000", address)],
+            cwd=tmp_path, env=environment, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, f"{command}\n{done.stderr}"
+        answers.append(done.stdout)
+    shown, answered = json.loads(blocks("json")[0]), json.loads(answers[0])
+    assert set(shown) == set(answered)
+    assert set(shown["result"]["scores"][0]) == set(answered["result"]["scores"][0])
+    assert answered["status"] == shown["status"] == "finished"
+    assert (tmp_path / "purified.png").read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / "purified" / "photo.png").is_file()
+
+
+def test_the_example_of_adding_a_defense_is_all_it_takes(tmp_path):
+    """In a scratch copy: one file, and the catalogue, the command and the contract tests have it."""
+    for name in ("app", "workers", "models", "tests", "docs", "pyproject.toml", "README.md", "docker-compose.yml"):
+        source = ROOT / name
+        copy = shutil.copytree if source.is_dir() else shutil.copy
+        copy(source, tmp_path / name)
+    page = (ROOT / "docs" / "adding-a-defense.md").read_text()
+    code = re.search(r"```python\n(.*?)```", page, re.DOTALL)[1]
+    (tmp_path / "models" / "defenses" / "gamma_jitter.py").write_text(code)
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "tests/contracts/test_every_defense.py",
+        "-k",
+        "gamma",
+        "-p",
+        "no:cacheprovider",
+    ]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+    assert int(re.search(r"(\d+) passed", done.stdout)[1]) > 10
+    listed = subprocess.run(
+        [sys.executable, "-m", "app", "defenses", "--json"],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "gamma-jitter" in [entry["name"] for entry in json.loads(listed.stdout)]

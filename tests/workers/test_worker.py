@@ -1,0 +1,245 @@
+"""The worker: real processes, real signals, and what becomes of jobs that go wrong."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from conftest import start_worker
+
+from models.defenses import parse_defense
+from models.images import check
+from models.metric import MetricError
+from workers import worker as worker_module
+from workers.jobs import Kind, Order
+from workers.queue import JobQueue
+from workers.record import Status
+from workers.store import Store
+
+
+@pytest.fixture
+def queue(settings):
+    queue = JobQueue(settings)
+    yield queue
+    queue._redis.close()
+
+
+@pytest.fixture
+def store(settings):
+    store = Store(settings.data_dir)
+    store.open()
+    return store
+
+
+@pytest.fixture
+def submit(queue, store, photo_png):
+    def put(job_id, defense="none", **fields):
+        store.put(job_id, "input", photo_png)
+        order = Order(kind=Kind.PURIFY, defense=parse_defense(defense), **fields)
+        return queue.submit(job_id, order, check(photo_png))
+
+    return put
+
+
+@pytest.fixture
+def burst(settings, queue, monkeypatch):
+    """Perform every waiting job in this process, as a worker would, and return."""
+    from rq import SimpleWorker
+
+    worker_module.context.cache_clear()
+
+    def work():
+        worker = SimpleWorker([queue._rq], connection=queue._redis, serializer="json", log_job_description=False)
+        worker.work(burst=True, logging_level="CRITICAL")
+
+    yield work
+    worker_module.context.cache_clear()
+
+
+def test_a_job_is_performed_and_its_output_kept(submit, burst, queue, store):
+    submit("job1", "flip")
+    burst()
+    record = queue.get("job1")
+    assert record.status is Status.FINISHED
+    assert store.read("job1", "output").startswith(b"\x89PNG")
+    assert record.report.timings_ms["total"] >= record.report.timings_ms["purify"]
+
+
+def test_a_finished_job_leaves_only_its_record_and_nothing_of_rq(submit, burst, queue, broker):
+    submit("job1")
+    burst()
+    left = {key.decode() for key in broker.scan_iter() if b"job1" in key}
+    assert left == {"purifiqa:job:job1", "purifiqa:events:job1", "purifiqa:expired:job1"}
+    assert all(broker.ttl(key) > 0 for key in left)
+
+
+def test_an_expected_failure_fails_at_once_and_says_why(submit, burst, queue, monkeypatch):
+    tries = []
+
+    def broken(*_args, **_kwargs):
+        tries.append(1)
+        raise MetricError("piqe returned a score that is not finite")
+
+    monkeypatch.setattr(worker_module, "execute", broken)
+    submit("job1")
+    burst()
+    record = queue.get("job1")
+    assert (record.status, record.failure.code) == (Status.FAILED, "metric-failed")
+    assert "not finite" in record.failure.detail
+    assert len(tries) == 1
+
+
+def test_an_unexpected_failure_is_tried_once_more_and_may_then_succeed(submit, burst, queue, monkeypatch):
+    real, tries = worker_module.execute, []
+
+    def flaky(*args, **kwargs):
+        tries.append(1)
+        if len(tries) == 1:
+            raise RuntimeError("once")
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(worker_module, "execute", flaky)
+    submit("job1")
+    burst()
+    assert len(tries) == 2
+    assert queue.get("job1").status is Status.FINISHED
+
+
+def test_an_unexpected_failure_that_stays_fails_without_its_story(submit, burst, queue, broker, monkeypatch):
+    def broken(*_args, **_kwargs):
+        raise RuntimeError("/secret/path")
+
+    monkeypatch.setattr(worker_module, "execute", broken)
+    submit("job1")
+    burst()
+    record = queue.get("job1")
+    assert (record.status, record.failure.code) == (Status.FAILED, "internal-error")
+    assert "secret" not in record.failure.detail
+    assert all(broker.ttl(key) > 0 for key in broker.scan_iter() if b"job1" in key)
+
+
+def test_a_job_over_its_time_limit_fails_with_that_word(submit, burst, queue, monkeypatch):
+    def endless(*_args, **_kwargs):
+        while True:
+            pass
+
+    monkeypatch.setattr(worker_module, "execute", endless)
+    monkeypatch.setattr(type(queue._settings), "timeout", lambda *_: 1)
+    submit("job1")
+    burst()
+    assert queue.get("job1").failure.code == "time-limit"
+
+
+def test_a_job_whose_input_is_gone_fails_with_that_word(submit, burst, queue, store):
+    submit("job1")
+    store.erase("job1")
+    burst()
+    assert queue.get("job1").failure.code == "input-lost"
+
+
+def test_a_job_that_is_canceled_while_it_runs_stays_canceled(submit, burst, queue, monkeypatch):
+    real = worker_module.execute
+
+    def cancel_then_go_on(*args, **kwargs):
+        queue.cancel("job1")
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(worker_module, "execute", cancel_then_go_on)
+    submit("job1")
+    burst()
+    assert queue.get("job1").status is Status.CANCELED
+
+
+def test_a_job_that_is_erased_while_it_runs_leaves_no_file(submit, burst, queue, store, settings, monkeypatch):
+    real = worker_module.execute
+
+    def erase_then_go_on(*args, **kwargs):
+        queue.erase("job1")
+        store.erase("job1")
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(worker_module, "execute", erase_then_go_on)
+    submit("job1")
+    burst()
+    assert not [path for path in settings.data_dir.rglob("*") if path.is_file()]
+
+
+def test_one_failing_job_does_not_harm_the_next(submit, burst, queue, monkeypatch):
+    real = worker_module.execute
+    monkeypatch.setattr(
+        worker_module, "execute", lambda order, *a, **k: 1 / 0 if order.seed == 1 else real(order, *a, **k)
+    )
+    submit("bad", seed=1)
+    submit("good", seed=2)
+    burst()
+    assert queue.get("bad").status is Status.FAILED
+    assert queue.get("good").status is Status.FINISHED
+
+
+def test_sweeping_erases_the_files_of_jobs_that_are_gone_and_no_others(
+    submit, queue, store, broker, monkeypatch, settings
+):
+    monkeypatch.setattr(worker_module, "ORPHAN_SECONDS", 0)
+    submit("kept")
+    submit("gone")
+    broker.delete("purifiqa:job:gone")
+    worker_module.context.cache_clear()
+    worker_module.sweep(worker_module.context())
+    worker_module.context.cache_clear()
+    assert list(store.owners()) == ["kept"]
+
+
+def test_a_worker_finishes_its_job_on_sigterm_leaves_its_lease_and_loses_nothing(submit, queue, settings, tmp_path):
+    process = start_worker(settings, tmp_path / "worker.log")
+    assert len(queue.workers()) == 1
+    for number in range(30):
+        submit(f"job{number}", "random-noise")
+    while not any(queue.get(f"job{number}").status is Status.FINISHED for number in range(30)):
+        time.sleep(0.01)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(20) == 0
+    assert queue.workers() == []
+    states = {queue.get(f"job{number}").status for number in range(30)}
+    assert states <= {Status.FINISHED, Status.QUEUED}, "none is left running"
+    waiting = [number for number in range(30) if queue.get(f"job{number}").status is Status.QUEUED]
+    assert queue.depth() == len(waiting)
+
+
+def test_asking_for_cuda_where_there_is_none_is_an_error_and_not_the_cpu():
+    import torch
+
+    if torch.cuda.is_available():
+        assert worker_module.pick_device("auto") == "cuda"
+        return
+    assert worker_module.pick_device("auto") == "cpu"
+    with pytest.raises(RuntimeError, match="CUDA"):
+        worker_module.pick_device("cuda")
+
+
+def test_the_pulse_of_a_worker_is_seen_from_its_machine_and_leaves_no_file(tmp_path, monkeypatch):
+    from workers import pulse
+
+    monkeypatch.setattr(pulse.tempfile, "gettempdir", lambda: str(tmp_path))
+    beats = []
+    one = pulse.Pulse(lambda: beats.append(1), (OSError,))
+    assert pulse.last_beat() == 0
+    one.start()
+    while not beats or pulse.last_beat() == 0:
+        time.sleep(0.01)
+    assert time.time() - pulse.last_beat() < 5
+    one.stop()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_python_m_workers_is_a_worker(settings, tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "workers"],
+        env={**os.environ, "PURIFIQA_THREADS": "0"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode != 0
+    assert "threads" in done.stderr, "a wrong setting is named"
