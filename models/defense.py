@@ -2,7 +2,7 @@
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Any, ClassVar, NamedTuple, cast, final
 
@@ -12,13 +12,11 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
 from models.noise import Noise
-
-MIN_SIDE = 16
-"""Smallest height and width in pixels that every defense must accept."""
+from models.tensors import check_images
 
 
 class Cost(StrEnum):
-    """How much work a defense is, which decides how long a job may run."""
+    """How much work a defense is, which decides how long a job may run; from least to most."""
 
     CHEAP = "cheap"
     NETWORK = "network"
@@ -54,17 +52,22 @@ class Defense(BaseModel, ABC):
     stochastic: ClassVar[bool]
     """True: the result depends on the seed."""
     cost: ClassVar[Cost] = Cost.CHEAP
+    presets: ClassVar[Mapping[str, tuple[float | str, ...]]] = {}
+    """For a sweep: the values of a parameter that Guardians of Image Quality (arXiv 2408.01541) tries."""
 
     @abstractmethod
     def purify(self, images: Tensor, noise: Noise) -> Tensor:
         """Return the purified batch, as the metric will see it. The one method that an author must write.
 
         `images` is float32 RGB in [0, 1], (N, 3, H, W), H and W >= 16, and must not be changed in place. All
-        randomness comes from `noise`. Values slightly out of [0, 1] are clamped by the caller.
+        randomness comes from `noise`. Values out of [0, 1] are clamped by the caller.
         """
 
     def output_size(self, size: tuple[int, int]) -> tuple[int, int]:
-        """Return the (height, width) of the output for an input of (height, width). Default: unchanged."""
+        """Return the (height, width) of the output for an input of (height, width). Default: unchanged.
+
+        Never below MIN_SIDE, so that a purified image can be purified again.
+        """
         return size
 
     def restore(self, purified: Tensor, size: tuple[int, int], noise: Noise) -> Aligned:
@@ -81,6 +84,18 @@ class Defense(BaseModel, ABC):
         """Return a differentiable stand-in whose gradient is used when `differentiable` is False. Default: identity."""
         return images
 
+    def straight_through(self, images: Tensor, noise: Noise) -> Tensor:
+        """Purify with a gradient although autograd cannot run through `purify`.
+
+        Default: the exact values, with the gradient of `surrogate`. Override where parts have exact gradients.
+        """
+        with torch.no_grad():
+            exact = self.purify(images.detach(), noise)
+        surrogate = self.surrogate(images)
+        if surrogate.shape != exact.shape:
+            raise PurificationError(f"the surrogate of {self.name} must have the output's shape")
+        return cast("Tensor", _StraightThrough.apply(surrogate, exact))
+
     @property
     def is_stochastic(self) -> bool:
         """Whether these parameters make the result depend on the seed. Default: as the class says."""
@@ -91,10 +106,22 @@ class Defense(BaseModel, ABC):
         """Whether autograd runs through `purify` with these parameters. Default: as the class says."""
         return self.differentiable
 
+    @property
+    def effective_cost(self) -> Cost:
+        """The cost with these parameters. Default: as the class says."""
+        return self.cost
+
     @classmethod
     def summary(cls) -> str:
         """Return the first line of the docstring, the public one-line description."""
         return (cls.__doc__ or "").strip().partition("\n")[0]
+
+    @classmethod
+    def schema_of_parameters(cls) -> dict[str, Any]:
+        """Return the JSON Schema of the object that stands for this defense, its own properties at the top."""
+        schema = cls.model_json_schema()
+        place = schema.pop("$ref", None)  # a defense made of defenses refers to itself
+        return {**schema["$defs"][place.rpartition("/")[2]], **schema} if place else schema
 
     @final
     def __call__(self, images: Tensor, seed: int | Sequence[int] = 0) -> Tensor:
@@ -105,15 +132,20 @@ class Defense(BaseModel, ABC):
         Raises ValueError for images or seeds out of contract, PurificationError if the output is not finite.
         """
         check_images(images)
-        noise = Noise.for_batch(seed, len(images))
+        return self.apply(images, Noise.for_batch(seed, len(images)))
+
+    @final
+    def apply(self, images: Tensor, noise: Noise) -> Tensor:
+        """Do what a call does once its input is checked; a defense made of defenses calls this on its parts.
+
+        Raises PurificationError if the output is not finite or not of the size that `output_size` promises.
+        """
         if images.requires_grad and torch.is_grad_enabled() and not self.is_differentiable:
-            with torch.no_grad():
-                exact = self.purify(images.detach(), noise)
-            purified = _straight_through(self.surrogate(images), exact)
+            purified = self.straight_through(images, noise)
         else:
             purified = self.purify(images, noise)
         self._check_output(purified, images)
-        return purified.clamp(0, 1)
+        return _clamp(purified)
 
     @final
     def align(self, purified: Tensor, size: tuple[int, int], seed: int | Sequence[int] = 0) -> Aligned:
@@ -134,15 +166,11 @@ class Defense(BaseModel, ABC):
             raise PurificationError(f"{self.name} returned NaN or infinite pixels")
 
 
-def check_images(images: Tensor) -> None:
-    """Raise ValueError unless `images` is float32 RGB in [0, 1], (N, 3, H, W) with N >= 1, H and W >= 16."""
-    if images.dtype != torch.float32 or images.ndim != 4 or images.shape[1] != 3 or len(images) == 0:
-        raise ValueError(f"images must be float32 (N, 3, H, W), got {images.dtype} {tuple(images.shape)}")
-    if min(images.shape[2:]) < MIN_SIDE:
-        raise ValueError(f"images must be at least {MIN_SIDE} pixels high and wide, got {tuple(images.shape[2:])}")
-    low, high = (value.item() for value in torch.aminmax(images.detach()))
-    if not (low >= 0 and high <= 1):
-        raise ValueError(f"images must lie in [0, 1], got values from {low} to {high}")
+def _clamp(images: Tensor) -> Tensor:
+    # torch.clamp (2.15) stops the gradient of values exactly at its bounds: an attack would not see white or black.
+    if not images.requires_grad:
+        return images.clamp(0, 1)
+    return torch.where(images < 0, 0.0, torch.where(images > 1, 1.0, images))
 
 
 class _StraightThrough(torch.autograd.Function):
@@ -153,9 +181,3 @@ class _StraightThrough(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:  # noqa: ARG004 - torch's signature
         return grads[0], None
-
-
-def _straight_through(surrogate: Tensor, exact: Tensor) -> Tensor:
-    if surrogate.shape != exact.shape:
-        raise PurificationError("a straight-through gradient needs a surrogate of the output's shape")
-    return cast(Tensor, _StraightThrough.apply(surrogate, exact))  # type: ignore[no-untyped-call]

@@ -8,7 +8,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
-from models.defense import check_images
+from models.tensors import check_images
 
 
 class MetricError(RuntimeError):
@@ -17,6 +17,14 @@ class MetricError(RuntimeError):
 
 class UnsuitableSizeError(ValueError):
     """The image is too small or too large for this metric."""
+
+
+class MetricUnavailableError(RuntimeError):
+    """The metric cannot be used on this machine; the message says why and what to do."""
+
+    def __init__(self, name: str, availability: "Availability") -> None:
+        self.availability = availability
+        super().__init__(f"{name} cannot be used here: {availability.reason}. {availability.cure or ''}".strip())
 
 
 class MetricCard(BaseModel):
@@ -31,6 +39,8 @@ class MetricCard(BaseModel):
     range_is_exact: bool = Field(description="False: the range is customary, single scores may leave it.")
     differentiable: bool = Field(description="Whether useful gradients flow from the score to the image.")
     min_side: int = Field(16, ge=1, description="Smallest height and width in pixels that it can score.")
+    side_multiple: int = Field(1, ge=1, description="Height and width must be multiples of this.")
+    max_pixels: int | None = Field(None, description="Most pixels, height times width, that it scores; null: no limit.")
     preprocessing: str = Field("native", description="What it does to the image before scoring it.")
     weights: tuple[str, ...] = Field((), description="Names of the weight files it needs; empty: none.")
     version: str = Field(description="Version of the implementation and weights behind the number.")
@@ -63,7 +73,7 @@ class Metric(ABC):
     def score(self, images: Tensor) -> Tensor:
         """Return one float32 score per image, (N,). The one method that an author must write.
 
-        `images` is float32 RGB in [0, 1], (N, 3, H, W), no side under `card.min_side`. It may require gradients.
+        `images` is float32 RGB in [0, 1], (N, 3, H, W), of a size that the card allows. It may require gradients.
         """
 
     def availability(self) -> Availability:
@@ -78,20 +88,30 @@ class Metric(ABC):
     @final
     def check_size(self, height: int, width: int) -> None:
         """Raise UnsuitableSizeError if it cannot score an image of this height and width in pixels."""
-        if min(height, width) < self.card.min_side:
-            raise UnsuitableSizeError(
-                f"{self.card.name} needs at least {self.card.min_side} pixels in height and width, got {width}x{height}"
-            )
+        card = self.card
+        if min(height, width) < card.min_side:
+            needed = f"at least {card.min_side} pixels in height and width"
+        elif height % card.side_multiple or width % card.side_multiple:
+            needed = f"a height and width that are multiples of {card.side_multiple}"
+        elif card.max_pixels is not None and height * width > card.max_pixels:
+            needed = f"at most {card.max_pixels} pixels"
+        else:
+            return
+        raise UnsuitableSizeError(f"{card.name} needs {needed}, got {width}x{height}")
 
     @final
     def __call__(self, images: Tensor) -> Tensor:
         """Score float32 RGB images in [0, 1], (N, 3, H, W); return float32 (N,), on the images' device.
 
         Gradients flow if `images` requires them and the card says `differentiable`; otherwise none are kept.
-        Raises ValueError for images out of contract, UnsuitableSizeError, MetricError for a score that is not finite.
+        Raises ValueError for images out of contract, UnsuitableSizeError, MetricUnavailableError, MetricError for a
+        score that is not finite.
         """
         check_images(images)
         self.check_size(images.shape[2], images.shape[3])
+        availability = self.availability()
+        if not availability.available:
+            raise MetricUnavailableError(self.card.name, availability)
         with torch.set_grad_enabled(torch.is_grad_enabled() and images.requires_grad and self.card.differentiable):
             scores = self.score(images)
         if tuple(scores.shape) != (len(images),):

@@ -5,7 +5,7 @@ import json
 import sys
 from typing import TYPE_CHECKING, Annotated, Any, Union
 
-from pydantic import Field, TypeAdapter
+from pydantic import Field
 
 from models.defense import Defense
 from models.discovery import concrete_subclasses
@@ -24,7 +24,7 @@ class UnknownDefenseError(ValueError):
 
 def _discover() -> dict[str, type[Defense]]:
     found: dict[str, type[Defense]] = {}
-    for defense in concrete_subclasses(sys.modules[__name__], Defense):
+    for defense in concrete_subclasses(sys.modules[__name__], Defense):  # type: ignore[type-abstract]
         name = defense.model_fields["name"].default
         if name in found:
             raise TypeError(f"two defenses are named {name!r}: {found[name]} and {defense}")
@@ -41,8 +41,6 @@ else:
     AnyDefense = Annotated[Union[tuple(DEFENSES.values())], Field(discriminator="name")]  # noqa: UP007 - built at run time
 for _defense in DEFENSES.values():  # a defense made of defenses names AnyDefense before it exists
     _defense.model_rebuild(_types_namespace={"AnyDefense": AnyDefense, **vars(sys.modules[_defense.__module__])})
-
-_adapter: TypeAdapter[Defense] = TypeAdapter(AnyDefense)
 
 
 def parse_defense(text: str) -> Defense:
@@ -67,4 +65,4 @@ def make_defense(value: Any) -> Defense:
         raise ValueError('a defense is an object with a "name", such as {"name": "jpeg", "quality": 50}')
     if value["name"] not in DEFENSES:
         raise UnknownDefenseError(value["name"])
-    return _adapter.validate_python(value)
+    return DEFENSES[value["name"]].model_validate(value)

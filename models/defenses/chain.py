@@ -1,0 +1,85 @@
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import torch
+from pydantic import Field, field_validator
+from torch import Tensor
+
+from models.defense import Aligned, Cost, Defense
+from models.noise import Noise
+
+if TYPE_CHECKING:
+    from models.defense import Defense as AnyDefense
+
+NAME = "chain"
+DEFAULT_STEPS: Any = ({"name": "median-blur"}, {"name": "unsharp"})
+
+
+class Chain(Defense):
+    """Several defenses in a row, each purifying what the one before it left.
+
+    Step i draws from part i of the noise, so a chain of one defense equals that defense. By default a median filter and
+    then sharpening: smooth the perturbation away, then restore the edges.
+    """
+
+    name: Literal["chain"] = "chain"
+    differentiable: ClassVar[bool] = True
+    stochastic: ClassVar[bool] = False
+
+    steps: "tuple[AnyDefense, ...]" = Field(
+        DEFAULT_STEPS,
+        min_length=1,
+        max_length=8,
+        description="The defenses in their order, each with its own parameters; no chains among them.",
+        examples=[[{"name": "rotate"}, {"name": "jpeg"}, {"name": "resize"}]],
+    )
+
+    @field_validator("steps", mode="before")
+    @classmethod
+    def _flat(cls, steps: Any) -> Any:
+        # Before the steps are built: a deep nest must cost nothing.
+        if isinstance(steps, Iterable):
+            steps = tuple(steps)
+            if any(isinstance(step, Chain) or (isinstance(step, dict) and step.get("name") == NAME) for step in steps):
+                raise ValueError("a chain cannot hold a chain; list its steps instead")
+        return steps
+
+    @property
+    def is_stochastic(self) -> bool:
+        return any(step.is_stochastic for step in self.steps)
+
+    @property
+    def is_differentiable(self) -> bool:
+        return all(step.is_differentiable for step in self.steps)
+
+    @property
+    def effective_cost(self) -> Cost:
+        return max((step.effective_cost for step in self.steps), key=list(Cost).index)
+
+    def output_size(self, size: tuple[int, int]) -> tuple[int, int]:
+        for step in self.steps:
+            size = step.output_size(size)
+        return size
+
+    def purify(self, images: Tensor, noise: Noise) -> Tensor:
+        for index, step in enumerate(self.steps):
+            images = step.apply(images, noise.child(index))
+        return images
+
+    def straight_through(self, images: Tensor, noise: Noise) -> Tensor:
+        return self.purify(images, noise)  # each step brings its own gradient, exact where it has one
+
+    def restore(self, purified: Tensor, size: tuple[int, int], noise: Noise) -> Aligned:
+        images, valid = purified, torch.ones_like(purified[:, :1], dtype=torch.bool)
+        for index, size_before in reversed(list(enumerate(self._sizes(size)))):
+            step = self.steps[index]
+            mask = step.restore(valid.expand(-1, 3, -1, -1).to(images), size_before, noise.child(index))
+            images, _ = step.restore(images, size_before, noise.child(index))
+            valid = mask.valid & (mask.images[:, :1] > 0.999)  # a pixel mixed with an invalid one is invalid
+        return Aligned(images, valid)
+
+    def _sizes(self, size: tuple[int, int]) -> list[tuple[int, int]]:
+        sizes = [size]
+        for step in self.steps[:-1]:
+            sizes.append(step.output_size(sizes[-1]))
+        return sizes

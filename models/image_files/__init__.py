@@ -1,0 +1,1 @@
+"""Image files from the outside in: limits, headers of three formats, orientation, colors. Use `models.images`."""

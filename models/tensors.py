@@ -1,0 +1,18 @@
+"""What a batch of images is, at every border between our parts: float32 RGB in [0, 1], (N, 3, H, W)."""
+
+import torch
+from torch import Tensor
+
+MIN_SIDE = 16
+"""Smallest height and width in pixels; every defense must accept it."""
+
+
+def check_images(images: Tensor) -> None:
+    """Raise ValueError unless `images` is float32 RGB in [0, 1], (N, 3, H, W) with N >= 1, H and W >= 16."""
+    if images.dtype != torch.float32 or images.ndim != 4 or images.shape[1] != 3 or len(images) == 0:
+        raise ValueError(f"images must be float32 (N, 3, H, W), got {images.dtype} {tuple(images.shape)}")
+    if min(images.shape[2:]) < MIN_SIDE:
+        raise ValueError(f"images must be at least {MIN_SIDE} pixels high and wide, got {tuple(images.shape[2:])}")
+    low, high = (value.item() for value in torch.aminmax(images.detach()))
+    if not (low >= 0 and high <= 1):
+        raise ValueError(f"images must lie in [0, 1], got values from {low} to {high}")

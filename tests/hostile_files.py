@@ -1,0 +1,121 @@
+"""Image files that must be refused, and odd ones that must be read: by name, for every door that takes images."""
+
+import functools
+from collections.abc import Callable
+
+from image_builders import (
+    animation,
+    chunk,
+    cmyk_jpeg,
+    cmyk_jpeg_without_adobe,
+    exif,
+    inflating,
+    interlaced_png,
+    jpeg,
+    jpeg_claiming,
+    jpeg_of_kind,
+    jpeg_of_many_scans,
+    mpo,
+    p3_profile,
+    palette_png,
+    photo,
+    photo_png,
+    photoshop,
+    png,
+    png16_gray,
+    png16_rgb,
+    png_bomb,
+    png_claiming,
+    png_with_broken_checksum,
+    rotated_png,
+    rows,
+    saved,
+    segment,
+    srgb_profile,
+    svg,
+    webp,
+    webp_claiming,
+    with_alpha,
+    with_segments,
+    zip_archive,
+)
+from PIL import Image
+
+Builder = Callable[[], bytes]
+
+LARGE, UNSUPPORTED, BROKEN = (413, "image-too-large"), (415, "unsupported-image"), (422, "broken-image")
+ANIMATED, SMALL = (415, "animated-image"), (422, "image-too-small")
+
+HOSTILE: dict[str, tuple[Builder, int, str]] = {
+    "empty file": (lambda: b"", *BROKEN),
+    "text named .png": (lambda: b"this is not an image\n" * 20, *UNSUPPORTED),
+    "truncated PNG": (lambda: saved()[:-2000], *BROKEN),
+    "truncated JPEG": (lambda: jpeg()[:-500], *BROKEN),
+    "truncated WebP": (lambda: webp()[:-500], *BROKEN),
+    "PNG bomb of 100 megapixels": (lambda: png_bomb(10_000, 10_000), *LARGE),
+    "PNG bomb of 200 megapixels": (lambda: png_bomb(20_000, 10_000), *LARGE),
+    "JPEG bomb of 4 gigapixels": (lambda: jpeg_claiming(65_500, 65_500), *LARGE),
+    "WebP bomb of 268 megapixels": (lambda: webp_claiming(16_384, 16_384), *LARGE),
+    "one row of 65535 pixels": (lambda: png_bomb(65_535, 1), *LARGE),
+    "PNG of a million chunks": (lambda: photo_png(chunk(b"teXt") * 1_000_000), *LARGE),
+    "JPEG of a million segments": (lambda: with_segments(jpeg(), segment(0xFE, b"") * 1_000_000), *LARGE),
+    "JPEG of many scans": (jpeg_of_many_scans, *LARGE),
+    "8 x 8 pixels": (lambda: saved(Image.fromarray(photo(8, 8))), *SMALL),
+    "animated GIF": (lambda: animation("GIF"), *UNSUPPORTED),
+    "animated PNG": (lambda: animation("PNG"), *ANIMATED),
+    "animated WebP": (lambda: animation("WEBP"), *ANIMATED),
+    "SVG": (svg, *UNSUPPORTED),
+    "EPS": (lambda: saved(kind="EPS"), *UNSUPPORTED),
+    "PDF": (lambda: saved(kind="PDF"), *UNSUPPORTED),
+    "TIFF": (lambda: saved(kind="TIFF"), *UNSUPPORTED),
+    "PSD": (photoshop, *UNSUPPORTED),
+    "BMP": (lambda: saved(kind="BMP"), *UNSUPPORTED),
+    "ICO": (lambda: saved(kind="ICO"), *UNSUPPORTED),
+    "arithmetic JPEG": (lambda: jpeg_of_kind(0xC9), *UNSUPPORTED),
+    "lossless JPEG": (lambda: jpeg_of_kind(0xC3), *UNSUPPORTED),
+    "PNG claiming more rows than it has": (lambda: png_claiming(64, 4800), *BROKEN),
+    "PNG claiming other rows than it has": (lambda: png_claiming(61, 48), *BROKEN),
+    "JPEG claiming more rows than it has": (lambda: jpeg_claiming(6400, 4800), *BROKEN),
+    "WebP claiming another size than it has": (lambda: webp_claiming(640, 480), *BROKEN),
+    "PNG with a wrong checksum": (png_with_broken_checksum, *BROKEN),
+    "PNG without its end": (lambda: saved()[:-12], *BROKEN),
+    "PNG with a palette of no colors": (lambda: png((64, 48), 8, 3, rows(photo()[..., 0]), chunk(b"PLTE")), *BROKEN),
+    "JPEG with two frames": (lambda: jpeg()[:-2] + jpeg()[2:], *BROKEN),
+}
+"""Name -> builder, HTTP status and error code."""
+
+ACCEPTED: dict[str, Builder] = {
+    "PNG": saved,
+    "PNG with a ZIP archive appended": lambda: saved() + zip_archive(),
+    "JPEG with a ZIP archive appended": lambda: jpeg() + zip_archive(),
+    "WebP with a ZIP archive appended": lambda: webp() + zip_archive(),
+    "16-bit RGB PNG": png16_rgb,
+    "16-bit gray PNG": png16_gray,
+    "1-bit PNG": lambda: saved(Image.fromarray(photo()).convert("1")),
+    "gray PNG with alpha": lambda: saved(Image.fromarray(with_alpha()).convert("LA")),
+    "palette PNG": lambda: palette_png(None),
+    "palette PNG with transparency": lambda: palette_png(bytes([255, 128, 0])),
+    "RGBA PNG with hidden colors": lambda: saved(Image.fromarray(with_alpha())),
+    "interlaced PNG": interlaced_png,
+    "PNG with broken ICC profile": lambda: saved(icc_profile=b"\0" * 200),
+    "PNG with compressed text of 100 MB": lambda: photo_png(chunk(b"zTXt", b"Comment\0\0" + inflating(100))),
+    "PNG with ICC profile of 100 MB": lambda: photo_png(chunk(b"iCCP", b"icc\0\0" + inflating(100))),
+    "PNG with text chunks named like Pillow's facts": lambda: photo_png(
+        *(chunk(b"tEXt", name + b"\x001") for name in (b"interlace", b"icc_profile", b"transparency", b"bbox", b"exif"))
+    ),
+    "JPEG": jpeg,
+    "progressive JPEG": lambda: jpeg(progressive=True),
+    "gray JPEG": lambda: saved(Image.fromarray(photo()).convert("L"), "JPEG", quality=95),
+    "CMYK JPEG": cmyk_jpeg,
+    "CMYK JPEG without Adobe marker": cmyk_jpeg_without_adobe,
+    "JPEG with sRGB profile": lambda: jpeg(icc_profile=srgb_profile()),
+    "JPEG with wide-gamut profile": lambda: jpeg(icc_profile=p3_profile()),
+    "JPEG with GPS position": lambda: jpeg(exif=exif(1, gps=True)),
+    "JPEG with broken EXIF": lambda: with_segments(jpeg(), segment(0xE1, b"Exif\0\0II*\0\xff\xff\xff\xff")),
+    "MPO": mpo,
+    "lossless WebP": webp,
+    "lossy WebP": lambda: webp(lossless=False, quality=90),
+    "WebP with alpha": lambda: webp(Image.fromarray(with_alpha())),
+    **{f"EXIF orientation {turn}": functools.partial(rotated_png, turn) for turn in range(1, 9)},
+}
+"""Name -> builder; every picture is 64 x 48 pixels, or 48 x 64 for orientations 5 to 8."""
