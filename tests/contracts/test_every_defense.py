@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from models.defense import Cost, Defense
 from models.defenses import DEFENSES, parse_defense
+from models.tensors import MIN_SIDE
 
 SIZES = [(16, 16), (17, 33), (31, 64)]
 NUMBERS = {"integer", "number"}
