@@ -8,7 +8,8 @@ turns on the same machine in the same run:
     forking, preloaded rq.Worker in a process that has imported torch and our code before it forks for each job
     forking, stock     rq.Worker as `rq worker` starts it: every job's child imports what it needs
 
-and the same order is carried out in this process, without any service, to tell what the service adds.
+"CPU ms" is that of broker, API and workers per job: it holds also where the machine is busy with other things. The same
+order is also carried out in this process, without any service, to tell what the service adds.
 """
 
 import argparse
@@ -30,6 +31,8 @@ from typing import Any
 import cv2
 import httpx2
 import numpy as np
+import psutil
+import torch
 
 from app.parts import free_port, service_parts
 
@@ -55,8 +58,8 @@ def picture() -> bytes:
 
 
 @contextmanager
-def service(kind: str, workers: int) -> Iterator[str]:
-    """Run broker, API and workers of this kind; yield the URL."""
+def service(kind: str, workers: int) -> Iterator[tuple[str, list[psutil.Process]]]:
+    """Run broker, API and workers of this kind; yield the URL and the processes."""
     with tempfile.TemporaryDirectory(prefix="purifiqa-bench-") as folder:
         broker, port = Path(folder) / "valkey.sock", free_port("127.0.0.1")
         parts = service_parts(broker, Path(folder), "127.0.0.1", port, workers if kind == "warm" else 0)
@@ -74,7 +77,8 @@ def service(kind: str, workers: int) -> Iterator[str]:
             else:
                 forking = [subprocess.Popen(command, env=environment, start_new_session=True) for _ in range(workers)]
             asyncio.run(send(url, 2 * workers, workers))  # everybody is awake now
-            yield url
+            started = [*(part.process for part in parts), *forking]
+            yield url, [psutil.Process(process.pid) for process in started if process]
         finally:
             for process in forking:
                 os.killpg(process.pid, signal.SIGKILL)
@@ -94,6 +98,12 @@ def wait_for(url: str) -> None:
             pass
         time.sleep(0.1)
     raise RuntimeError(f"{url} did not become ready")
+
+
+def cpu_seconds(process: psutil.Process) -> float:
+    """Return the CPU time of a process, its finished children included."""
+    times = process.cpu_times()
+    return float(times.user + times.system + times.children_user + times.children_system)
 
 
 async def send(url: str, jobs: int, clients: int) -> tuple[float, list[float]]:
@@ -124,6 +134,7 @@ def in_process(jobs: int) -> list[float]:
     from models.images import ImageFormat
     from workers.jobs import Kind, Order, execute
 
+    torch.set_num_threads(1)
     image, times = picture(), []
     for number in range(jobs):
         defense = parse_defense(("none", "jpeg")[number % 2])
@@ -153,10 +164,17 @@ def main() -> None:
         plan.append(("stock", max(8, jobs // 50)))
     rows: list[dict[str, Any]] = []
     for kind, count in plan:
-        with service(kind, args.workers) as url:
+        with service(kind, args.workers) as (url, processes):
+            before = sum(map(cpu_seconds, processes))
             seconds, latencies = asyncio.run(send(url, count, args.clients))
+            cpu = sum(map(cpu_seconds, processes)) - before
             _, alone = asyncio.run(send(url, min(count, 200), 1))
-        row: dict[str, Any] = {"workers": kind, "jobs": count, "jobs_per_second": count / seconds}
+        row: dict[str, Any] = {
+            "workers": kind,
+            "jobs": count,
+            "jobs_per_second": count / seconds,
+            "cpu_ms_per_job": cpu / count * 1000,
+        }
         row |= {"p50_ms": percentile(latencies, 50), "p99_ms": percentile(latencies, 99)}
         rows.append(row | {"p50_ms_one_client": percentile(alone, 50)})
     direct = percentile(in_process(200)[20:], 50)
@@ -176,12 +194,10 @@ def main() -> None:
         print(json.dumps(report, indent=2))
         return
     print(f"{report['machine']}, {report['date']}; {args.clients} clients, {args.workers} workers")
-    print(f"{'workers':>12} {'jobs':>6} {'jobs/s':>8} {'p50 ms':>8} {'p99 ms':>8} {'p50 ms, one client':>20}")
+    columns = ("jobs_per_second", "cpu_ms_per_job", "p50_ms", "p99_ms", "p50_ms_one_client")
+    print(f"{'workers':>12} {'jobs':>6}" + "".join(f" {name:>18}" for name in columns))
     for row in rows:
-        print(
-            f"{row['workers']:>12} {row['jobs']:>6} {row['jobs_per_second']:>8.1f} {row['p50_ms']:>8.1f} "
-            f"{row['p99_ms']:>8.1f} {row['p50_ms_one_client']:>20.1f}"
-        )
+        print(f"{row['workers']:>12} {row['jobs']:>6}" + "".join(f" {row[name]:>18.1f}" for name in columns))
     print(f"the same order without a service: p50 {direct:.1f} ms; the service adds {report['added_p50_ms']:.1f} ms")
     print(f"rate over forking, preloaded: {report['rate_over_preloaded']:.1f} x")
     if not args.quick:

@@ -7,11 +7,11 @@ from contextlib import contextmanager
 from enum import StrEnum
 
 import torch
-from models.images import ImageFormat, ImageLimits, decode, encode
 from pydantic import BaseModel, ConfigDict, Field
 
 from models.defense import Defense
 from models.defenses import AnyDefense
+from models.images import ImageFormat, ImageLimits, decode, encode
 from models.metrics import find_metric
 from models.noise import MAX_SEED, derive_seed
 

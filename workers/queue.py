@@ -12,6 +12,7 @@ state is a compare-and-set in one script, which also tells whoever waits: a canc
 """
 
 import json
+import math
 import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -48,6 +49,7 @@ RETRIES = 1
 EVENTS_KEPT = 64
 EXPIRED_NOTE_TTL = 7 * 86_400
 HOUSEKEEPING_SECONDS = 300
+HEARTBEAT_SECONDS = 30
 BLOCK_SECONDS = 2.0  # shorter than the socket's own patience
 
 # KEYS: record, events. ARGV: allowed states, ttl or 0, total's field or "", then field, value, ...
@@ -289,6 +291,13 @@ class _Consumer(SimpleWorker):
     """RQ's in-process worker: no fork per job, so models stay loaded."""
 
     housekeeping: Callable[[], None] = staticmethod(lambda: None)
+    _last_beat = -math.inf
+
+    def heartbeat(self, timeout: int | None = None, pipeline: Any = None) -> None:
+        # RQ beats five times per job, fifteen commands; its registration of a worker lasts eight minutes.
+        if pipeline is not None or time.monotonic() - self._last_beat > HEARTBEAT_SECONDS:
+            self._last_beat = time.monotonic()
+            super().heartbeat(timeout, pipeline)
 
     def run_maintenance_tasks(self) -> None:
         super().run_maintenance_tasks()  # type: ignore[no-untyped-call]

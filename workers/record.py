@@ -3,9 +3,9 @@
 from enum import StrEnum
 from typing import Any
 
-from models.images import ImageFacts
 from pydantic import BaseModel, ConfigDict, Field
 
+from models.images import ImageFacts
 from workers.jobs import Order, Report
 
 

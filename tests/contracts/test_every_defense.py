@@ -123,6 +123,17 @@ def test_the_seed_matters_exactly_if_the_defense_is_stochastic(defense):
     assert torch.equal(same[0], same[1])
 
 
+@EVERY_CLASS
+def test_every_parameter_matters(defense_class):
+    images = 0.99 * noise_images(1, 18, 2100)  # wider than the largest crop, and between the 8-bit levels
+    default = defense_class()(images, 3)
+    for name, schema in parameters(defense_class).items():
+        for value in edge_values(schema):
+            if value != schema["default"]:
+                purified = defense_class(**{name: value})(images, 3)
+                assert purified.shape != default.shape or not torch.equal(purified, default), f"{name}={value}"
+
+
 @EVERY_DEFENSE
 def test_memory_layout_does_not_matter(defense):
     images = noise_images(2, 20, 37)

@@ -65,7 +65,10 @@ def test_the_version_we_test_is_the_version_we_pin():
             Queue.enqueue_call,
             {"func", "args", "job_id", "timeout", "result_ttl", "failure_ttl", "ttl", "retry", "pipeline"},
         ),
-        (SimpleWorker.__init__, {"queues", "name", "connection", "serializer", "log_job_description", "maintenance_interval"}),
+        (
+            SimpleWorker.__init__,
+            {"queues", "name", "connection", "serializer", "log_job_description", "maintenance_interval"},
+        ),
         (SimpleWorker.work, {"logging_level"}),
         (Job.key_for, {"job_id"}),
         (Retry.__init__, {"max"}),
@@ -83,6 +86,18 @@ def test_the_method_we_override_is_called_by_the_worker_and_takes_only_self(rq_q
     worker.work(burst=True, logging_level="CRITICAL")
     worker.run_maintenance_tasks()
     assert swept == ["once"], "at most once in HOUSEKEEPING_SECONDS, whichever worker it is"
+
+
+def test_a_worker_stays_registered_far_longer_than_it_waits_between_heartbeats(rq_queue, broker):
+    assert list(inspect.signature(SimpleWorker.heartbeat).parameters) == ["self", "timeout", "pipeline"]
+    worker = ours._Consumer([rq_queue], connection=broker, serializer="json", name="w1")
+    worker.register_birth()
+    worker.heartbeat()
+    assert broker.ttl(worker.key) > 5 * ours.HEARTBEAT_SECONDS
+    broker.expire(worker.key, 1)
+    worker.heartbeat()
+    assert broker.ttl(worker.key) <= 1, "not again at once"
+    worker.register_death()
 
 
 def test_a_job_in_a_pipeline_is_not_there_before_the_pipeline_is_executed(rq_queue, broker):
