@@ -45,8 +45,8 @@ def up(
     workers: Annotated[int, typer.Option(min=1, help="Worker processes; default: one per core.")] = os.cpu_count() or 1,
 ) -> None:
     """Run everything on this machine: an embedded Valkey, the API and warm workers. Ctrl-C stops it."""
-    from app.parts import StartError
-    from app.supervisor import Supervisor
+    from app.command.parts import StartError
+    from app.command.supervisor import Supervisor
 
     _log_to_stderr()
     try:
@@ -122,7 +122,7 @@ def defenses(
     as_markdown: Annotated[bool, typer.Option("--markdown", help="Print README's table.")] = False,
 ) -> None:
     """List the defenses and their parameters."""
-    from app import listing
+    from app.command import listing
 
     listing.defenses("json" if as_json else "markdown" if as_markdown else "table")
 
@@ -130,7 +130,7 @@ def defenses(
 @app.command()
 def metrics(as_json: JsonOption = False) -> None:
     """List the metrics, their ranges, and what a missing one needs."""
-    from app import listing
+    from app.command import listing
 
     listing.metrics(as_json=as_json)
 
@@ -141,7 +141,7 @@ def health(
     worker: Annotated[bool, typer.Option("--worker", help="Ask about a worker in this container instead.")] = False,
 ) -> None:
     """Exit with 0 if the service is ready, for containers."""
-    from app.health import check_service, check_worker
+    from app.command.health import check_service, check_worker
 
     wrong = check_worker() if worker else check_service(url)
     if wrong:
@@ -158,8 +158,8 @@ def _run(
     out: Path | None,
     form: str,
 ) -> None:
-    from app import batch, listing
-    from app.files import FilesError
+    from app.command import batch, listing
+    from app.command.files import FilesError
 
     try:
         found = batch.run(kind, images, fields, seed, server, out)

@@ -34,7 +34,7 @@ import numpy as np
 import psutil
 import torch
 
-from app.parts import free_port, service_parts
+from app.command.parts import free_port, service_parts
 
 STOCK = """
 import sys

@@ -15,6 +15,7 @@ import json
 import math
 import time
 from collections.abc import Callable
+from importlib.resources import files
 from typing import Any, NamedTuple
 
 import redis.asyncio
@@ -52,25 +53,7 @@ HOUSEKEEPING_SECONDS = 300
 HEARTBEAT_SECONDS = 30
 BLOCK_SECONDS = 2.0  # shorter than the socket's own patience
 
-# KEYS: record, events. ARGV: allowed states, ttl or 0, total's field or "", then field, value, ...
-_MOVE = """
-local status = redis.call('HGET', KEYS[1], 'status')
-if not status or not string.find(ARGV[1], status, 1, true) then return status end
-local fields, event = {}, {}
-for i = 4, #ARGV do fields[i - 3] = ARGV[i] end
-redis.call('HSET', KEYS[1], unpack(fields))
-for _, name in ipairs({'status', 'progress'}) do
-  event[#event + 1] = name
-  event[#event + 1] = redis.call('HGET', KEYS[1], name)
-end
-redis.call('XADD', KEYS[2], 'MAXLEN', '64', '*', unpack(event))
-if ARGV[2] ~= '0' then
-  redis.call('EXPIRE', KEYS[1], ARGV[2])
-  redis.call('EXPIRE', KEYS[2], ARGV[2])
-end
-if ARGV[3] ~= '' then redis.call('HINCRBY', KEYS[3], ARGV[3], 1) end
-return 'moved'
-"""
+_MOVE = files(__package__).joinpath("move.lua").read_text()
 
 
 class JobUnknownError(LookupError):

@@ -14,9 +14,9 @@ import uvicorn
 from typer.testing import CliRunner
 
 from app.cli import app
-from app.files import FilesError, find_images, plan_outputs
+from app.command.files import FilesError, find_images, plan_outputs
+from app.command.parts import free_port
 from app.main import create_app
-from app.parts import free_port
 
 
 @pytest.fixture
@@ -167,6 +167,6 @@ def test_health_is_0_only_if_the_service_is_ready(run, server):
 
 
 def test_help_and_health_do_not_wait_for_torch():
-    code = "import sys, app.cli, app.health; print('torch' in sys.modules)"
+    code = "import sys, app.cli, app.command.health; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"

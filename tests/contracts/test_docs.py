@@ -16,9 +16,9 @@ from pathlib import Path
 import pytest
 import uvicorn
 
-from app import listing
+from app.command import listing
+from app.command.parts import free_port
 from app.main import create_app
-from app.parts import free_port
 from app.settings import Settings
 
 ROOT = Path(__file__).parents[2]

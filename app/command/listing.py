@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Column, Table
 
-from app.batch import Results
+from app.command.batch import Results
 
 
 def results(found: Results, form: str) -> None:

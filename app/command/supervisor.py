@@ -14,7 +14,7 @@ from pathlib import Path
 
 import httpx2
 
-from app.parts import Part, StartError, free_port, service_parts
+from app.command.parts import Part, StartError, free_port, service_parts
 
 log = logging.getLogger("purifiqa.up")
 

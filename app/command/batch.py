@@ -10,9 +10,9 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from app.client import Client, ServerError
+from app.command.client import Client, ServerError
+from app.command.files import find_images, plan_outputs
 from app.errors import ProblemError, invalid_fields
-from app.files import find_images, plan_outputs
 from app.orders import make_order
 from app.schemas import PurifyForm, ScoreForm
 from app.settings import Settings

@@ -1,0 +1,1 @@
+"""What the command `purifiqa` does; `app/cli.py` says how it is called."""
