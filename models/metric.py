@@ -40,6 +40,7 @@ class MetricCard(BaseModel):
     differentiable: bool = Field(description="Whether useful gradients flow from the score to the image.")
     min_side: int = Field(16, ge=1, description="Smallest height and width in pixels that it can score.")
     side_multiple: int = Field(1, ge=1, description="Height and width must be multiples of this.")
+    max_aspect: int | None = Field(None, description="Most times that one side may be as long as the other; null: any.")
     max_pixels: int | None = Field(None, description="Most pixels, height times width, that it scores; null: no limit.")
     preprocessing: str = Field("native", description="What it does to the image before scoring it.")
     weights: tuple[str, ...] = Field((), description="Names of the weight files it needs; empty: none.")
@@ -93,6 +94,8 @@ class Metric(ABC):
             needed = f"at least {card.min_side} pixels in height and width"
         elif height % card.side_multiple or width % card.side_multiple:
             needed = f"a height and width that are multiples of {card.side_multiple}"
+        elif card.max_aspect is not None and max(height, width) > card.max_aspect * min(height, width):
+            needed = f"one side at most {card.max_aspect} times as long as the other"
         elif card.max_pixels is not None and height * width > card.max_pixels:
             needed = f"at most {card.max_pixels} pixels"
         else:

@@ -123,8 +123,11 @@ class JobQueue:
 
     def start(self, job_id: str) -> JobRecord:
         """Mark the job running, also when an earlier try ended without a word. Raises JobCanceledError, LookupError."""
-        self._change(job_id, (Status.QUEUED, Status.RUNNING), Status.RUNNING, progress=0, started=time.time())
-        return self.get(job_id)
+        record = self.get(job_id)
+        ttl = self._settings.timeout(record.order.defense.effective_cost) + self._settings.result_ttl
+        now = time.time()
+        self._change(job_id, (Status.QUEUED, Status.RUNNING), Status.RUNNING, ttl=ttl, progress=0, started=now)
+        return record.model_copy(update={"status": Status.RUNNING, "progress": 0.0, "started": now})
 
     def progress(self, job_id: str, fraction: float) -> None:
         """Report the fraction done. Raises JobCanceledError when there is no point in going on."""

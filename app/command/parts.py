@@ -39,9 +39,10 @@ class Part:
     def start(self) -> None:
         """Start the process; it dies with the supervisor even if that is killed."""
         self.started = time.monotonic()
+        inherited = {name: value for name, value in os.environ.items() if name != "PURIFIQA_REDIS_PASSWORD_FILE"}
         self.process = subprocess.Popen(
             self.command,
-            env={**os.environ, **self.environment},
+            env={**inherited, **self.environment},
             stdin=subprocess.DEVNULL,
             start_new_session=True,
             preexec_fn=_die_with_parent if sys.platform == "linux" else None,  # noqa: PLW1509 - no threads here

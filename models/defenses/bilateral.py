@@ -27,7 +27,9 @@ class Bilateral(Defense):
     stochastic: ClassVar[bool] = False
 
     kernel: Diameter = Field(5, description="Diameter of the window in pixels, odd.")
-    sigma_color: float = Field(0.1, ge=0.01, le=3, description="Color distance, up to 3, that weighs 0.61 of equality.")
+    sigma_color: float = Field(
+        0.1, ge=0.01, le=3, description="Standard deviation over the color distance; black and white are 3 apart."
+    )
     sigma_space: float = Field(1.5, ge=0.1, le=16, description="Standard deviation over the distance in pixels.")
 
     def purify(self, images: Tensor, noise: Noise) -> Tensor:

@@ -26,7 +26,7 @@ class Rotate(Defense):
     presets: ClassVar = {"limit": (10, 15, 20, 30, 50)}
 
     limit: float = Field(5, ge=0, le=180, description="Largest angle in degrees, drawn uniformly in both directions.")
-    interpolation: Literal["bilinear", "nearest"] = Field("bilinear", description="How pixels between pixels are read.")
+    interpolation: Literal["bilinear", "nearest"] = Field("bilinear", description="How places between pixels are read.")
     border: Literal["reflect", "zeros"] = Field(
         "reflect", description="What fills the corners that turn in: the image's own reflection, or black."
     )

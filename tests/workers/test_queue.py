@@ -72,6 +72,12 @@ def test_a_job_runs_through_its_states_and_its_record_ends_after_the_result_ttl(
     assert queue.totals() == {("purify", "flip", "finished"): 1}
 
 
+def test_a_job_that_starts_late_keeps_its_record_while_it_runs(queue, job, broker, settings):
+    broker.expire("purifiqa:job:job1", 1)
+    assert queue.start("job1") == queue.get("job1")
+    assert broker.ttl("purifiqa:job:job1") > settings.result_ttl
+
+
 def test_a_failure_says_why(queue, job):
     queue.start("job1")
     queue.fail(job, Failure(code="metric-failed", detail="NaN"))
