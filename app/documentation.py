@@ -23,6 +23,7 @@ _TITLES = {
     413: "Larger than the limit that the problem names",
     415: "Not a PNG, JPEG or WebP still image",
     422: "A field is wrong; the problem names it, its limit and the closest match",
+    500: "The service failed; the failure is in its log",
     503: "Not now; see Retry-After",
     507: "The store is full",
 }
@@ -36,9 +37,7 @@ _JOB_HEADERS = {
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """Return the documentation of these errors."""
     content = {MEDIA_TYPE: {"schema": {"$ref": REF.format(model="Problem")}}}
-    return {
-        status: {"description": _TITLES[status], "content": content} for status in (*statuses, 500) if status in _TITLES
-    }
+    return {status: {"description": _TITLES[status], "content": content} for status in (*statuses, 500)}
 
 
 def accepted(images: dict[str, Any] | None = None) -> dict[int | str, dict[str, Any]]:
@@ -60,9 +59,12 @@ def form_body(form: type[BaseModel]) -> dict[str, Any]:
     schema.pop("$defs", None)
     image = {"type": "string", "format": "binary", "description": "A PNG, JPEG or WebP still image."}
     defense = {
-        **schema["properties"]["defense"],
+        "description": schema["properties"]["defense"]["description"],
         "anyOf": [{"type": "string", "enum": list(DEFENSES)}, {"$ref": REF.format(model="AnyDefense")}],
     }
+    for name, field in schema["properties"].items():  # a form's field is there or not, never null
+        [kind] = [one for one in field.pop("anyOf", [{}]) if one != {"type": "null"}]
+        schema["properties"][name] = {key: value for key, value in {**field, **kind}.items() if value is not None}
     schema["properties"] = {"image": image, **schema["properties"], "defense": defense}
     schema["required"] = ["image"]
     content = {"schema": schema, "encoding": {"defense": {"contentType": "text/plain, application/json"}}}
@@ -93,11 +95,22 @@ def install(app: FastAPI) -> None:
             )
             schemas = document.setdefault("components", {}).setdefault("schemas", {})
             schemas.update(_schemas())
+            _forget_defaults(document)
             document["x-metrics"] = list(metrics())
             app.openapi_schema = document
         return app.openapi_schema
 
     app.openapi = openapi  # type: ignore[method-assign]
+
+
+def _forget_defaults(document: dict[str, Any]) -> None:
+    """Remove the 422 that FastAPI adds by itself, in a shape that we never answer."""
+    for path in document["paths"].values():
+        for operation in path.values():
+            if "application/json" in operation["responses"].get("422", {}).get("content", {}):
+                del operation["responses"]["422"]
+    for name in ("HTTPValidationError", "ValidationError"):
+        document["components"]["schemas"].pop(name, None)
 
 
 def _schemas() -> dict[str, Any]:

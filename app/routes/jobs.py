@@ -13,7 +13,7 @@ from workers.record import Status
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])
 
-JobId = Annotated[str, Path(description="From the answer to `POST /purify` or `POST /score`.", max_length=64)]
+JobId = Annotated[str, Path(description="From the answer to `POST /purify` or `POST /score`.")]
 
 
 @router.get("/{job_id}", operation_id="get_job", summary="A job, as it stands", responses=problems(404, 410, 503))
