@@ -111,6 +111,8 @@ def blocks(language):
     return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(300)
 def test_the_readmes_commands_work_and_answer_as_it_says(address, photo_jpeg, tmp_path):
     pytest.importorskip("pyiqa")
     (tmp_path / "photo.jpg").write_bytes(photo_jpeg)
@@ -133,6 +135,7 @@ def test_the_readmes_commands_work_and_answer_as_it_says(address, photo_jpeg, tm
     assert (tmp_path / "purified" / "photo.png").is_file()
 
 
+@pytest.mark.slow
 def test_the_example_of_adding_a_defense_is_all_it_takes(tmp_path):
     """In a scratch copy: one file, and the catalogue, the command and the contract tests have it."""
     for name in ("app", "workers", "models", "tests", "docs", "pyproject.toml", "README.md", "docker-compose.yml"):
