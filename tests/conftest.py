@@ -62,7 +62,11 @@ def start_worker(settings, log_path):
     }
     with log_path.open("wb") as log:
         process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "app", "worker"], env=environment, stdout=log, stderr=log, start_new_session=True
+            [sys.executable, "-P", "-m", "app", "worker"],
+            env=environment,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
         )
     with redis.Redis.from_url(settings.redis_url) as client:
         deadline = time.monotonic() + 60

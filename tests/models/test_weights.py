@@ -139,16 +139,29 @@ def test_a_weight_file_cannot_run_code(tmp_path, capsys, monkeypatch):
     assert "TORCH_FORCE_WEIGHTS_ONLY_LOAD" not in os.environ
 
 
-def test_a_file_that_leaves_parameters_at_random_is_refused():
+def without(state, name):
+    return {key: value for key, value in state.items() if key != name}
+
+
+def test_a_network_with_parameters_left_at_random_is_refused():
     network = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3))
     original = nn.Module.load_state_dict
     complete = network.state_dict()
-    without_buffer = {name: value for name, value in complete.items() if name != "1.running_mean"}
-    without_weight = {name: value for name, value in complete.items() if name != "0.weight"}
-    with careful_loading():
-        network.load_state_dict(complete)
-        network.load_state_dict(without_buffer, strict=False)
+    with careful_loading() as check:
+        network.load_state_dict(without(complete, "1.running_mean"), strict=False)
+        check(network)
+        network.load_state_dict(without(complete, "0.weight"), strict=False)
         with pytest.raises(RuntimeError, match=r"lacks 1 of the network's parameters, such as 0\.weight"):
-            network.load_state_dict(without_weight, strict=False)
+            check(network)
+        network.load_state_dict(complete)
+        check(network)
     assert nn.Module.load_state_dict is original
-    network.load_state_dict(without_weight, strict=False)
+
+
+def test_a_backbone_may_lose_the_head_that_nobody_uses():
+    classifier = nn.ModuleDict({"body": nn.Linear(2, 3), "head": nn.Linear(3, 9)})
+    with careful_loading() as check:
+        classifier.load_state_dict(without(without(classifier.state_dict(), "head.weight"), "head.bias"), strict=False)
+        check(classifier["body"])
+        with pytest.raises(RuntimeError, match="lacks 2"):
+            check(classifier)

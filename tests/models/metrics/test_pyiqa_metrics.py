@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -15,8 +16,8 @@ import pytest
 import torch
 from torch import nn
 
-from models.metric import MetricError, MetricUnavailableError, UnsuitableSizeError
-from models.metrics import find_metric
+from models.metric import Availability, MetricError, MetricUnavailableError, UnsuitableSizeError
+from models.metrics import find_metric, pyiqa_metrics
 from models.metrics.pyiqa_metrics import PyiqaMetric, read_facts
 
 FACTS = read_facts()
@@ -263,8 +264,8 @@ def test_scores_are_those_of_plain_pyiqa(name, picture):
 
 
 def test_known_scores_stay_what_they_were(picture):
-    assert find_metric("piqe")(picture).item() == pytest.approx(-1, abs=1e-3)
-    assert find_metric("pyiqa:entropy")(picture).item() == pytest.approx(-1, abs=1e-3)
+    assert find_metric("piqe")(picture).item() == pytest.approx(42.83634, abs=1e-3)
+    assert find_metric("pyiqa:entropy")(picture).item() == pytest.approx(7.22398, abs=1e-3)
 
 
 def test_no_graph_is_kept_where_no_gradient_is_wanted(picture):
@@ -290,8 +291,6 @@ def test_a_black_image_is_an_error_and_not_a_number():
 def test_the_process_is_left_as_it_was(picture, capfd):
     find_metric("piqe")(picture)  # imports pyiqa, once in this process
     metric = next(metric for metric in PyiqaMetric.family() if metric.name == "piqe")
-    from models.metrics import pyiqa_metrics
-
     pyiqa_metrics._networks.pop(("piqe", torch.device("cpu")))
     torch.manual_seed(3)
     expected = torch.rand(1)
@@ -308,6 +307,58 @@ def test_the_process_is_left_as_it_was(picture, capfd):
     assert capfd.readouterr() == ("", "")
 
 
+class Rude(nn.Module):
+    """A network as some of pyiqa's are: it takes one image at a time and writes into it."""
+
+    def forward(self, images):
+        assert len(images) == 1, "only one image"
+        return images.mul_(2).mean().reshape(1, 1).double()
+
+
+@pytest.fixture
+def put_in(monkeypatch):
+    """A function that makes a network of ours stand for one of pyiqa's."""
+
+    def put_in(name, network):
+        monkeypatch.setattr(PyiqaMetric, "availability", lambda self: Availability(available=True))
+        monkeypatch.setitem(pyiqa_metrics._networks, (name, torch.device("cpu")), network)
+        return find_metric(f"pyiqa:{name}")
+
+    return put_in
+
+
+def test_a_network_that_takes_one_image_and_writes_into_it_does_no_harm(put_in):
+    images = torch.rand(3, 3, 64, 64)
+    before = images.clone()
+    scores = put_in("afine_nr", Rude())(images)
+    assert torch.equal(images, before)
+    assert torch.allclose(scores, 2 * before.mean((1, 2, 3)))
+    assert scores.dtype == torch.float32
+
+
+def test_what_pyiqa_refuses_is_an_error_of_the_metric(put_in):
+    with pytest.raises(MetricError, match="pyiqa:cnniqa could not score the image: only one image"):
+        put_in("cnniqa", Rude())(torch.rand(2, 3, 64, 64))
+
+
+def test_a_network_that_wants_to_download_while_it_scores_is_refused(put_in):
+    class Greedy(nn.Module):
+        def forward(self, images):
+            return torch.hub.load_state_dict_from_url("https://example.org/weights-that-nobody-has.pth")
+
+    with pytest.raises(MetricError, match="nothing is downloaded while an image is being scored"):
+        put_in("cnniqa", Greedy())(torch.rand(1, 3, 64, 64))
+
+
+def test_threads_that_score_at_once_get_the_same_scores_and_leave_no_flag_behind(picture):
+    metric = find_metric("piqe")
+    expected = metric(picture)
+    with ThreadPoolExecutor(4) as pool:
+        scores = list(pool.map(lambda _: metric(picture), range(16)))
+    assert all(torch.equal(score, expected) for score in scores)
+    assert not torch.backends.cudnn.deterministic
+
+
 # Loading weights: pyiqa fixes its folder when it is imported, so these run in a process of their own.
 
 LOADING = """
@@ -322,6 +373,8 @@ with warnings.catch_warnings():
     from pyiqa.archs.cnniqa_arch import CNNIQA
     from pyiqa.archs.metaiqa_arch import MetaIQA
     from pyiqa.archs.musiq_arch import MUSIQ
+    from pyiqa.archs.topiq_arch import CFANet
+    import safetensors.torch, timm, torchvision
 from models.metrics import find_metric
 
 folder = Path(os.environ["TORCH_HOME"]) / "hub" / "pyiqa"
@@ -332,9 +385,33 @@ torch.save(MUSIQ(pretrained=False).state_dict(), folder / "musiq_koniq_ckpt-e958
 official = {key.replace("head.", "net."): value for key, value in MetaIQA(pretrained=False).state_dict().items()}
 torch.save(official, folder / "Metaiqa_livec.pth")
 
+model = Path(os.environ["HF_HOME"]) / "hub" / "models--timm--resnet50.a1_in1k"
+(model / "refs").mkdir(parents=True)
+(model / "refs" / "main").write_text("abc")
+(model / "snapshots" / "abc").mkdir(parents=True)
+safetensors.torch.save_file(timm.create_model("resnet50").state_dict(), model / "snapshots" / "abc" / "model.safetensors")
+topiq = CFANet("resnet50", backbone_pretrain=False, use_ref=False, pretrained=False)
+torch.save({"params": topiq.state_dict()}, folder / "cfanet_nr_koniq_res50-9a73138b.pth")
+
+class Regressor(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.linear = torch.nn.Linear(4096, 1)
+
+    def forward(self, features):
+        return self.linear(features)
+
+checkpoints = folder.parent / "checkpoints"
+checkpoints.mkdir()
+resnet = torchvision.models.resnet50()
+torch.save(resnet.state_dict(), checkpoints / "resnet50-0676ba61.pth")
+encoder = torch.nn.Sequential(*list(resnet.children())[:-1]).state_dict()
+torch.save({"model." + key: value for key, value in encoder.items()}, checkpoints / "ARNIQA.pth")
+torch.jit.script(Regressor()).save(folder / "regressor_koniq10k.pth")
+
 images = torch.rand(2, 3, 41, 67)
 answers = {}
-for name in ("cnniqa", "musiq", "metaiqa"):
+for name in ("cnniqa", "musiq", "metaiqa", "topiq_nr", "arniqa"):
     metric = find_metric("pyiqa:" + name)
     wanted = images.clone().requires_grad_()
     scores = metric(wanted)
@@ -374,15 +451,19 @@ print(json.dumps(answers))
 @pytest.fixture(scope="module")
 def answers(tmp_path_factory):
     """What metrics with random weights, in files as pyiqa expects them, answered in a fresh process."""
-    environment = {**os.environ, "TORCH_HOME": str(tmp_path_factory.mktemp("torch")), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run([sys.executable, "-c", LOADING], env=environment, capture_output=True, text=True, check=False)
+    folder = tmp_path_factory.mktemp("weights")
+    script = folder / "loading.py"  # a file, for TorchScript reads its own source
+    script.write_text(LOADING)
+    folders = {"TORCH_HOME": str(folder / "torch"), "HF_HOME": str(folder / "hf"), "PYTHONPATH": str(Path.cwd())}
+    environment = {**os.environ, **folders, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([sys.executable, script], env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert len(done.stdout.splitlines()) == 1, "pyiqa's prints reached standard output"
     return json.loads(done.stdout)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["cnniqa", "musiq", "metaiqa"])
+@pytest.mark.parametrize("name", ["cnniqa", "musiq", "metaiqa", "topiq_nr", "arniqa"])
 def test_weights_are_loaded_and_gradients_reach_the_image(name, answers):
     answer = answers[name]
     assert (answer["dtype"], answer["shape"]) == ("torch.float32", [2])
