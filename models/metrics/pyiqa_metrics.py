@@ -201,7 +201,7 @@ def _create(pyiqa: Any, name: str, module: str | None, device: torch.device) -> 
         for network in (part, *(value for value in listed if isinstance(value, nn.Module))):  # CLIP hides in lists
             network.eval()
             for parameter in network.parameters():
-                parameter.requires_grad_(requires_grad=False)
+                parameter.requires_grad_(False)
     return metric
 
 
