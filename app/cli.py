@@ -17,7 +17,13 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 
 Images = Annotated[list[str], typer.Argument(help="Image files, folders, or patterns in quotes.")]
 DefenseOption = Annotated[
-    str, typer.Option("--defense", "-d", help='A name, or JSON such as {"name": "jpeg", "quality": 50}.')
+    str | None,
+    typer.Option(
+        "--defense",
+        "-d",
+        help='A name, or JSON such as {"name": "jpeg", "quality": 50}.',
+        show_default="PURIFIQA_DEFAULT_DEFENSE",
+    ),
 ]
 SeedOption = Annotated[int | None, typer.Option(help="For random defenses; left out: a fresh one, which is told.")]
 ServerOption = Annotated[str | None, typer.Option(help="URL of a running service; left out: in this process.")]
@@ -88,7 +94,7 @@ def worker() -> None:
 def purify(
     images: Images,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder; or a file name for one image.")],
-    defense: DefenseOption = "jpeg",
+    defense: DefenseOption = None,
     metrics: Annotated[str, typer.Option("--metrics", "-m", help="Comma list: also score before and after.")] = "",
     seed: SeedOption = None,
     format: Annotated[Format, typer.Option(help="Of the purified images.")] = Format.PNG,  # noqa: A002
@@ -103,8 +109,11 @@ def purify(
 @app.command()
 def score(
     images: Images,
-    metrics: Annotated[str, typer.Option("--metrics", "-m", help="Comma list of metrics.")] = "piqe",
-    defense: DefenseOption = "jpeg",
+    metrics: Annotated[
+        str | None,
+        typer.Option("--metrics", "-m", help="Comma list of metrics.", show_default="PURIFIQA_DEFAULT_METRICS"),
+    ] = None,
+    defense: DefenseOption = None,
     samples: Annotated[int, typer.Option(min=1, max=32, help="Median over this many seeds.")] = 1,
     seed: SeedOption = None,
     server: ServerOption = None,
@@ -152,7 +161,7 @@ def health(
 def _run(
     kind: str,
     images: list[str],
-    fields: dict[str, str],
+    fields: dict[str, str | None],
     seed: int | None,
     server: str | None,
     out: Path | None,

@@ -47,16 +47,23 @@ class Results:
 
 
 def run(
-    kind: str, arguments: list[str], fields: dict[str, str], seed: int | None, server: str | None, out: Path | None
+    kind: str,
+    arguments: list[str],
+    given: dict[str, str | None],
+    seed: int | None,
+    server: str | None,
+    out: Path | None,
 ) -> Results:
     """Carry out `kind` on every image that the arguments name, with a progress bar on a terminal.
 
+    `given` are the fields of the form; None: left out, so that the service's default is used.
     Raises FilesError for names that cannot be worked with, before anything is done.
     """
+    fields = {name: value for name, value in given.items() if value is not None}
+    if seed is not None:
+        fields["seed"] = str(seed)
     images = find_images(arguments)
     outputs = plan_outputs(images, out, ImageFormat(fields["format"]).suffix) if out else [None] * len(images)
-    if seed is not None:
-        fields = {**fields, "seed": str(seed)}
     results = Results()
     with _carrier(server) as carry, _bar() as bar:
         task = bar.add_task(kind, total=len(images))
