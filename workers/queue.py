@@ -51,6 +51,7 @@ EVENTS_KEPT = 64
 EXPIRED_NOTE_TTL = 7 * 86_400
 HOUSEKEEPING_SECONDS = 300
 HEARTBEAT_SECONDS = 30
+MAINTENANCE_SECONDS = 20  # RQ gives back what a killed worker had just taken on a pass a minute after it first saw it
 BLOCK_SECONDS = 2.0  # shorter than the socket's own patience
 
 _MOVE = files(__package__).joinpath("move.lua").read_text()
@@ -226,7 +227,7 @@ class JobQueue:
         connection = Redis.from_url(self._settings.broker_url())
         worker = _Consumer(
             [RQ_QUEUE], name=name, connection=connection, serializer="json", log_job_description=False,
-            maintenance_interval=60,
+            maintenance_interval=MAINTENANCE_SECONDS,
         )  # fmt: skip
         worker.housekeeping = housekeeping
         worker.work(logging_level="WARNING")
