@@ -31,7 +31,7 @@ def make_order(
     try:
         check_sizes(defense, metrics, image.height, image.width)
     except UnsuitableSizeError as error:
-        raise field_problem(422, "metrics", "image-too-small", str(error)) from error
+        raise field_problem(422, "metrics", "image-size-unsuitable", str(error)) from error
     scoring = isinstance(form, ScoreForm)
     if scoring and not metrics:
         raise field_problem(422, "metrics", "missing", "name at least one metric")

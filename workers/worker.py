@@ -102,7 +102,7 @@ def explain(error: Exception) -> Failure | None:
         case ImageError():
             return Failure(code=error.code, detail=str(error), status=422)
         case UnsuitableSizeError():
-            return Failure(code="image-too-small", detail=str(error), status=422)
+            return Failure(code="image-size-unsuitable", detail=str(error), status=422)
         case MetricUnavailableError():
             return Failure(code="metric-unavailable", detail=str(error), status=409)
         case MetricError():

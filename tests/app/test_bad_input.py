@@ -4,6 +4,8 @@ import json
 import os
 import time
 
+import cv2
+import numpy as np
 import psutil
 import pytest
 from hostile_files import ACCEPTED, HOSTILE
@@ -205,3 +207,10 @@ def test_an_unusual_but_good_file_is_accepted_and_comes_back_clean(client, order
     for trace in (b"PK\x03\x04", b"Exif", b"iCCP", b"eXIf", b"tEXt", b"<html"):
         assert trace not in answer.content
     assert client.delete(answer.headers["location"]).status_code == 204
+
+
+def test_an_image_that_a_metric_cannot_take_is_refused_before_the_job_runs(order):
+    pytest.importorskip("pyiqa")
+    big = cv2.imencode(".png", np.zeros((1500, 1500, 3), np.uint8))[1].tobytes()  # entropy takes 2 KiB per pixel
+    problem = check_problem(order("/score", image=big, metrics="entropy"), 422, "image-size-unsuitable", "metrics")
+    assert "entropy" in problem["detail"]
