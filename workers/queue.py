@@ -286,6 +286,13 @@ class _Consumer(SimpleWorker):
             self._last_beat = time.monotonic()
             super().heartbeat(timeout, pipeline)
 
+    def set_state(self, state: str, pipeline: Any = None) -> None:
+        # Idle or busy is told with the rest of a job's bookkeeping, or not at all: nobody asks.
+        if pipeline is None:
+            self._state = state
+        else:
+            super().set_state(state, pipeline)
+
     def run_maintenance_tasks(self) -> None:
         super().run_maintenance_tasks()  # type: ignore[no-untyped-call]
         if self.connection.set(f"{PREFIX}housekeeping", self.name, nx=True, ex=HOUSEKEEPING_SECONDS):

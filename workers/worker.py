@@ -1,6 +1,7 @@
 """The warm worker: one process that loads models once and performs job after job."""
 
 import functools
+import gc
 import logging
 import os
 import socket
@@ -136,6 +137,7 @@ def serve(settings: WorkerSettings | None = None) -> None:
     cv2.setNumThreads(here.settings.threads)
     here.store.open()
     warm_up(here)
+    gc.freeze()  # the libraries' million objects are here to stay: looking through them again costs every job
     name = f"{socket.gethostname()}-{os.getpid()}"
     pulse = Pulse(functools.partial(here.queue.beat, name), BROKER_ERRORS)
     pulse.start()

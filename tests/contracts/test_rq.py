@@ -90,8 +90,11 @@ def test_the_method_we_override_is_called_by_the_worker_and_takes_only_self(rq_q
 
 def test_a_worker_stays_registered_far_longer_than_it_waits_between_heartbeats(rq_queue, broker):
     assert list(inspect.signature(SimpleWorker.heartbeat).parameters) == ["self", "timeout", "pipeline"]
+    assert list(inspect.signature(SimpleWorker.set_state).parameters) == ["self", "state", "pipeline"]
     worker = ours._Consumer([rq_queue], connection=broker, serializer="json", name="w1")
     worker.register_birth()
+    worker.set_state("busy")
+    assert worker.get_state() == "busy"
     worker.heartbeat()
     assert broker.ttl(worker.key) > 5 * ours.HEARTBEAT_SECONDS
     broker.expire(worker.key, 1)
