@@ -40,6 +40,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         gc.freeze()  # what has been imported is here to stay: looking through it again costs every request
         yield
+        gc.unfreeze()
         await queue.close()
 
     app = FastAPIOffline(

@@ -145,6 +145,7 @@ def serve(settings: WorkerSettings | None = None) -> None:
     try:
         here.queue.consume(name, functools.partial(sweep, here))
     finally:
+        gc.unfreeze()
         pulse.stop()
         here.queue.leave(name)
 
