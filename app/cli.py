@@ -43,8 +43,10 @@ class Format(StrEnum):
 
 @app.command()
 def up(
-    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65_535, help="Port to listen on; 0: any free one.")] = 8000,
+    host: Annotated[str, typer.Option(envvar="PURIFIQA_HOST", help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option(envvar="PURIFIQA_PORT", min=0, max=65_535, help="Port to listen on; 0: any free one.")
+    ] = 8000,
     data_dir: Annotated[
         Path, typer.Option(envvar="PURIFIQA_DATA_DIR", help="Folder for the queue, inputs and results.")
     ] = DATA_DIR,
@@ -64,30 +66,31 @@ def up(
 @app.command()
 def api() -> None:
     """Run only the API; where Redis is and what it listens on come from PURIFIQA_* variables."""
-    import uvicorn
-
     from app.main import create_app
+    from app.server import serve
     from app.settings import Settings
 
     with _said_plainly():
         settings = Settings()
         service = create_app(settings)
     _log_to_stderr(settings.log_level)
-    uvicorn.run(
-        service, host=settings.host, port=settings.port, log_level="warning", access_log=False,
-        server_header=False, timeout_graceful_shutdown=5,
-    )  # fmt: skip
+    serve(service, settings)
 
 
 @app.command()
 def worker() -> None:
     """Run only one warm worker process; where Redis is comes from PURIFIQA_* variables."""
+    from workers.ledger import BROKER_ERRORS
     from workers.settings import WorkerSettings
-    from workers.worker import serve
+    from workers.worker import context, serve
 
     with _said_plainly():
         _log_to_stderr(WorkerSettings().log_level)
+        context()
+    try:
         serve()
+    except BROKER_ERRORS as error:
+        _fail(f"Redis cannot be used: {error}")
 
 
 @app.command()
@@ -97,12 +100,14 @@ def purify(
     defense: DefenseOption = None,
     metrics: Annotated[str, typer.Option("--metrics", "-m", help="Comma list: also score before and after.")] = "",
     seed: SeedOption = None,
-    format: Annotated[Format, typer.Option(help="Of the purified images.")] = Format.PNG,  # noqa: A002
+    format: Annotated[  # noqa: A002
+        Format | None, typer.Option(help="Of the purified images.", show_default="that of the file name, else png")
+    ] = None,
     server: ServerOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Purify images with a chosen defense."""
-    fields = {"defense": defense, "metrics": metrics, "format": str(format)}
+    fields = {"defense": defense, "metrics": metrics, "format": str(format) if format else None}
     _run("purify", images, fields, seed, server, out, "json" if as_json else "table" if metrics else "files")
 
 
@@ -168,15 +173,19 @@ def _run(
     form: str,
 ) -> None:
     from app.command import batch, listing
+    from app.command.client import ServerError
     from app.command.files import FilesError
 
     try:
         found = batch.run(kind, images, fields, seed, server, out)
-    except FilesError as error:
+    except (FilesError, ServerError, ValueError) as error:
         _fail(str(error))
     listing.results(found, form)
     for file, why in found.failed:
         print(f"{file}: {why}", file=sys.stderr)
+    if found.interrupted:
+        print("purifiqa: stopped; the rest was not done", file=sys.stderr)
+        raise typer.Exit(130)
     if found.failed:
         raise typer.Exit(1)
 

@@ -1,24 +1,26 @@
 """Every error as an RFC 9457 problem: what is wrong, which field, which limit, and the closest right value."""
 
 import difflib
+import json
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import Response
 from pydantic import BaseModel, Field, ValidationError
 from starlette.exceptions import HTTPException
 
 from models.images import ImageError
-from workers.queue import BROKER_ERRORS, JobExpiredError, JobUnknownError
+from workers.ledger import BROKER_ERRORS, JobExpiredError, JobUnknownError
 from workers.store import StoreFullError
 
 log = logging.getLogger("purifiqa.api")
 
 MEDIA_TYPE = "application/problem+json"
 BROKER_RETRY_SECONDS = 5
+MAX_FIELD_ERRORS = 20
 _IMAGE_STATUS = {"unsupported-image": 415, "animated-image": 415, "image-too-large": 413}
 _BOUNDS = ("ge", "gt", "le", "lt", "min_length", "max_length", "expected")
 
@@ -46,6 +48,13 @@ class Problem(BaseModel):
     errors: list[FieldError] | None = Field(None, description="Each wrong field.")
 
 
+def order_is_wrong(status: int, errors: list[tuple[str, str]]) -> bool:
+    """Return whether a problem with these fields and codes would be the same with any other image."""
+    return (
+        status in (409, 422) and bool(errors) and all(f != "image" and c != "image-size-unsuitable" for f, c in errors)
+    )
+
+
 class ProblemError(Exception):
     """Raised anywhere in a request, answered as a problem."""
 
@@ -61,6 +70,11 @@ class ProblemError(Exception):
         super().__init__(detail)
         self.status, self.code, self.detail = status, code, detail
         self.errors, self.headers = errors, headers
+
+    @property
+    def is_about_the_order(self) -> bool:
+        """Whether it would be the same with any other image."""
+        return order_is_wrong(self.status, [(one.field, one.code) for one in self.errors or []])
 
     def document(self, instance: str | None = None) -> Problem:
         """Return the problem document."""
@@ -97,14 +111,15 @@ def invalid_fields(
     `known` tells, for the place of an unknown name, the names that exist there.
     """
     found = []
-    for item in error.errors():
-        place = [str(part) for part in item["loc"] if part not in ("body", "query", "path", "header")]
+    for item in error.errors()[:MAX_FIELD_ERRORS]:
+        place = [str(part)[:80] for part in item["loc"] if part not in ("body", "query", "path", "header")]
         context, detail, suggestion = item.get("ctx", {}), item["msg"], None
         if item["type"] == "extra_forbidden":
             suggestion = closest(place[-1], known(place[:-1]))
             detail = "there is no such parameter" + (f"; did you mean {suggestion!r}?" if suggestion else "")
         elif item["type"] == "union_tag_invalid":
-            suggestion = closest(context["tag"], context["expected_tags"].replace("'", "").split(", "))
+            suggestion = closest(str(context["tag"])[:80], context["expected_tags"].replace("'", "").split(", "))
+            detail = "there is no such defense" + (f"; did you mean {suggestion!r}?" if suggestion else "")
         found.append(
             FieldError(
                 field=".".join([prefix, *place] if prefix else place) or "body",
@@ -122,16 +137,16 @@ def closest(name: str, known: Iterable[str]) -> str | None:
     return next(iter(difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)), None)
 
 
-def respond(request: Request, error: ProblemError) -> JSONResponse:
+def respond(request: Request, error: ProblemError) -> Response:
     """Return the problem as a response."""
     body = error.document(request.url.path).model_dump(mode="json", exclude_none=True)
-    return JSONResponse(body, error.status, error.headers, MEDIA_TYPE)
+    return Response(json.dumps(body), error.status, error.headers, MEDIA_TYPE)  # ASCII: also for lone surrogates
 
 
 def install(app: FastAPI) -> None:
     """Make every error of `app` a problem."""
 
-    async def on_problem(request: Request, error: Exception) -> JSONResponse:
+    async def on_problem(request: Request, error: Exception) -> Response:
         return respond(request, _as_problem(error))
 
     for kind in (

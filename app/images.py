@@ -28,11 +28,14 @@ def image_response(
         "ETag": tag,
         "Cache-Control": "private, max-age=31536000, immutable",
         "X-Content-Type-Options": "nosniff",
+        "Accept-Ranges": "none",
         "Content-Location": f"/jobs/{record.id}/image",
         "X-PurifIQA-Seed": str(record.order.seed),
     }
+    # An image is sent whole: half a purified image is of no use to anyone.
+    request.scope["headers"] = [(name, value) for name, value in request.scope["headers"] if name != b"range"]
     asked = [one.strip().removeprefix("W/") for one in request.headers.get("if-none-match", "").split(",")]
-    if tag in asked or "*" in asked:
+    if request.method == "GET" and (tag in asked or "*" in asked):
         return Response(status_code=304, headers=headers)
     path = services.store.path(record.id, "output")
     if not path.is_file():

@@ -13,7 +13,7 @@ from app.schemas import job_document
 from app.services import Services
 from models.images import ImageFacts, ImageFormat
 from workers.jobs import Order
-from workers.queue import BROKER_ERRORS
+from workers.ledger import BROKER_ERRORS
 from workers.record import JobRecord, Status
 
 POLL_SECONDS = 1
@@ -44,9 +44,9 @@ async def answer(request: Request, services: Services, record: JobRecord, form: 
     seconds = seconds_to_wait(request, services.settings.max_wait)
     if seconds is not None:
         headers["Preference-Applied"] = f"wait={seconds}"
-        if await services.queue.wait(record.id, seconds):
-            with contextlib.suppress(*BROKER_ERRORS):  # it has been accepted: that stays the answer
-                record = await run_sync(services.queue.get, record.id)
+        await services.queue.wait(record.id, seconds)
+        with contextlib.suppress(*BROKER_ERRORS):  # it has been accepted: that stays the answer
+            record = await run_sync(services.queue.get, record.id)
     if not record.status.is_final:
         headers["Retry-After"] = str(POLL_SECONDS)
         return JSONResponse(job_document(record).model_dump(mode="json"), 202, headers)

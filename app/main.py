@@ -31,8 +31,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     """Return the service. Settings default to the environment. Raises ValueError for defaults that do not exist."""
     settings = settings or Settings()
     parse_defense(settings.default_defense)  # a wrong default is the operator's to know, now
-    for name in filter(None, settings.default_metrics.split(",")):
-        find_metric(name.strip())
+    for name in settings.default_metric_names:
+        find_metric(name)
     queue, store = JobQueue(settings), Store(settings.data_dir)
     store.open()
 

@@ -9,7 +9,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from workers.queue import BROKER_ERRORS, JobQueue
+from workers.ledger import BROKER_ERRORS
+from workers.queue import JobQueue
 
 
 class QueueCollector(Collector):

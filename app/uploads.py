@@ -39,7 +39,7 @@ async def read_form(request: Request, kind: type[Form], max_image_bytes: int) ->
                 )  # fmt: skip
             return await image.read(), kind.model_validate(fields)
     except (HTTPException, MultiPartException) as error:
-        raise ProblemError(400, "bad-form", f"The form cannot be read: {error}") from error
+        raise ProblemError(400, "bad-form", f"The form cannot be read: {getattr(error, 'detail', error)}") from error
     except ClientDisconnect as error:
         raise ProblemError(400, "client-disconnected", "The request ended before its body did.") from error
     except ValidationError as error:

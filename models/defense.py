@@ -52,6 +52,10 @@ class Defense(BaseModel, ABC):
     stochastic: ClassVar[bool]
     """True: the result depends on the seed."""
     cost: ClassVar[Cost] = Cost.CHEAP
+    weights: ClassVar[tuple[str, ...]] = ()
+    """Names of the weight files it needs."""
+    license: ClassVar[str] = "Apache-2.0"
+    """Licence of its code and weights."""
     presets: ClassVar[Mapping[str, tuple[float | str, ...]]] = {}
     """For a sweep: the values of a parameter that Guardians of Image Quality (arXiv 2408.01541) tries."""
 

@@ -10,11 +10,14 @@ MAX_SEED = 2**53 - 1
 """Largest seed: the largest integer that JSON readers keep exact."""
 
 
-def derive_seed(seed: int, index: int) -> int:
-    """Return an independent seed in [0, MAX_SEED] for the `index`-th use of `seed`; index 0 is `seed` itself."""
+def derive_seed(seed: int, index: int, purpose: str = "sample") -> int:
+    """Return an independent seed in [0, MAX_SEED] for the `index`-th use of `seed`; index 0 is `seed` itself.
+
+    Uses of different purpose are independent of each other too.
+    """
     if index == 0:
         return seed
-    digest = hashlib.blake2b(f"{seed}/{index}".encode(), digest_size=8).digest()
+    digest = hashlib.blake2b(f"{purpose}/{seed}/{index}".encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big") & MAX_SEED
 
 
@@ -42,7 +45,7 @@ class Noise:
 
     def child(self, index: int) -> "Noise":
         """Return fresh streams for the `index`-th part of a composition; child 0 repeats this noise from its start."""
-        return Noise([derive_seed(seed, index) for seed in self._seeds])
+        return Noise([derive_seed(seed, index, "part") for seed in self._seeds])
 
     def normal_like(self, images: Tensor) -> Tensor:
         """Draw standard normal values of the shape (N, ...), device and type of `images`."""

@@ -51,7 +51,7 @@ def broker(settings):
         yield client
 
 
-def start_worker(settings, log_path):
+def start_worker(settings, log_path, code="from app.cli import app; app(['worker'])"):
     """Start a real worker process; return it once it is ready."""
     environment = {
         **os.environ,
@@ -62,7 +62,7 @@ def start_worker(settings, log_path):
     }
     with log_path.open("wb") as log:
         process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "app", "worker"],
+            [sys.executable, "-P", "-c", code],
             env=environment,
             stdout=log,
             stderr=log,
@@ -70,6 +70,7 @@ def start_worker(settings, log_path):
         )
     with redis.Redis.from_url(settings.redis_url) as client:
         deadline = time.monotonic() + 60
+        client.delete("purifiqa:workers")
         while not client.zcard("purifiqa:workers"):
             if process.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError(f"the worker did not become ready:\n{log_path.read_text()}")

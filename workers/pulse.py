@@ -4,6 +4,7 @@ import logging
 import os
 import tempfile
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,20 +21,30 @@ def _folder() -> Path:
 
 def last_beat() -> float:
     """Return when a worker on this machine last said that it is alive, in seconds since the epoch; 0: never."""
-    return max((file.stat().st_mtime for file in _folder().glob(_PATTERN)), default=0.0)
+    return max((_last_touched(file) for file in _folder().glob(_PATTERN)), default=0.0)
+
+
+def _last_touched(file: Path) -> float:
+    try:
+        return file.stat().st_mtime
+    except FileNotFoundError:  # its worker has just ended
+        return 0.0
 
 
 class Pulse:
     """Calls `beat` from a thread, a few times per lease, from `start` to `stop`."""
 
-    def __init__(self, beat: Callable[[], None], expected: tuple[type[Exception], ...]) -> None:
-        self._beat, self._expected = beat, expected
+    def __init__(self, beat: Callable[[], None]) -> None:
+        self._beat = beat
         self._file = _folder() / _PATTERN.replace("*", str(os.getpid()))
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
 
     def start(self) -> None:
-        """Begin."""
+        """Begin; sweep what killed workers left."""
+        for file in _folder().glob(_PATTERN):
+            if _last_touched(file) < time.time() - FRESH_SECONDS:
+                file.unlink(missing_ok=True)
         self._thread.start()
 
     def stop(self) -> None:
@@ -47,6 +58,6 @@ class Pulse:
             try:
                 self._beat()
                 self._file.touch()
-            except self._expected as error:
+            except Exception as error:  # noqa: BLE001 - whatever it is, the next beat may succeed
                 log.warning("cannot say that this worker is alive: %s", error)
             self._stopping.wait(LEASE_SECONDS / 3)

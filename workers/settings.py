@@ -43,6 +43,11 @@ class WorkerSettings(BaseSettings):
         """The limits of an image at the door."""
         return ImageLimits(max_bytes=self.max_bytes, max_pixels=self.max_pixels)
 
+    @property
+    def default_metric_names(self) -> tuple[str, ...]:
+        """The metrics of `default_metrics`."""
+        return tuple(name.strip() for name in self.default_metrics.split(",") if name.strip())
+
     def timeout(self, cost: Cost) -> int:
         """Return the seconds a job of this cost may run."""
         return {

@@ -6,6 +6,7 @@
 The link count of a blob is its number of owners, kept by the file system itself, so nothing can disagree about it.
 """
 
+import contextlib
 import errno
 import hashlib
 import os
@@ -81,7 +82,11 @@ class Store:
         folder = self.path(owner, "any").parent
         if not folder.is_dir():
             return
-        digests = [hashlib.sha256(file.read_bytes()).hexdigest() for file in folder.iterdir()]
+        digests = []
+        for role in _names(folder):
+            with contextlib.suppress(FileNotFoundError):  # somebody else erases it too
+                file = folder / role
+                digests.append(hashlib.sha256(file.read_bytes()).hexdigest())
         shutil.rmtree(folder, ignore_errors=True)
         for digest in digests:
             self._drop(self._blobs / digest[:2] / digest)
@@ -90,8 +95,9 @@ class Store:
         """Yield every owner whose folder is at least this old."""
         before = time.time() - min_age_seconds
         for folder in self._jobs.glob("*/*"):
-            if folder.stat().st_mtime <= before:
-                yield folder.name
+            with contextlib.suppress(FileNotFoundError):
+                if folder.stat().st_mtime <= before:
+                    yield folder.name
 
     def prune(self) -> None:
         """Remove temporary files of writers that died and blobs that nobody owns, both older than an hour."""
@@ -131,8 +137,13 @@ class Store:
 
     @staticmethod
     def _drop(blob: Path) -> None:
-        try:
+        with contextlib.suppress(FileNotFoundError):
             if blob.stat().st_nlink == 1:
                 blob.unlink()
-        except FileNotFoundError:
-            return
+
+
+def _names(folder: Path) -> list[str]:
+    try:
+        return os.listdir(folder)  # noqa: PTH208 - one call, before somebody else erases the folder
+    except FileNotFoundError:
+        return []

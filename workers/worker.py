@@ -1,5 +1,6 @@
 """The warm worker: one process that loads models once and performs job after job."""
 
+import contextlib
 import functools
 import gc
 import logging
@@ -16,8 +17,9 @@ from models.images import ImageError, ImageFormat, encode
 from models.metric import MetricError, MetricUnavailableError, UnsuitableSizeError
 from models.metrics import find_metric
 from workers.jobs import Kind, Order, execute
+from workers.ledger import BROKER_ERRORS, JobCanceledError
 from workers.pulse import Pulse
-from workers.queue import BROKER_ERRORS, JobCanceledError, JobQueue, TimeLimitError, tries_left
+from workers.queue import JobQueue, TimeLimitError, tries_left
 from workers.record import Failure, JobRecord
 from workers.settings import WorkerSettings
 from workers.store import Store
@@ -33,7 +35,7 @@ class Context:
 
     def __init__(self, settings: WorkerSettings) -> None:
         self.settings = settings
-        self.queue = JobQueue(settings)
+        self.queue = JobQueue(settings, patient=True)
         self.store = Store(settings.data_dir)
         self.device = pick_device(settings.device)
 
@@ -45,9 +47,9 @@ def context() -> Context:
 
 
 def pick_device(wish: str) -> str:
-    """Return the torch device for `auto`, `cpu` or `cuda`. Raises RuntimeError when CUDA is asked for and absent."""
+    """Return the torch device for `auto`, `cpu` or `cuda`. Raises ValueError when CUDA is asked for and absent."""
     if wish == "cuda" and not torch.cuda.is_available():
-        raise RuntimeError("PURIFIQA_DEVICE=cuda, but torch finds no CUDA device")
+        raise ValueError("PURIFIQA_DEVICE=cuda, but torch finds no CUDA device")
     if wish == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     return wish
@@ -83,7 +85,7 @@ def _carry_out(here: Context, record: JobRecord) -> None:
     begun = time.time()
     report, file = execute(
         record.order,
-        here.store.read(record.id, "input"),
+        _read_input(here, record.id),
         limits=here.settings.limits,
         device=here.device,
         progress=_Throttled(here.queue, record.id),
@@ -95,6 +97,17 @@ def _carry_out(here: Context, record: JobRecord) -> None:
     timings = {"queued": round(waited * 1000, 3), **report.timings_ms, "total": round((waited + ran) * 1000, 3)}
     here.queue.finish(record, report.model_copy(update={"timings_ms": timings}))
     log.info("job %s: %s with %s in %.0f ms", record.id, record.order.kind, record.order.defense.name, ran * 1000)
+
+
+class InputLostError(RuntimeError):
+    """The store no longer holds the image of a job."""
+
+
+def _read_input(here: Context, job_id: str) -> bytes:
+    try:
+        return here.store.read(job_id, "input")
+    except FileNotFoundError as error:
+        raise InputLostError(job_id) from error
 
 
 def explain(error: Exception) -> Failure | None:
@@ -112,7 +125,7 @@ def explain(error: Exception) -> Failure | None:
             return Failure(code="purification-failed", detail=str(error))
         case TimeLimitError():
             return Failure(code="time-limit", detail="The job ran longer than a job with this defense may.")
-        case FileNotFoundError():
+        case InputLostError():
             return Failure(code="input-lost", detail="The image is no longer in the store.")
         case _:
             return None
@@ -127,19 +140,24 @@ class _Throttled:
     def __call__(self, fraction: float) -> None:
         if time.monotonic() - self._last >= PROGRESS_SECONDS:
             self._last = time.monotonic()
-            self._queue.progress(self._job_id, fraction)
+            with contextlib.suppress(*BROKER_ERRORS):  # progress is only news
+                self._queue.progress(self._job_id, fraction)
 
 
-def serve(settings: WorkerSettings | None = None) -> None:
-    """Warm up, say that this worker is ready, and perform jobs until SIGTERM or SIGINT."""
-    here = context() if settings is None else Context(settings)
+def serve() -> None:
+    """Warm up, say that this worker is ready, and perform jobs until SIGTERM or SIGINT.
+
+    Raises ValueError for settings that cannot work, BROKER_ERRORS when Redis is not there.
+    """
+    here = context()
+    here.queue.ping()
     torch.set_num_threads(here.settings.threads)
     cv2.setNumThreads(here.settings.threads)
     here.store.open()
     warm_up(here)
     gc.freeze()  # the libraries' million objects are here to stay: looking through them again costs every job
     name = f"{socket.gethostname()}-{os.getpid()}"
-    pulse = Pulse(functools.partial(here.queue.beat, name), BROKER_ERRORS)
+    pulse = Pulse(functools.partial(here.queue.beat, name))
     pulse.start()
     log.info("worker %s is ready on %s", name, here.device)
     try:
@@ -152,7 +170,7 @@ def serve(settings: WorkerSettings | None = None) -> None:
 
 def warm_up(here: Context) -> None:
     """Load what the default request needs, so that the first job is as fast as the second."""
-    names = tuple(name for name in here.settings.default_metrics.split(",") if name)
+    names = here.settings.default_metric_names
     ready = tuple(name for name in names if find_metric(name).availability().available)
     for name in set(names) - set(ready):
         log.warning("the default metric %s is not available: %s", name, find_metric(name).availability().reason)

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from app.command.client import Client, ServerError
-from app.command.files import find_images, plan_outputs
+from app.command.files import FilesError, find_images, plan_outputs
 from app.errors import ProblemError, invalid_fields
 from app.orders import make_order
 from app.schemas import PurifyForm, ScoreForm
@@ -44,6 +44,7 @@ class Results:
 
     done: list[Done] = field(default_factory=list)
     failed: list[tuple[Path, str]] = field(default_factory=list)
+    interrupted: bool = False
 
 
 def run(
@@ -57,12 +58,16 @@ def run(
     """Carry out `kind` on every image that the arguments name, with a progress bar on a terminal.
 
     `given` are the fields of the form; None: left out, so that the service's default is used.
-    Raises FilesError for names that cannot be worked with, before anything is done.
+    Ctrl-C ends it; what is done stays done and is returned.
+    Raises FilesError for names that cannot be worked with, before anything is done, and for an order that cannot be
+    carried out on any file.
     """
     fields = {name: value for name, value in given.items() if value is not None}
     if seed is not None:
         fields["seed"] = str(seed)
-    images = find_images(arguments)
+    if kind == "purify":
+        fields["format"] = _format(fields.get("format"), out)
+    images = find_images(arguments, out)
     outputs = plan_outputs(images, out, ImageFormat(fields["format"]).suffix) if out else [None] * len(images)
     results = Results()
     with _carrier(server) as carry, _bar() as bar:
@@ -71,15 +76,34 @@ def run(
             try:
                 job, file = carry(kind, image.path.read_bytes(), fields)
                 if output is not None and file is not None:
-                    output.parent.mkdir(parents=True, exist_ok=True)
-                    output.write_bytes(file)
+                    _write(output, file)
             except EXPECTED as error:
+                if isinstance(error, ProblemError | ServerError) and error.is_about_the_order:
+                    raise FilesError(str(error)) from error  # it would be the same for every file
                 results.failed.append((image.path, str(error)))
+            except KeyboardInterrupt:
+                results.interrupted = True
+                break
             else:
                 scores = job["result"]["scores"]
                 results.done.append(Done(image.path, output, job["seed"], job["defense"], scores))
             bar.advance(task)
     return results
+
+
+def _format(asked: str | None, out: Path | None) -> str:
+    """The format asked for, or that of the file name given, or PNG."""
+    named = {".png": "png", ".webp": "webp", ".jpg": "jpeg", ".jpeg": "jpeg"}.get(out.suffix.lower()) if out else None
+    if asked and named and asked != named:
+        raise FilesError(f"{out} is not a name for a {asked} file")
+    return asked or named or "png"
+
+
+def _write(path: Path, data: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.part")
+    unfinished.write_bytes(data)
+    unfinished.replace(path)
 
 
 @contextlib.contextmanager

@@ -6,16 +6,25 @@ from typing import Any, Self
 
 import httpx2
 
+from app.errors import order_is_wrong
+
 
 class ServerError(RuntimeError):
     """The server refused the request or the job failed; the message is the problem's detail."""
+
+    def __init__(self, detail: str, *, is_about_the_order: bool = False) -> None:
+        super().__init__(detail)
+        self.is_about_the_order = is_about_the_order
 
 
 class Client:
     """Orders over HTTP, one at a time, waiting for each."""
 
     def __init__(self, server: str) -> None:
-        self._http = httpx2.Client(base_url=server.rstrip("/"), timeout=90)
+        try:
+            self._http = httpx2.Client(base_url=server.rstrip("/"), timeout=90)
+        except httpx2.InvalidURL as error:
+            raise ServerError(f"{server} is not a URL: {error}") from error
 
     def __enter__(self) -> Self:
         return self
@@ -43,9 +52,12 @@ class Client:
     def _send(self, method: str, path: str, **content: Any) -> httpx2.Response:
         try:
             answer = self._http.request(method, path, headers={"Prefer": "wait=60"}, **content)
-        except httpx2.HTTPError as error:
-            raise ServerError(f"{self._http.base_url} does not answer: {error}") from error
-        if answer.is_error:
-            is_problem = answer.headers.get("content-type", "").startswith("application/problem+json")
-            raise ServerError(answer.json()["detail"] if is_problem else f"{method} {path}: {answer.status_code}")
-        return answer
+        except (httpx2.HTTPError, httpx2.InvalidURL) as error:
+            raise ServerError(f"{self._http.base_url} does not answer: {error}", is_about_the_order=True) from error
+        if not answer.is_error:
+            return answer
+        if not answer.headers.get("content-type", "").startswith("application/problem+json"):
+            raise ServerError(f"{method} {path}: {answer.status_code}")
+        problem = answer.json()
+        wrong = [(one["field"], one["code"]) for one in problem.get("errors", [])]
+        raise ServerError(problem["detail"], is_about_the_order=order_is_wrong(problem["status"], wrong))

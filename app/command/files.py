@@ -19,19 +19,26 @@ class ImageFile:
     name: Path
 
 
-def find_images(arguments: list[str]) -> list[ImageFile]:
+def find_images(arguments: list[str], out: Path | None = None) -> list[ImageFile]:
     """Return the files that the arguments name: files, folders (searched throughout) and patterns, in order, once each.
 
+    What lies below the folder `out`, where results go, is not taken for an input.
     Raises FilesError if an argument names nothing.
     """
     found: dict[Path, ImageFile] = {}
     for argument in arguments:
-        images = list(_named_by(argument))
+        images = [
+            image for image in _named_by(argument) if not _is_below(image.path, out) or image.path == Path(argument)
+        ]
         if not images:
             raise FilesError(f"{argument}: there is no such file, and no PNG, JPEG or WebP in such a folder or pattern")
         for image in images:
             found.setdefault(image.path.resolve(), image)
     return list(found.values())
+
+
+def _is_below(path: Path, folder: Path | None) -> bool:
+    return folder is not None and folder.resolve() in path.resolve().parents
 
 
 def _named_by(argument: str) -> list[ImageFile]:
@@ -52,11 +59,12 @@ def plan_outputs(images: list[ImageFile], out: Path, suffix: str) -> list[Path]:
     """
     single = len(images) == 1 and out.suffix.lower() in SUFFIXES and not out.is_dir()
     outputs = [out if single else out / image.name.with_suffix(suffix) for image in images]
+    inputs = {image.path.resolve(): image.path for image in images}
     taken: dict[Path, Path] = {}
     for image, output in zip(images, outputs, strict=True):
         if output in taken:
             raise FilesError(f"{taken[output]} and {image.path} would both become {output}")
-        if output.resolve() == image.path.resolve():
-            raise FilesError(f"{image.path} would be overwritten; choose another -o")
+        if output.resolve() in inputs:
+            raise FilesError(f"{inputs[output.resolve()]} would be overwritten; choose another -o")
         taken[output] = image.path
     return outputs

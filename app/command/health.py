@@ -11,7 +11,7 @@ def check_service(url: str) -> str | None:
     """Return what is wrong with the service at `url`, or None."""
     try:
         answer = httpx2.get(f"{url.rstrip('/')}/readyz", timeout=5)
-    except httpx2.HTTPError as error:
+    except (httpx2.HTTPError, httpx2.InvalidURL) as error:
         return f"{url} does not answer: {error}"
     if answer.is_success:
         return None

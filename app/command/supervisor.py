@@ -20,7 +20,8 @@ log = logging.getLogger("purifiqa.up")
 
 READY_SECONDS = 120
 POLL_SECONDS = 0.2
-WORKER_GRACE_SECONDS = 60.0
+LONGEST_SOCKET_FOLDER = 90
+WORKER_GRACE_SECONDS = 150.0  # longer than a job with a cheap defense may run
 
 
 @dataclass
@@ -40,6 +41,8 @@ class Supervisor:
         with self._locked(), tempfile.TemporaryDirectory(prefix="purifiqa-") as folder:
             self.port = self.port or free_port(self.host)
             _check_port(self.host, self.port)
+            if len(folder) > LONGEST_SOCKET_FOLDER:
+                raise StartError(f"{folder} is too long a path for a socket; set TMPDIR to a shorter one")
             parts = service_parts(Path(folder) / "valkey.sock", self.data_dir, self.host, self.port, self.workers)
             try:
                 for part in parts:

@@ -22,6 +22,8 @@ class DefenseEntry(BaseModel):
     cost: Cost
     stochastic: bool = Field(description="Whether the result depends on the seed.")
     differentiable: bool = Field(description="Whether exact gradients run through it; if not: straight-through.")
+    weights: tuple[str, ...] = Field(description="Names of the weight files it needs; empty: none.")
+    license: str = Field(description="Licence of its code and weights.")
     parameters: dict[str, Any] = Field(description="JSON Schema of the object to send as `defense`.")
     availability: Availability
 
@@ -43,6 +45,8 @@ def list_defenses() -> list[DefenseEntry]:
             cost=kind.cost,
             stochastic=kind.stochastic,
             differentiable=kind.differentiable,
+            weights=kind.weights,
+            license=kind.license,
             parameters=kind.schema_of_parameters(),
             availability=Availability(available=True),
         )

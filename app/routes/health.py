@@ -8,7 +8,7 @@ from app.documentation import problems
 from app.errors import FieldError, ProblemError
 from app.services import Services, ServicesDep
 from app.telemetry import exposition
-from workers.queue import BROKER_ERRORS
+from workers.ledger import BROKER_ERRORS
 
 router = APIRouter(tags=["operations"])
 

@@ -106,6 +106,7 @@ def test_a_misspelt_field_is_refused_with_the_closest_name(order):
     ("[]", "defense", "invalid-defense", None),
     ('"jpeg"', "defense", "invalid-defense", None),
     ("{}", "defense", "invalid-defense", None),
+    ('{"name": "\\ud800"}', "defense", "unknown-defense", None),
     ('{"name": 5}', "defense", "invalid-defense", None),
     ('{"name": "jpeg", "qualty": 50}', "defense.qualty", "invalid-request", "quality"),
     ('{"name": "jpeg", "quality": 0}', "defense.quality", "invalid-request", None),
@@ -177,6 +178,17 @@ def test_a_wrong_method_or_path_is_a_problem_too(client):
 def test_what_was_sent_is_not_echoed(order):
     answer = order(defense=json.dumps({"name": "jpeg", "quality": "s3cret" * 50}))
     assert "s3cret" not in answer.text
+
+
+def test_what_was_sent_is_not_echoed_wherever_it_is(order):
+    long = "x" * 9_000
+    for defense in (
+        {"name": "chain", "steps": [{"name": long}]},
+        {"name": "chain", "steps": long},
+        {"name": "jpeg", **{f"{long[:50]}{n}": 1 for n in range(150)}},
+        {"name": long},
+    ):
+        assert len(order(defense=json.dumps(defense)).content) < 10_000
 
 
 @pytest.mark.parametrize("name", ["../../etc/passwd", "/etc/passwd", "a\r\nX-Evil: 1", "\x00.png", "фото.png"])

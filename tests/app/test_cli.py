@@ -100,6 +100,61 @@ def test_two_images_never_share_an_output_and_an_input_is_never_overwritten(fold
         plan_outputs(images[:1], folder, ".png")
 
 
+def test_the_format_is_that_of_the_file_name_given(run, folder, tmp_path):
+    assert run("purify", folder / "a.png", "-o", tmp_path / "out.jpg").exit_code == 0
+    assert (tmp_path / "out.jpg").read_bytes().startswith(b"\xff\xd8")
+    done = run("purify", folder / "a.png", "-o", tmp_path / "out.jpg", "--format", "png")
+    assert done.exit_code == 1
+    assert "not a name" in done.stderr
+
+
+def test_results_are_not_purified_again(run, folder):
+    for _ in range(2):
+        assert run("purify", folder, "-o", folder / "out").exit_code == 0
+    assert sorted(str(path.relative_to(folder)) for path in (folder / "out").rglob("*.*")) == [
+        "out/a.png",
+        "out/below/b.png",
+    ]
+
+
+def test_no_input_is_overwritten_by_the_result_of_another(run, folder, photo_png, tmp_path):
+    (folder / "sub").mkdir()
+    (folder / "sub" / "a.png").write_bytes(photo_png)
+    images = find_images([str(folder / "a.png"), str(folder / "sub" / "a.png")])
+    with pytest.raises(FilesError, match="overwritten"):
+        plan_outputs(images[:1] + images[1:], folder / "sub", ".png")
+
+
+def test_ctrl_c_keeps_what_is_done(run, folder, tmp_path, monkeypatch):
+    from app.command import batch
+
+    real, calls = batch._carry_out_here, []
+
+    def interrupted(*arguments):
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return real(*arguments)
+
+    monkeypatch.setattr(batch, "_carry_out_here", interrupted)
+    done = run("purify", folder, "-o", tmp_path / "out", "--json")
+    assert done.exit_code == 130
+    assert len(json.loads(done.stdout)) == 1
+    assert [path.name for path in (tmp_path / "out").rglob("*.*")] == ["a.png"]
+
+
+def test_what_is_set_wrongly_is_one_line(run, folder, monkeypatch):
+    monkeypatch.setenv("PURIFIQA_MAX_BYTES", "abc")
+    done = run("score", folder / "a.png", "-m", "entropy")
+    assert done.exit_code == 1
+    assert "max_bytes" in done.stderr
+    assert "Traceback" not in done.stderr
+    for arguments in (["score", folder / "a.png", "--server", "http://[::1"], ["health", "--url", "http://[::1"]):
+        done = run(*arguments)
+        assert done.exit_code == 1
+        assert done.exception is None or isinstance(done.exception, SystemExit)
+
+
 def test_score_prints_json_with_the_score_objects_of_the_job_document(run, folder):
     pytest.importorskip("pyiqa")
     done = run("score", folder, "--metrics", "entropy", "--defense", "jpeg", "--seed", "3", "--json")
@@ -138,10 +193,10 @@ def test_the_service_gives_the_same_as_this_process(run, server, folder, tmp_pat
         assert (tmp_path / "here" / path).read_bytes() == (tmp_path / "there" / path).read_bytes()
 
 
-def test_the_service_refusing_is_told_for_each_file(run, server, folder, tmp_path):
+def test_an_order_that_no_file_can_satisfy_is_told_once(run, server, folder, tmp_path):
     done = run("purify", folder, "-d", "jpge", "-o", tmp_path / "out", "--server", server)
     assert done.exit_code == 1
-    assert done.stderr.count("did you mean 'jpeg'") == 2
+    assert done.stderr.count("did you mean 'jpeg'") == 1, "once, not for every file"
 
 
 def test_a_service_that_is_not_there_is_told(run, folder, tmp_path):

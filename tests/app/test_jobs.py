@@ -86,3 +86,15 @@ def test_a_job_that_never_was_is_unknown(client, job_id):
         assert answer.headers["content-type"] == "application/problem+json"
     assert client.post(f"/jobs/{job_id}/cancel").status_code == 404
     assert client.delete(f"/jobs/{job_id}").status_code == 404
+
+
+def test_an_order_is_never_answered_with_304_and_an_image_is_sent_whole(client, order):
+    headers = {**WAIT, "Accept": "image/png"}
+    tag = order(defense="none", headers=headers).headers["etag"]
+    answer = order(defense="none", headers={**headers, "If-None-Match": tag})
+    assert answer.status_code == 200
+    assert answer.content
+    for part in ("bytes=0-9", "lines=1", "bytes=5-2", "bytes=999999999-"):
+        whole = client.get(answer.headers["content-location"], headers={"Range": part})
+        assert whole.status_code == 200
+        assert whole.content == answer.content

@@ -5,6 +5,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import httpx2
@@ -115,3 +116,20 @@ def test_two_services_do_not_share_a_folder_or_a_port(up, tmp_path):
     assert third.process.wait(30) == 1
     assert "--port" in third.log_path.read_text()
     assert "Traceback" not in second.log_path.read_text() + third.log_path.read_text()
+
+
+def test_who_waits_when_the_service_stops_is_told_where_the_job_is(up, photo_png):
+    service = up()
+    address = service.address()
+    [worker] = [process for process in service.family() if "worker" in process.cmdline()]
+    worker.suspend()
+    answers = []
+    client = threading.Thread(target=lambda: answers.append(purify(address, photo_png)))
+    client.start()
+    time.sleep(1)
+    service.process.send_signal(signal.SIGTERM)
+    client.join(20)
+    worker.resume()
+    assert [answer.status_code for answer in answers] == [202]
+    assert answers[0].json()["status"] in ("queued", "running")
+    service.process.wait(60)

@@ -1,6 +1,7 @@
 """The life of a job's record, on a real broker."""
 
 import asyncio
+import json
 import threading
 import time
 
@@ -8,9 +9,11 @@ import pytest
 
 from models.defenses import parse_defense
 from models.images import ImageFacts, ImageFormat
+from workers import ledger as ledger_module
 from workers import queue as queue_module
 from workers.jobs import Kind, Order, Report
-from workers.queue import BROKER_ERRORS, JobCanceledError, JobExpiredError, JobQueue, JobUnknownError
+from workers.ledger import BROKER_ERRORS, BrokerRefusedError, JobCanceledError, JobExpiredError, JobUnknownError
+from workers.queue import JobQueue
 from workers.record import Failure, Status
 from workers.settings import WorkerSettings
 
@@ -140,7 +143,7 @@ def test_events_are_bounded(queue, job, broker):
     queue.start("job1")
     for step in range(500):
         queue.progress("job1", step / 500)
-    assert broker.xlen("purifiqa:events:job1") < 300
+    assert broker.xlen("purifiqa:events:job1") <= ledger_module.EVENTS_KEPT
 
 
 def test_waiting_ends_when_the_job_does(queue, job):
@@ -158,7 +161,7 @@ def test_waiting_ends_when_the_job_does(queue, job):
 
 
 def test_waiting_longer_than_one_read_goes_on_reading(queue, job, monkeypatch):
-    monkeypatch.setattr(queue_module, "BLOCK_SECONDS", 0.05)
+    monkeypatch.setattr(ledger_module, "BLOCK_SECONDS", 0.05)
     assert not wait(queue, "job1", 0.3)
 
 
@@ -183,6 +186,77 @@ def test_a_broker_that_is_not_there_is_said_to_be_so(tmp_path):
     with pytest.raises(BROKER_ERRORS):
         queue.submit("job1", ORDER, IMAGE)
     assert wait(queue, "job1", 0.2) is False
+
+
+def test_a_broker_that_refuses_to_write_is_said_to_be_so_and_nothing_is_accepted(queue, broker):
+    broker.config_set("min-replicas-to-write", 1)
+    try:
+        with pytest.raises(BrokerRefusedError):
+            queue.submit("job1", ORDER, IMAGE)
+    finally:
+        broker.config_set("min-replicas-to-write", 0)
+    with pytest.raises(JobUnknownError):
+        queue.get("job1")
+
+
+def test_a_record_of_a_version_that_knew_other_defenses_counts_as_expired(queue, job, broker):
+    fixed = json.loads(broker.hget("purifiqa:job:job1", "fixed"))
+    fixed["order"]["defense"]["name"] = "renamed-since"
+    broker.hset("purifiqa:job:job1", "fixed", json.dumps(fixed))
+    with pytest.raises(JobExpiredError):
+        queue.get("job1")
+
+
+def test_a_job_given_up_by_rq_is_told_as_failed_and_only_then(queue, job):
+    from rq.job import Job
+
+    queue.start("job1")
+    rq_job = Job.fetch("job1", connection=queue._redis, serializer="json")
+    queue._given_up(rq_job)
+    assert queue.get("job1").status is Status.RUNNING, "another try will follow"
+    rq_job.retries_left = 0
+    queue._given_up(rq_job)
+    assert queue.get("job1").failure.code == "worker-lost"
+    queue._given_up(rq_job)
+
+
+def test_an_idle_worker_looks_for_lost_jobs_every_few_seconds(queue):
+    worker = queue_module._Consumer([queue._rq], connection=queue._redis, serializer="json")
+    assert worker.dequeue_timeout == queue_module.MAINTENANCE_SECONDS
+
+
+def test_the_store_is_looked_after_by_one_worker_at_a_time(queue, broker):
+    assert queue.claim_housekeeping("w1")
+    assert not queue.claim_housekeeping("w2")
+    assert 0 < broker.ttl("purifiqa:housekeeping") <= ledger_module.HOUSEKEEPING_SECONDS
+
+
+def test_failing_housekeeping_does_not_end_a_worker(queue, caplog):
+    worker = queue_module._Consumer([queue._rq], connection=queue._redis, serializer="json")
+    worker.housekeeping = lambda: 1 / 0
+    worker.work(burst=True, logging_level="CRITICAL")
+    assert "housekeeping failed" in caplog.text
+
+
+def test_more_clients_can_wait_than_a_pool_holds_by_default(queue, job):
+    async def go():
+        try:
+            return await asyncio.gather(*(queue.wait("job1", 1.5) for _ in range(150)))
+        finally:
+            await queue._async.aclose()
+
+    start = time.monotonic()
+    assert not any(asyncio.run(go()))
+    assert time.monotonic() - start >= 1.5, "nobody was sent away early"
+
+
+def test_waiting_ends_when_the_job_is_erased_or_the_service_stops(queue, job, monkeypatch):
+    monkeypatch.setattr(ledger_module, "BLOCK_SECONDS", 0.05)
+    queue.erase("job1")
+    assert wait(queue, "job1", 20)
+    queue.submit("job2", ORDER, IMAGE)
+    queue.stop_waiting()
+    assert not wait(queue, "job2", 20)
 
 
 def test_the_password_comes_from_its_file(tmp_path):

@@ -90,3 +90,18 @@ def test_a_store_that_cannot_be_written_says_so(store, tmp_path):
     assert store.is_writable()
     (tmp_path / "incoming").rmdir()
     assert not store.is_writable()
+
+
+def test_erasing_and_listing_survive_somebody_else_who_erases_too(store):
+    from concurrent.futures import ThreadPoolExecutor
+
+    for round_ in range(60):
+        for number in range(4):
+            store.put(f"job{number}", "input", f"{round_}".encode())
+            store.put(f"job{number}", "output", f"{round_}{number}".encode())
+        with ThreadPoolExecutor(4) as pool:
+            work = [pool.submit(store.erase, f"job{number % 4}") for number in range(12)]
+            work.append(pool.submit(lambda: list(store.owners())))
+            for one in work:
+                one.result()
+    assert list(store.owners()) == []

@@ -214,7 +214,7 @@ def test_asking_for_cuda_where_there_is_none_is_an_error_and_not_the_cpu():
         assert worker_module.pick_device("auto") == "cuda"
         return
     assert worker_module.pick_device("auto") == "cpu"
-    with pytest.raises(RuntimeError, match="CUDA"):
+    with pytest.raises(ValueError, match="CUDA"):
         worker_module.pick_device("cuda")
 
 
@@ -223,7 +223,14 @@ def test_the_pulse_of_a_worker_is_seen_from_its_machine_and_leaves_no_file(tmp_p
 
     monkeypatch.setattr(pulse.tempfile, "gettempdir", lambda: str(tmp_path))
     beats = []
-    one = pulse.Pulse(lambda: beats.append(1), (OSError,))
+
+    def beat():
+        beats.append(1)
+        if len(beats) == 1:
+            raise RuntimeError("the first one fails, and the pulse goes on")
+
+    monkeypatch.setattr(pulse, "LEASE_SECONDS", 0.1)
+    one = pulse.Pulse(beat)
     assert pulse.last_beat() == 0
     one.start()
     while not beats or pulse.last_beat() == 0:
@@ -243,3 +250,32 @@ def test_python_m_workers_is_a_worker(settings, tmp_path):
     )
     assert done.returncode != 0
     assert "threads" in done.stderr, "a wrong setting is named"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(240)
+def test_a_job_whose_worker_is_killed_each_time_is_tried_again_and_then_told_as_failed(
+    submit, queue, settings, tmp_path, monkeypatch
+):
+    """The lease of a job is its time limit and a minute: with a limit of one second, RQ finds it after about 80 s."""
+    monkeypatch.setattr(type(settings), "timeout", lambda *_: 1)
+    submit("job1", "none")
+    for number in range(2):
+        process = start_worker(settings, tmp_path / f"worker{number}.log", code=KILL_ITSELF)
+        assert process.wait(200) == -signal.SIGKILL
+    survivor = start_worker(settings, tmp_path / "survivor.log")
+    deadline = time.monotonic() + 200
+    while not queue.get("job1").status.is_final and time.monotonic() < deadline:
+        time.sleep(0.5)
+    survivor.terminate()
+    survivor.wait(20)
+    assert queue.get("job1").failure.code == "worker-lost"
+
+
+KILL_ITSELF = """
+import os, signal
+from workers import worker
+worker.execute = lambda *a, **k: os.kill(os.getpid(), signal.SIGKILL)
+worker.warm_up = lambda here: None
+worker.serve()
+"""
