@@ -18,11 +18,13 @@ from app.schemas import PurifyForm, ScoreForm
 from app.settings import Settings
 from models.defense import PurificationError
 from models.images import ImageError, ImageFormat, check
-from models.metric import MetricError
+from models.metric import MetricError, MetricUnavailableError
 from workers.jobs import execute
 from workers.worker import pick_device
 
-EXPECTED = (ImageError, MetricError, OSError, ProblemError, PurificationError, ServerError)
+EXPECTED = (
+    ImageError, MetricError, MetricUnavailableError, OSError, ProblemError, PurificationError, ServerError,
+)  # fmt: skip
 """What is wrong with one file, and no reason to stop."""
 
 Carrier = Callable[[str, bytes, dict[str, str]], tuple[dict[str, Any], bytes | None]]
