@@ -29,7 +29,7 @@ def test_a_chain_of_one_is_that_one(name, picture):
 def test_a_chain_is_its_steps_one_after_the_other_each_with_its_own_seed(picture):
     expected = picture
     for index, step in enumerate(STOCHASTIC):
-        expected = make_defense(step)(expected, derive_seed(11, index))
+        expected = make_defense(step)(expected, derive_seed(11, index, "part"))
     assert torch.equal(chain(*STOCHASTIC)(picture, 11), expected)
 
 
