@@ -13,6 +13,7 @@ from typing import Any
 from redis import Redis
 from rq import Queue, SimpleWorker, get_current_job
 from rq import Retry as RqRetry
+from rq.exceptions import StopRequested
 from rq.job import Job
 from rq.timeouts import JobTimeoutException
 
@@ -31,6 +32,7 @@ ENTRY = "workers.worker.perform"
 RQ_QUEUE = "purifiqa"
 RETRIES = 1
 HEARTBEAT_SECONDS = 30
+WAIT_SECONDS = 1  # for a job, before looking whether to stop, or for jobs that were lost
 MAINTENANCE_SECONDS = 20  # RQ gives back what a killed worker had just taken on a pass a minute after it first saw it
 
 
@@ -127,9 +129,19 @@ class _Consumer(SimpleWorker):
 
     @property
     def dequeue_timeout(self) -> int:
-        return (
-            MAINTENANCE_SECONDS  # RQ looks after lost jobs between two waits for a new one, and would wait for minutes
-        )
+        return WAIT_SECONDS
+
+    @property
+    def should_run_maintenance_tasks(self) -> bool:
+        """RQ asks this before each wait for a job: the one moment at which this worker surely has none."""
+        if self._stop_requested:
+            raise StopRequested
+        return bool(super().should_run_maintenance_tasks)
+
+    def _shutdown(self) -> None:
+        # RQ would stop an idle worker at once, also one that has just taken a job and not yet said so: it would be
+        # found again only after a minute or two.
+        self._stop_requested = True
 
     def set_state(self, state: str, pipeline: Any = None) -> None:
         # Idle or busy is told with the rest of a job's bookkeeping, or not at all: nobody asks.

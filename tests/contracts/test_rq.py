@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import inspect
+import sys
 import tomllib
 from pathlib import Path
 
@@ -47,8 +48,6 @@ def here(function):
 @pytest.fixture(autouse=True)
 def importable(monkeypatch):
     """RQ imports a job's function by its path; importlib mode gives test modules no path of their own."""
-    import sys
-
     monkeypatch.setitem(sys.modules, __name__, sys.modules.get(__name__) or inspect.getmodule(succeed))
 
 
@@ -100,6 +99,18 @@ def test_a_worker_stays_registered_far_longer_than_it_waits_between_heartbeats(r
     worker.heartbeat()
     assert broker.ttl(worker.key) <= 1, "not again at once"
     worker.register_death()
+
+
+def test_a_worker_is_stopped_only_where_it_has_no_job(rq_queue, broker, caplog):
+    for name in ("_shutdown", "should_run_maintenance_tasks", "dequeue_timeout", "_stop_requested"):
+        assert name in inspect.getsource(sys.modules[SimpleWorker.__mro__[1].__module__])
+    worker = ours._Consumer([rq_queue], connection=broker, serializer="json", name="w1")
+    rq_queue.enqueue_call(here(succeed), args=("x",), job_id="j1")
+    worker.request_stop(15, None)
+    worker.work(logging_level="CRITICAL")
+    assert "unhandled exception" not in caplog.text
+    assert rq_queue.get_job_ids() == ["j1"], "the job waits for another worker"
+    assert broker.llen(rq_queue.intermediate_queue_key) == 0
 
 
 def test_a_job_in_a_pipeline_is_not_there_before_the_pipeline_is_executed(rq_queue, broker):

@@ -222,7 +222,7 @@ def test_a_job_given_up_by_rq_is_told_as_failed_and_only_then(queue, job):
 
 def test_an_idle_worker_looks_for_lost_jobs_every_few_seconds(queue):
     worker = queue_module._Consumer([queue._rq], connection=queue._redis, serializer="json")
-    assert worker.dequeue_timeout == queue_module.MAINTENANCE_SECONDS
+    assert worker.dequeue_timeout == queue_module.WAIT_SECONDS < queue_module.MAINTENANCE_SECONDS
 
 
 def test_the_store_is_looked_after_by_one_worker_at_a_time(queue, broker):
