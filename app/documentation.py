@@ -10,7 +10,6 @@ from app.errors import MEDIA_TYPE, FieldError, Problem
 from app.schemas import JobDocument
 from models.defenses import DEFENSES, AnyDefense
 from models.images import ImageFormat
-from models.metrics import metrics
 
 REF = "#/components/schemas/{model}"
 IMAGES: dict[str, Any] = {one.media_type: {"schema": {"type": "string", "format": "binary"}} for one in ImageFormat}
@@ -96,7 +95,6 @@ def install(app: FastAPI) -> None:
             schemas = document.setdefault("components", {}).setdefault("schemas", {})
             schemas.update(_schemas())
             _forget_defaults(document)
-            document["x-metrics"] = list(metrics())
             app.openapi_schema = document
         return app.openapi_schema
 

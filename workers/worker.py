@@ -72,10 +72,10 @@ def perform(job_id: str) -> None:
             if failure is None and tries_left() > 0:
                 here.queue.requeue(job_id)
                 raise
-            log.exception("job %s failed", job_id) if failure is None else log.info("job %s: %s", job_id, failure.code)
-            here.queue.fail(
-                record, failure or Failure(code="internal-error", detail="The job failed inside the service.")
-            )
+            if failure is None:
+                log.exception("job %s failed", job_id)
+                failure = Failure(code="internal-error", detail="The job failed inside the service.")
+            here.queue.fail(record, failure)
     except JobCanceledError:
         if not here.queue.exists(job_id):
             here.store.erase(job_id)
