@@ -46,7 +46,16 @@ def make_order(
 
 
 def chosen_defense(text: str) -> Defense:
-    """Return the defense that a field names. Raises ProblemError."""
+    """Return the defense that a field names, usable here. Raises ProblemError."""
+    defense = _parsed(text)
+    availability = defense.availability()
+    if not availability.available:
+        detail = f"{defense.name} cannot be used here: {availability.explanation}"
+        raise field_problem(409, "defense", "defense-unavailable", detail, actual=defense.name)
+    return defense
+
+
+def _parsed(text: str) -> Defense:
     try:
         return parse_defense(text)
     except UnknownDefenseError as error:
@@ -81,6 +90,6 @@ def chosen_metrics(text: str) -> tuple[str, ...]:
                 422, "metrics", "unknown-metric", str(error), suggestion=error.suggestion, actual=name[:80]
             ) from error
         if not availability.available:
-            detail = f"{name} cannot be used here: {availability.reason}. {availability.cure or ''}".strip()
+            detail = f"{name} cannot be used here: {availability.explanation}"
             raise field_problem(409, "metrics", "metric-unavailable", detail, actual=name)
     return names

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
+from models.availability import AVAILABLE, Availability
 from models.noise import Noise
 from models.tensors import check_images
 
@@ -21,6 +22,14 @@ class Cost(StrEnum):
     CHEAP = "cheap"
     NETWORK = "network"
     DIFFUSION = "diffusion"
+
+
+class DefenseUnavailableError(RuntimeError):
+    """The defense cannot be used on this machine; the message says why and what to do."""
+
+    def __init__(self, name: str, availability: Availability) -> None:
+        self.availability = availability
+        super().__init__(f"{name} cannot be used here: {availability.explanation}")
 
 
 class PurificationError(RuntimeError):
@@ -100,6 +109,13 @@ class Defense(BaseModel, ABC):
             raise PurificationError(f"the surrogate of {self.name} must have the output's shape")
         return cast("Tensor", _StraightThrough.apply(surrogate, exact))
 
+    def availability(self) -> Availability:
+        """Return whether it can purify on this machine with these parameters, without loading anything.
+
+        Default: it can. Override where weights may be missing.
+        """
+        return AVAILABLE
+
     @property
     def is_stochastic(self) -> bool:
         """Whether these parameters make the result depend on the seed. Default: as the class says."""
@@ -133,9 +149,12 @@ class Defense(BaseModel, ABC):
 
         `seed` is one seed for every image or one per image, in [0, 2^53 - 1]. The same image with the same seed gives
         the same output, alone or in a batch. Gradients flow to `images`, exactly or straight-through.
-        Raises ValueError for images or seeds out of contract, PurificationError if the output is not finite.
+        Raises ValueError for images or seeds out of contract, DefenseUnavailableError, PurificationError if the output
+        is not finite.
         """
         check_images(images)
+        if not (availability := self.availability()).available:
+            raise DefenseUnavailableError(self.name, availability)
         return self.apply(images, Noise.for_batch(seed, len(images)))
 
     @final

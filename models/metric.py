@@ -8,6 +8,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
+from models.availability import AVAILABLE, Availability
 from models.tensors import check_images
 
 
@@ -22,9 +23,9 @@ class UnsuitableSizeError(ValueError):
 class MetricUnavailableError(RuntimeError):
     """The metric cannot be used on this machine; the message says why and what to do."""
 
-    def __init__(self, name: str, availability: "Availability") -> None:
+    def __init__(self, name: str, availability: Availability) -> None:
         self.availability = availability
-        super().__init__(f"{name} cannot be used here: {availability.reason}. {availability.cure or ''}".strip())
+        super().__init__(f"{name} cannot be used here: {availability.explanation}")
 
 
 class MetricCard(BaseModel):
@@ -50,16 +51,6 @@ class MetricCard(BaseModel):
     human_trained: bool = Field(False, description="Whether the weights were fitted to human opinions.")
 
 
-class Availability(BaseModel):
-    """Whether something can be used on this machine and, if not, why and what to do."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    available: bool
-    reason: str | None = None
-    cure: str | None = None
-
-
 class Metric(ABC):
     """A no-reference quality metric. Light until its first score: weights are loaded then, once per process and device.
 
@@ -79,7 +70,7 @@ class Metric(ABC):
 
     def availability(self) -> Availability:
         """Return whether it can score on this machine, without loading it. Default: it can."""
-        return Availability(available=True)
+        return AVAILABLE
 
     @classmethod
     def family(cls) -> Iterable[Self]:

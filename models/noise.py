@@ -43,14 +43,27 @@ class Noise:
             raise ValueError(f"{count} images need {count} seeds, got {len(seeds)}")
         return cls(seeds)
 
+    @property
+    def generators(self) -> list[torch.Generator]:
+        """The streams themselves, one per image, for libraries that draw from them."""
+        return self._generators
+
+    def of(self, index: int) -> "Noise":
+        """Return the noise of the `index`-th image alone; it draws on from the same stream."""
+        alone = Noise(())
+        alone._seeds, alone._generators = self._seeds[index : index + 1], self._generators[index : index + 1]
+        return alone
+
     def child(self, index: int) -> "Noise":
         """Return fresh streams for the `index`-th part of a composition; child 0 repeats this noise from its start."""
         return Noise([derive_seed(seed, index, "part") for seed in self._seeds])
 
     def normal_like(self, images: Tensor) -> Tensor:
         """Draw standard normal values of the shape (N, ...), device and type of `images`."""
-        draws = [torch.randn(images.shape[1:], generator=generator) for generator in self._generators]
-        return torch.stack(draws).to(images)
+        draws = torch.empty(images.shape)
+        for draw, generator in zip(draws, self._generators, strict=True):
+            draw.normal_(generator=generator)
+        return draws.to(images)
 
     def uniform(self, low: float, high: float) -> Tensor:
         """Draw one float32 per image from [low, high), shape (N,), on the CPU."""

@@ -24,8 +24,11 @@ class WorkerSettings(BaseSettings):
         Path.home() / ".local" / "share" / "purifiqa",
         description="Folder for inputs and results; API and workers must see the same one.",
     )
-    weights_dir: Path | None = Field(None, description="Folder for downloaded weights; unset: torch's own caches.")
+    weights_dir: Path | None = Field(None, description="Folder for big weights; unset: the caches of each library.")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where workers compute; auto: CUDA if present.")
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto", description="What networks compute in; auto: bfloat16 where the hardware multiplies it."
+    )
     default_defense: str = Field("jpeg", description="The defense when a request names none; workers warm it up.")
     default_metrics: str = Field("piqe", description="Comma list of metrics when a request names none; also warmed.")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="What is logged.")

@@ -11,7 +11,8 @@ import time
 import cv2
 import torch
 
-from models.defense import PurificationError
+from models.checkpoints import CheckpointError
+from models.defense import DefenseUnavailableError, PurificationError
 from models.defenses import parse_defense
 from models.images import ImageError, ImageFormat, encode
 from models.metric import MetricError, MetricUnavailableError, UnsuitableSizeError
@@ -119,6 +120,8 @@ def explain(error: Exception) -> Failure | None:
             return Failure(code="image-size-unsuitable", detail=str(error), status=422)
         case MetricUnavailableError():
             return Failure(code="metric-unavailable", detail=str(error), status=409)
+        case DefenseUnavailableError() | CheckpointError():
+            return Failure(code="defense-unavailable", detail=str(error), status=409)
         case MetricError():
             return Failure(code="metric-failed", detail=str(error))
         case PurificationError():

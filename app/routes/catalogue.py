@@ -5,9 +5,10 @@ from typing import Any
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
+from models.availability import Availability
 from models.defense import Cost
-from models.defenses import DEFENSES
-from models.metric import Availability, MetricCard
+from models.defenses import DEFENSES, make_defense
+from models.metric import MetricCard
 from models.metrics import metrics
 
 router = APIRouter(tags=["catalogue"])
@@ -48,7 +49,7 @@ def list_defenses() -> list[DefenseEntry]:
             weights=kind.weights,
             license=kind.license,
             parameters=kind.schema_of_parameters(),
-            availability=Availability(available=True),
+            availability=make_defense({"name": name}).availability(),
         )
         for name, kind in DEFENSES.items()
     ]

@@ -5,6 +5,7 @@ import torch
 from pydantic import Field, field_validator
 from torch import Tensor
 
+from models.availability import AVAILABLE, Availability
 from models.defense import Aligned, Cost, Defense
 from models.noise import Noise
 
@@ -55,6 +56,10 @@ class Chain(Defense):
     @property
     def effective_cost(self) -> Cost:
         return max((step.effective_cost for step in self.steps), key=list(Cost).index)
+
+    def availability(self) -> Availability:
+        found = (step.availability() for step in self.steps)
+        return next((one for one in found if not one.available), AVAILABLE)
 
     def output_size(self, size: tuple[int, int]) -> tuple[int, int]:
         for step in self.steps:

@@ -19,7 +19,8 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
-from models.metric import Availability, Metric, MetricCard, MetricError, MetricUnavailableError
+from models.availability import AVAILABLE, Availability, unavailable
+from models.metric import Metric, MetricCard, MetricError, MetricUnavailableError
 from models.weights import OfflineError, Weight, careful_loading, move_libraries, offline
 
 FACTS = Path(__file__).with_suffix(".toml")
@@ -95,17 +96,17 @@ class PyiqaMetric(Metric):
         """Return whether it can score: from files and packages as they are now, without importing pyiqa."""
         facts = self.facts
         if facts.unusable:
-            return _unavailable(facts.unusable, "Choose a metric that scores single images, such as piqe")
+            return unavailable(facts.unusable, "Choose a metric that scores single images, such as piqe")
         if not _is_installed("pyiqa"):
-            return _unavailable("pyiqa is not installed", INSTALL)
+            return unavailable("pyiqa is not installed", INSTALL)
         if lacking := [name for name in facts.imports if not _is_installed(name)]:
-            return _unavailable(f"{', '.join(lacking)} is not installed", "Run: pip install 'setuptools<81'")
+            return unavailable(f"{', '.join(lacking)} is not installed", "Run: pip install 'setuptools<81'")
         if facts.cuda and not torch.cuda.is_available():
-            return _unavailable("it needs CUDA", "Run it on a machine with an NVIDIA GPU")
+            return unavailable("it needs CUDA", "Run it on a machine with an NVIDIA GPU")
         if missing := [weight for weight in facts.needs if not weight.path().is_file()]:
             names = ", ".join(f"{weight.name} (in {weight.path().parent})" for weight in missing)
-            return _unavailable(f"weight files are missing: {names}", f"To get them, {_cures(missing)}")
-        return Availability(available=True)
+            return unavailable(f"weight files are missing: {names}", f"To get them, {_cures(missing)}")
+        return AVAILABLE
 
     def score(self, images: Tensor) -> Tensor:
         """Return pyiqa's scores, float32 (N,). Raises MetricUnavailableError if it cannot be loaded."""
@@ -138,7 +139,7 @@ class PyiqaMetric(Metric):
                 told = f"{type(error).__name__}: {error}".partition("\n")[0][:300]
                 reason = f"it tried to download {attempts[0]}" if attempts else f"it could not be loaded ({told})"
                 cure = f"Are its files whole? If not, {_cures(self.facts.needs)}" if self.facts.needs else INSTALL
-                raise MetricUnavailableError(self.card.name, _unavailable(reason, cure)) from error
+                raise MetricUnavailableError(self.card.name, unavailable(reason, cure)) from error
         return _networks[self.name, device]
 
 
@@ -161,10 +162,6 @@ def read_facts() -> dict[str, Facts]:
 
 def _is_installed(module: str) -> bool:
     return importlib.util.find_spec(module) is not None
-
-
-def _unavailable(reason: str, cure: str) -> Availability:
-    return Availability(available=False, reason=reason, cure=cure)
 
 
 def _cures(weights: Iterable[Weight]) -> str:

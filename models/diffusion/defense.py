@@ -1,0 +1,144 @@
+"""What the diffusion defenses have in common: their parameters, and the way from an image to a purified one."""
+
+from typing import Annotated, ClassVar, Literal
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field, JsonValue, ValidationInfo, field_validator
+from torch import Tensor
+
+from models.availability import Availability
+from models.defense import Cost, Defense
+from models.diffusion.adaptive import auto_timesteps
+from models.diffusion.denoiser import Denoiser
+from models.diffusion.denoisers import find_denoiser
+from models.diffusion.samplers import SAMPLERS
+from models.diffusion.schedule import STEPS, alpha_bar, sigma_of
+from models.diffusion.tiling import Tiled
+from models.noise import Noise
+
+DEFAULT_STEPS = 4
+FEW_EVALUATIONS = 8
+NOT_ONE_SHOT: dict[str, JsonValue] = {"applies_with": {"sampler": "ddim"}}
+
+Timestep = Annotated[int, Field(ge=0, le=STEPS)] | Literal["auto"]
+
+
+class DiffusionDefense(Defense):
+    """Diffuse the image for `timestep` steps and let a denoiser bring it back, at its own size, in tiles if large.
+
+    A subclass adds what it does to the result: it calls `diffuse` in its `purify`.
+    """
+
+    differentiable: ClassVar[bool] = True
+    stochastic: ClassVar[bool] = True
+    cost: ClassVar[Cost] = Cost.NETWORK
+    presets: ClassVar = {"timestep": (5, 10, 20, 30, 50)}
+
+    denoiser: str = Field(
+        "ffdnet",
+        max_length=128,
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)?$",
+        description="The network: ffdnet, adm-256, or one that was added by `purifiqa weights add`.",
+        examples=["ffdnet"],
+    )
+    timestep: Timestep = Field(
+        30,
+        description="How far to diffuse: 30 adds noise of 13.8/255; auto chooses per image; 0 changes nothing.",
+        examples=[0, 5, 150, "auto"],
+    )
+    sampler: Literal["one-shot", "ancestral", "ddim", "dpm-solver"] = Field(
+        "one-shot",
+        description="The way back: one-shot is the posterior mean; the others draw a sharper sample.",
+        examples=["ddim", "dpm-solver"],
+    )
+    steps: int = Field(
+        0,
+        ge=0,
+        le=STEPS,
+        description="Evaluations of the network by a sampler; 0: one per timestep for ancestral, else 4.",
+        json_schema_extra=NOT_ONE_SHOT | {"examples": [1, 3]},
+    )
+    texture: float = Field(
+        1,
+        ge=0,
+        le=1,
+        description="Share of the sample in the result; the rest is the posterior mean.",
+        json_schema_extra=NOT_ONE_SHOT,
+    )
+    squeeze: Literal[0, 256] = Field(
+        0, description="256: shrink to 256x256 and stretch back, as DiffPure and Guardians do; 0: keep the size."
+    )
+
+    @field_validator("timestep")
+    @classmethod
+    def _within_the_denoiser(cls, timestep: int | str, info: ValidationInfo) -> int | str:
+        if isinstance(timestep, int) and "denoiser" in info.data:
+            most = find_denoiser(info.data["denoiser"]).max_timestep
+            if timestep > most:
+                raise ValueError(f"{info.data['denoiser']} was trained for timesteps up to {most}")
+        return timestep
+
+    @field_validator("denoiser")
+    @classmethod
+    def _known(cls, denoiser: str) -> str:
+        find_denoiser(denoiser)
+        return denoiser
+
+    @field_validator("steps", "texture")
+    @classmethod
+    def _for_a_sampler(cls, value: float, info: ValidationInfo) -> float:
+        if info.data.get("sampler") == "one-shot" and value != cls.model_fields[str(info.field_name)].default:
+            raise ValueError("one-shot has one step and no texture to blend; choose another sampler")
+        return value
+
+    @property
+    def is_stochastic(self) -> bool:
+        return self.timestep != 0
+
+    @property
+    def effective_cost(self) -> Cost:
+        small = find_denoiser(self.denoiser).cost is Cost.NETWORK
+        return Cost.NETWORK if small and self._evaluations <= FEW_EVALUATIONS else Cost.DIFFUSION
+
+    @property
+    def _evaluations(self) -> int:
+        if self.sampler == "one-shot":
+            return 1
+        if self.sampler == "ancestral" and not self.steps:
+            return self.timestep if isinstance(self.timestep, int) else STEPS
+        return self.steps or DEFAULT_STEPS
+
+    def availability(self) -> Availability:
+        return find_denoiser(self.denoiser).availability()
+
+    def diffuse(self, images: Tensor, noise: Noise) -> Tensor:
+        """Return the purified images, of the size of `images`."""
+        if self.squeeze:
+            small = F.interpolate(images, size=(self.squeeze, self.squeeze), mode="bilinear", align_corners=False)
+            purified = self._diffuse(small, noise)
+            return F.interpolate(purified, size=images.shape[2:], mode="bilinear", align_corners=False)
+        return self._diffuse(images, noise)
+
+    def _diffuse(self, images: Tensor, noise: Noise) -> Tensor:
+        denoiser = Tiled(find_denoiser(self.denoiser))
+        if isinstance(self.timestep, int):
+            return self._from(denoiser, images, self.timestep, noise)
+        timesteps = auto_timesteps(denoiser, images)
+        parts = [self._from(denoiser, images[i : i + 1], timestep, noise.of(i)) for i, timestep in enumerate(timesteps)]
+        return torch.cat(parts)
+
+    def _from(self, denoiser: Denoiser, images: Tensor, timestep: int, noise: Noise) -> Tensor:
+        if timestep == 0:
+            return images.clone()
+        sigma = sigma_of(timestep)
+        noisy = noise.normal_like(images).mul_(sigma).add_(images)
+        mean = sample = None
+        if self.sampler == "one-shot" or self.texture < 1:
+            mean = denoiser.mean(noisy, torch.full((len(images),), sigma, device=images.device))
+        if self.sampler != "one-shot" and self.texture > 0:
+            x = alpha_bar(timestep) ** 0.5 * (2 * noisy - 1)
+            sample = SAMPLERS[self.sampler](denoiser, x, timestep, self._evaluations, noise).add(1).div(2)
+        if mean is None or sample is None:
+            return mean if sample is None else sample  # type: ignore[return-value] # one of them is always there
+        return torch.lerp(mean, sample, self.texture)

@@ -1,0 +1,113 @@
+"""Denoise an image of any size in tiles of bounded memory: exact where the network looks only so far, else blended."""
+
+import itertools
+from collections.abc import Callable
+from typing import ClassVar, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from models.availability import Availability
+from models.diffusion.denoiser import Denoiser
+
+OVERLAP = 64
+"""Most pixels over which neighboring tiles of a network without a halo are blended."""
+
+
+class Tiled(Denoiser):
+    """Any denoiser, for images of any size and with memory for one tile at a time.
+
+    With a halo, each tile is computed with that much of its surroundings: the result is that of the whole image.
+    Without one (attention, normalization over the image), tiles overlap and fade into each other with a raised cosine.
+    """
+
+    name: ClassVar[str] = "tiled"
+    license: ClassVar[str] = "Apache-2.0"
+
+    def __init__(self, denoiser: Denoiser, tile: int | None = None) -> None:
+        """Take the denoiser and, to override its own, the side of a tile in pixels. Raises ValueError."""
+        self.inner = denoiser
+        self.tile = tile or denoiser.tile
+        if self.tile % denoiser.multiple or self.tile < 1:
+            raise ValueError(f"a tile of {denoiser.name} must be a multiple of {denoiser.multiple}, got {self.tile}")
+
+    def mean(self, noisy: Tensor, sigma: Tensor) -> Tensor:
+        return self._in_tiles(noisy, lambda tile: self.inner.mean(tile, sigma))
+
+    def epsilon(self, x: Tensor, timestep: int) -> Tensor:
+        return self._in_tiles(x, lambda tile: self.inner.epsilon(tile, timestep))
+
+    def availability(self) -> Availability:
+        return self.inner.availability()
+
+    def _in_tiles(self, images: Tensor, evaluate: Callable[[Tensor], Tensor]) -> Tensor:
+        height, width = images.shape[2:]
+        padded = pad_to(images, self.inner.multiple)
+        exact = self.inner.halo is not None
+        margin = self.inner.halo if self.inner.halo is not None else min(OVERLAP, self.tile // 4)
+        margin += -margin % self.inner.multiple
+        rows, columns = (_spans(side, self.tile, margin, exact) for side in padded.shape[2:])
+        if len(rows) == len(columns) == 1:
+            return evaluate(padded)[:, :, :height, :width]
+        result, weight = torch.zeros(0), torch.zeros(padded.shape[2:], device=images.device)
+        for row in rows:
+            for column in columns:
+                tile = evaluate(padded[:, :, row.start : row.stop, column.start : column.stop])
+                if not len(result):
+                    result = tile.new_zeros((len(tile), tile.shape[1], *padded.shape[2:]))
+                window = row.window(exact)[:, None] * column.window(exact)[None, :]
+                place = (slice(row.start, row.stop), slice(column.start, column.stop))
+                result[:, :, *place] += tile * window.to(tile)
+                weight[place] += window.to(weight)
+        return (result if exact else result / weight)[:, :, :height, :width]
+
+
+class _Span(NamedTuple):
+    """Where a tile is computed along one axis, and within that the part that it alone answers for."""
+
+    start: int
+    stop: int
+    first: int
+    last: int
+
+    def window(self, exact: bool) -> Tensor:  # noqa: FBT001
+        """Return the tile's weights: 1 in its own part; around it 0 if `exact`, else falling as a raised cosine."""
+        window = torch.ones(self.stop - self.start)
+        before, after = self.first - self.start, self.stop - self.last
+        if exact:
+            window[:before], window[len(window) - after :] = 0, 0
+            return window
+        for count, place in ((before, slice(0, before)), (after, slice(len(window) - after, None))):
+            ramp = torch.sin((torch.arange(count) + 0.5) / max(1, count) * torch.pi / 2) ** 2
+            window[place] = ramp if place.start == 0 else ramp.flip(0)
+        return window
+
+
+def _spans(side: int, tile: int, margin: int, exact: bool) -> list[_Span]:  # noqa: FBT001
+    """Cut `side` pixels into tiles of at most `tile` pixels of their own (exact) or in all (blended)."""
+    if side <= tile:
+        return [_Span(0, side, 0, side)]
+    if exact:
+        cuts = [*range(0, side, tile), side]
+        return [
+            _Span(max(0, first - margin), min(side, last + margin), first, last)
+            for first, last in itertools.pairwise(cuts)
+        ]
+    starts = [*range(0, side - tile, tile - margin), side - tile]
+    spans = []
+    for index, start in enumerate(starts):
+        first = starts[index - 1] + tile if index else 0
+        last = starts[index + 1] if index + 1 < len(starts) else side
+        spans.append(_Span(start, start + tile, min(first, start + tile), max(last, start)))
+    return spans
+
+
+def pad_to(images: Tensor, multiple: int) -> Tensor:
+    """Return (N, C, H, W) images continued, mirrored where possible, to multiples of `multiple`."""
+    height, width = images.shape[2:]
+    below, right = -height % multiple, -width % multiple
+    if not below and not right:
+        return images
+    mode = "reflect" if below < height and right < width else "replicate"
+    return F.pad(images, (0, right, 0, below), mode=mode)

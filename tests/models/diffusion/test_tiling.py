@@ -1,0 +1,91 @@
+import pytest
+import torch
+
+from models.diffusion.denoiser import Denoiser
+from models.diffusion.denoisers import find_denoiser
+from models.diffusion.tiling import Tiled, pad_to
+
+
+class Brightening(Denoiser):
+    """Depends on the whole tile, as normalization does: tiles of it can only be blended."""
+
+    name = "brightening"
+    license = "-"
+    multiple = 8
+    tile = 64
+
+    def __init__(self):
+        self.sizes = []
+
+    def mean(self, noisy, sigma):
+        self.sizes.append(tuple(noisy.shape[2:]))
+        return noisy + 0.01 * noisy.mean(dim=(1, 2, 3), keepdim=True)
+
+
+def noisy_picture(height, width, count=1):
+    generator = torch.Generator().manual_seed(height * width)
+    return torch.rand((count, 3, height, width), generator=generator)
+
+
+@pytest.mark.parametrize("tile", [2, 30, 32, 64, 90])
+@pytest.mark.parametrize("size", [(64, 91), (33, 150)])
+def test_tiles_of_the_shipped_network_are_the_whole_image(size, tile):
+    denoiser, sigma = find_denoiser("ffdnet"), torch.tensor([0.05])
+    if tile == 2:
+        size = (18, 20)
+    image = noisy_picture(*size)
+    whole = Tiled(denoiser, 1024).mean(image, sigma)
+    tiled = Tiled(denoiser, tile).mean(image, sigma)
+    torch.testing.assert_close(tiled, whole, rtol=0, atol=2e-5)
+
+
+def test_a_halo_that_is_too_small_would_be_seen():
+    denoiser, image = find_denoiser("ffdnet"), noisy_picture(64, 90)
+    short = type(denoiser)()
+    short.halo = 6
+    sigma = torch.tensor([0.05])
+    assert (Tiled(short, 32).mean(image, sigma) - Tiled(denoiser, 1024).mean(image, sigma)).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("size", [(16, 16), (64, 64), (65, 64), (17, 200), (150, 131)])
+def test_blended_tiles_cover_any_size_without_a_seam(size):
+    denoiser = Brightening()
+    image = torch.full((2, 3, *size), 0.5)
+    result = Tiled(denoiser).mean(image, torch.tensor([0.1, 0.1]))
+    assert result.shape == image.shape
+    torch.testing.assert_close(result, image + 0.005)
+    assert all(height % 8 == width % 8 == 0 and max(height, width) <= 64 for height, width in denoiser.sizes)
+
+
+def test_blended_tiles_change_gradually():
+    denoiser = Brightening()
+    image = torch.zeros(1, 3, 64, 160)
+    image[..., 80:] = 1
+    change = (Tiled(denoiser).mean(image, torch.tensor([0.1])) - image)[0, 0, 30]
+    assert change.diff().abs().max() < 0.002
+    assert change[-1] - change[0] > 0.008
+
+
+def test_tiles_go_with_every_step_of_a_chain_too():
+    denoiser = find_denoiser("ffdnet")
+    x = 2 * noisy_picture(40, 70) - 1
+    torch.testing.assert_close(Tiled(denoiser, 32).epsilon(x, 20), denoiser.epsilon(x, 20), rtol=0, atol=1e-3)
+
+
+def test_gradients_flow_through_tiles():
+    image = noisy_picture(40, 70).requires_grad_()
+    Tiled(find_denoiser("ffdnet"), 32).mean(image, torch.tensor([0.05])).sum().backward()
+    assert image.grad.abs().min() > 0
+
+
+def test_a_tile_that_the_network_cannot_take_is_refused():
+    with pytest.raises(ValueError, match="multiple of 8"):
+        Tiled(Brightening(), 60)
+
+
+@pytest.mark.parametrize(("size", "multiple", "expected"), [((16, 17), 8, (16, 24)), ((17, 16), 32, (32, 32))])
+def test_padding_continues_the_image(size, multiple, expected):
+    image = noisy_picture(*size)
+    padded = pad_to(image, multiple)
+    assert padded.shape[2:] == expected
+    assert torch.equal(padded[..., : size[0], : size[1]], image)

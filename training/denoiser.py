@@ -1,0 +1,183 @@
+"""Train the denoiser that ships: `python -m training.denoiser --photos DIR`.
+
+It starts from the published FFDNet, narrows it round by round to the last of `--widths` with training between, and then
+trains on with a falling learning rate. Interrupted, the same command goes on from its last checkpoint.
+"""
+
+import argparse
+import copy
+import csv
+import math
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from models.diffusion.ffdnet import FFDNet
+from training.photos import Photos
+from training.pruning import narrow
+
+WIDTHS = (90, 86, 82, 79, 76, 74, 72)
+WATCHED_SIGMAS = (5.0, 13.8, 15.0, 25.0, 50.0)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Train, or go on training, until `--steps` steps are done."""
+    options = _parse(arguments)
+    torch.set_num_threads(options.threads)
+    photos = Photos(options.photos)
+    run = Run(options, photos)
+    print(f"{len(photos.files)} photographs; step {run.step} of {options.steps}; on {options.device}", flush=True)
+    run.train()
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--photos", type=Path, required=True, help="folder of photographs to train on")
+    parser.add_argument("--out", type=Path, default=Path("training/runs/denoiser"), help="checkpoints, curve, result")
+    parser.add_argument(
+        "--start", type=Path, default=Path("models/diffusion/shipped/ffdnet"), help="network to start from"
+    )
+    parser.add_argument(
+        "--widths", type=int, nargs="+", default=[90, 86, 82, 79, 76, 74, 72], help="rounds of narrowing"
+    )
+    parser.add_argument("--round", type=int, default=150, help="steps after each narrowing")
+    parser.add_argument("--steps", type=int, default=5200, help="steps in all")
+    parser.add_argument("--batch", type=int, default=12, help="crops per step")
+    parser.add_argument("--side", type=int, default=80, help="side of a crop in pixels")
+    parser.add_argument("--rate", type=float, default=2e-4, help="largest learning rate")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="CPU threads")
+    return parser.parse_args(arguments)
+
+
+class Run:
+    """A training run: everything in it is decided by the options and the number of the step."""
+
+    def __init__(self, options: argparse.Namespace, photos: Photos) -> None:
+        """Begin at step 0, or go on where the last checkpoint in `options.out` stands."""
+        self.options, self.photos = options, photos
+        self.optimizer: torch.optim.Optimizer
+        options.out.mkdir(parents=True, exist_ok=True)
+        self.checkpoint = options.out / "checkpoint.pt"
+        self.curve = options.out / "curve.csv"
+        if self.checkpoint.exists():
+            state = torch.load(self.checkpoint, weights_only=True)
+            self.step = int(state["step"])
+            self._adopt(FFDNet(**state["config"]))
+            self.network.load_state_dict(state["network"])
+            self.average.load_state_dict(state["average"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.age = int(state["age"])
+        else:
+            self.step = 0
+            self._adopt(FFDNet.read(options.start))
+            self._watch(0.0)
+
+    def _adopt(self, network: FFDNet) -> None:
+        self.network = network.to(self.options.device).to(memory_format=torch.channels_last)
+        self.average = copy.deepcopy(self.network).requires_grad_(False)
+        self.age = 0
+        self.optimizer = torch.optim.Adam(self.network.parameters(), betas=(0.9, 0.99))
+
+    def train(self) -> None:
+        """Train to the end, and save the averaged network as a diffusers model in `options.out`."""
+        begun, total = time.monotonic(), 0.0
+        while self.step < self.options.steps:
+            if self.step % self.options.round == 0 and self.step // self.options.round < len(self.options.widths):
+                self._narrow(self.options.widths[self.step // self.options.round])
+            total += self._step()
+            if self.step % 150 == 0:
+                self._watch(total / 150)
+                self._save()
+                print(f"step {self.step}: {(time.monotonic() - begun) / 150:.2f} s per step", flush=True)
+                begun, total = time.monotonic(), 0.0
+        self._save()
+        self.average.save(self.options.out / "result")
+
+    def _narrow(self, width: int) -> None:
+        if width >= self.network.width:
+            return
+        clean = self.photos.crops(200, 64, seed=-1 - self.step)
+        noisy, sigma = self._noised(clean, -1 - self.step)
+        self._adopt(narrow(self.average.to("cpu"), width, noisy, sigma))
+        self._watch(0.0)
+
+    def _step(self) -> float:
+        clean = self.photos.crops(self.options.batch, self.options.side, seed=self.step)
+        noisy, sigma = self._noised(clean, self.step)
+        clean, noisy, sigma = (value.to(self.options.device) for value in (clean, noisy, sigma))
+        for group in self.optimizer.param_groups:
+            group["lr"] = self._rate()
+        restored = self.network(noisy.contiguous(memory_format=torch.channels_last), sigma)
+        loss = ((restored - clean) ** 2 / (sigma.view(-1, 1, 1, 1) + 0.02) ** 2).mean()
+        self.optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.network.parameters(), 0.5)
+        self.optimizer.step()
+        self.step, self.age = self.step + 1, self.age + 1
+        keep = min(0.998, self.age / (self.age + 9))
+        with torch.no_grad():
+            for averaged, trained in zip(self.average.parameters(), self.network.parameters(), strict=True):
+                averaged.lerp_(trained, 1 - keep)
+        return float(loss.item())
+
+    def _rate(self) -> float:
+        narrowing = self.options.round * len(self.options.widths)
+        if self.step < narrowing:
+            return float(self.options.rate / 2 * min(1.0, self.age / 20))
+        done = (self.step - narrowing) / max(1, self.options.steps - narrowing)
+        return float(self.options.rate * (0.02 + 0.98 * (1 + math.cos(math.pi * done)) / 2))
+
+    @staticmethod
+    def _noised(clean: Tensor, seed: int) -> tuple[Tensor, Tensor]:
+        """Add noise of a level per crop, from 0 to 75/255, mostly 1 to 41/255; return the crops and their levels."""
+        draw = torch.Generator().manual_seed(seed)
+        wide = torch.rand(len(clean), generator=draw) < 0.15
+        level = torch.rand(len(clean), generator=draw)
+        sigma = torch.where(wide, 75 * level, 1 + 40 * level) / 255
+        return clean + sigma.view(-1, 1, 1, 1) * torch.randn(clean.shape, generator=draw), sigma
+
+    def _watch(self, loss: float) -> None:
+        row = {"step": self.step, "width": self.network.width, "loss": round(loss, 5), **self._quality()}
+        new = not self.curve.exists()
+        with self.curve.open("a", newline="") as file:
+            writer = csv.DictWriter(file, list(row))
+            if new:
+                writer.writeheader()
+            writer.writerow(row)
+        print(row, flush=True)
+
+    @torch.no_grad()
+    def _quality(self) -> dict[str, float]:
+        """Return the mean PSNR in dB on the held-out photographs for each watched noise level, in 1/255."""
+        clean = self.photos.watched()
+        quality = {}
+        for level in WATCHED_SIGMAS:
+            noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(7))
+            noisy = clean + level / 255 * noise
+            sigma = torch.full((len(clean),), level / 255)
+            restored = self.average(noisy.to(self.options.device), sigma.to(self.options.device)).cpu().clamp(0, 1)
+            error = ((restored - clean) ** 2).mean(dim=(1, 2, 3))
+            quality[f"psnr_{level:g}"] = round(float((-10 * torch.log10(error)).mean()), 3)
+        return quality
+
+    def _save(self) -> None:
+        state = {
+            "step": self.step,
+            "age": self.age,
+            "config": {"width": self.network.width, "depth": self.network.depth},
+            "network": self.network.state_dict(),
+            "average": self.average.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+        }
+        partial = self.checkpoint.with_suffix(".partial")
+        torch.save(state, partial)
+        partial.replace(self.checkpoint)
+
+
+if __name__ == "__main__":
+    main()
