@@ -29,6 +29,11 @@ SeedOption = Annotated[int | None, typer.Option(help="For random defenses; left 
 ServerOption = Annotated[str | None, typer.Option(help="URL of a running service; left out: in this process.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
+WeightsName = Annotated[str, typer.Argument(metavar="NAME", help="As in `purifiqa weights list`, or a new one.")]
+OptionalWeightsName = Annotated[str | None, typer.Argument(metavar="NAME", help="Left out: all of them.")]
+
+weights = typer.Typer(no_args_is_help=True, help="Add, list, verify and remove weights that are too big to ship.")
+app.add_typer(weights, name="weights")
 
 DATA_DIR = Path.home() / ".local" / "share" / "purifiqa"
 
@@ -161,6 +166,59 @@ def health(
     if wrong:
         _fail(wrong)
     print("ready")
+
+
+@weights.command("list")
+def list_weights(as_json: JsonOption = False) -> None:
+    """List what can be added and what was."""
+    from app.command import weights
+
+    with _said_plainly():
+        weights.show(as_json=as_json)
+
+
+@weights.command()
+def add(
+    name: WeightsName,
+    source: Annotated[Path, typer.Argument(metavar="FILE_OR_FOLDER", help="As published; a UNet2DModel is a folder.")],
+    force: Annotated[bool, typer.Option("--force", help="Replace what has this name.")] = False,
+) -> None:
+    """Verify weights, convert them, try them, and keep them under a name."""
+    from app.command import weights
+
+    with _said_plainly():
+        weights.add(name, source, force=force)
+
+
+@weights.command()
+def verify(name: OptionalWeightsName = None) -> None:
+    """Check that added weights are, byte by byte, what was added."""
+    from app.command import weights
+
+    with _said_plainly():
+        wrong = weights.verify(name)
+    for message in wrong:
+        print(f"purifiqa: {message}", file=sys.stderr)
+    if wrong:
+        raise typer.Exit(1)
+
+
+@weights.command()
+def path(name: OptionalWeightsName = None) -> None:
+    """Print the folder of added weights."""
+    from app.command import weights
+
+    with _said_plainly():
+        weights.path(name)
+
+
+@weights.command()
+def remove(name: WeightsName) -> None:
+    """Remove added weights."""
+    from app.command import weights
+
+    with _said_plainly():
+        weights.remove(name)
 
 
 def _run(

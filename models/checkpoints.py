@@ -69,20 +69,26 @@ def folder(name: str) -> Path:
 
 def find(name: str, kind: str) -> Facts | None:
     """Return the facts about added weights of this name and kind; None if there are none. Raises CheckpointError."""
-    file = folder(name) / FACTS
-    try:
-        facts = Facts.model_validate_json(file.read_bytes())
-    except FileNotFoundError:
-        return None
-    except ValidationError as error:
-        raise CheckpointError(f"{file} cannot be read; remove {file.parent} and add the weights again") from error
-    return facts if facts.kind == kind else None
+    facts = _read_facts(folder(name) / FACTS)
+    return facts if facts and facts.kind == kind else None
 
 
 def added() -> list[Facts]:
     """Return the facts about everything that was added, by name. Raises CheckpointError."""
-    found = (Facts.model_validate_json(file.read_bytes()) for file in sorted(home().glob(f"*/{FACTS}")))
-    return list(found)
+    files = (file for file in sorted(home().glob(f"*/{FACTS}")) if NAME.fullmatch(file.parent.name))
+    return [facts for file in files if (facts := _read_facts(file))]
+
+
+def _read_facts(file: Path) -> Facts | None:
+    try:
+        facts = Facts.model_validate_json(file.read_bytes())
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, ValidationError) as error:
+        raise CheckpointError(f"{file} cannot be read; remove {file.parent} and add the weights again") from error
+    if facts.name != file.parent.name:
+        raise CheckpointError(f"{file} is about {facts.name[:80]}; remove {file.parent} and add the weights again")
+    return facts
 
 
 def availability(name: str, kind: str) -> Availability:
@@ -161,7 +167,8 @@ def read_state(file: Path) -> dict[str, Any]:
     except FileNotFoundError as error:
         raise CheckpointError(f"{file} does not exist") from error
     except (SafetensorError, RuntimeError, OSError, ValueError, EOFError, KeyError) as error:
-        raise CheckpointError(f"{file} cannot be read as weights: {str(error).splitlines()[0][:300]}") from error
+        reason = str(error).strip().partition("\n")[0][:300] or "it is empty or cut off"
+        raise CheckpointError(f"{file} cannot be read as weights: {reason}") from error
     except Exception as error:
         if type(error).__name__ != "UnpicklingError":  # pickle is not imported here, on purpose
             raise
@@ -179,6 +186,8 @@ def check_state(file: Path, state: Mapping[str, Tensor], expected: Mapping[str, 
         words += [f"has {len(left_over)} too many, such as {left_over[0]}"] if left_over else []
         raise CheckpointError(f"{file} is of another architecture: it {' and '.join(words)}")
     for name, tensor in state.items():
+        if not isinstance(tensor, Tensor):
+            raise CheckpointError(f"{file} is of another architecture: {name} is a {type(tensor).__name__}")
         if tensor.shape != expected[name].shape:
             shapes = f"{tuple(tensor.shape)} instead of {tuple(expected[name].shape)}"
             raise CheckpointError(f"{file} is of another architecture: {name} is {shapes}")

@@ -29,7 +29,7 @@ class WorkerSettings(BaseSettings):
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="What networks compute in; auto: bfloat16 where the hardware multiplies it."
     )
-    default_defense: str = Field("jpeg", description="The defense when a request names none; workers warm it up.")
+    default_defense: str = Field("diffpure", description="The defense when a request names none; workers warm it up.")
     default_metrics: str = Field("piqe", description="Comma list of metrics when a request names none; also warmed.")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="What is logged.")
     threads: int = Field(1, ge=1, le=256, description="CPU threads of one worker process.")

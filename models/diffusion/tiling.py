@@ -47,7 +47,7 @@ class Tiled(Denoiser):
         exact = self.inner.halo is not None
         margin = self.inner.halo if self.inner.halo is not None else min(OVERLAP, self.tile // 4)
         margin += -margin % self.inner.multiple
-        rows, columns = (_spans(side, self.tile, margin, exact) for side in padded.shape[2:])
+        rows, columns = (spans(side, self.tile, margin, exact) for side in padded.shape[2:])
         if len(rows) == len(columns) == 1:
             return evaluate(padded)[:, :, :height, :width]
         result, weight = torch.zeros(0), torch.zeros(padded.shape[2:], device=images.device)
@@ -63,7 +63,7 @@ class Tiled(Denoiser):
         return (result if exact else result / weight)[:, :, :height, :width]
 
 
-class _Span(NamedTuple):
+class Span(NamedTuple):
     """Where a tile is computed along one axis, and within that the part that it alone answers for."""
 
     start: int
@@ -84,23 +84,23 @@ class _Span(NamedTuple):
         return window
 
 
-def _spans(side: int, tile: int, margin: int, exact: bool) -> list[_Span]:  # noqa: FBT001
+def spans(side: int, tile: int, margin: int, exact: bool) -> list[Span]:  # noqa: FBT001
     """Cut `side` pixels into tiles of at most `tile` pixels of their own (exact) or in all (blended)."""
     if side <= tile:
-        return [_Span(0, side, 0, side)]
+        return [Span(0, side, 0, side)]
     if exact:
         cuts = [*range(0, side, tile), side]
         return [
-            _Span(max(0, first - margin), min(side, last + margin), first, last)
+            Span(max(0, first - margin), min(side, last + margin), first, last)
             for first, last in itertools.pairwise(cuts)
         ]
     starts = [*range(0, side - tile, tile - margin), side - tile]
-    spans = []
+    blended = []
     for index, start in enumerate(starts):
         first = starts[index - 1] + tile if index else 0
         last = starts[index + 1] if index + 1 < len(starts) else side
-        spans.append(_Span(start, start + tile, min(first, start + tile), max(last, start)))
-    return spans
+        blended.append(Span(start, start + tile, min(first, start + tile), max(last, start)))
+    return blended
 
 
 def pad_to(images: Tensor, multiple: int) -> Tensor:

@@ -1,8 +1,11 @@
 """A file here is a denoiser. `find_denoiser` reaches any of them by name, and those that a user added."""
 
 import difflib
+import re
 import sys
 
+from models.checkpoints import NAME
+from models.diffusion import unet
 from models.diffusion.denoiser import Denoiser
 from models.discovery import concrete_subclasses
 
@@ -12,7 +15,8 @@ class UnknownDenoiserError(ValueError):
 
     def __init__(self, name: str) -> None:
         close = difflib.get_close_matches(name, DENOISERS, n=1, cutoff=0.5)
-        hint = f"; did you mean {close[0]!r}?" if close else f"; there are {', '.join(DENOISERS)}"
+        others = f"there are {', '.join(DENOISERS)}, and those that `purifiqa weights list` tells"
+        hint = f"; did you mean {close[0]!r}?" if close else f"; {others}"
         super().__init__(f"there is no denoiser {name[:80]!r}{hint}")
 
 
@@ -23,8 +27,18 @@ DENOISERS: dict[str, Denoiser] = {
 """Every denoiser of ours by name, in alphabetical order."""
 
 
+HUB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}/[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
+
+
 def find_denoiser(name: str) -> Denoiser:
-    """Return the denoiser of this name. Raises UnknownDenoiserError."""
+    """Return the denoiser of this name: ours, an added one, or for owner/name one of Hugging Face's local cache.
+
+    A name is never a path. Raises UnknownDenoiserError, and CheckpointError if the added one cannot be read.
+    """
     if name in DENOISERS:
         return DENOISERS[name]
+    if NAME.fullmatch(name) and (added := unet.added(name)):
+        return added
+    if HUB_ID.fullmatch(name) and ".." not in name:
+        return unet.on_hub(name)
     raise UnknownDenoiserError(name)

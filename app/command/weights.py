@@ -1,0 +1,109 @@
+"""What `purifiqa weights` does: list, add, verify and remove the weights that are too big to ship."""
+
+import json
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from models import checkpoints
+from models.checkpoints import CheckpointError, Facts
+
+
+def show(*, as_json: bool) -> None:
+    """Print every weight file that can be added by name, and everything that was added. Raises CheckpointError."""
+    rows = _rows()
+    if as_json:
+        print(json.dumps(rows, indent=2))
+        return
+    table = Table("name", "kind", "license", "size", "here", "published at")
+    for row in rows:
+        size = "?" if row["size"] is None else f"{row['size'] / 1e6:,.1f} MB"
+        table.add_row(row["name"], row["kind"], row["license"], size, "yes" if row["here"] else "no", row["url"] or "")
+    Console().print(table)
+
+
+def _rows() -> list[dict[str, Any]]:
+    from models.published import PUBLISHED
+
+    added = {facts.name: facts for facts in checkpoints.added()}
+    rows = []
+    for name in sorted({*PUBLISHED, *added}):
+        known, facts = PUBLISHED.get(name), added.get(name)
+        rows.append(
+            {
+                "name": name,
+                "kind": known.kind if known else facts.kind if facts else None,
+                "license": known.published.license if known else _license(facts),
+                "size": _size(name) if facts else known.published.size if known else None,
+                "here": facts is not None,
+                "file": known.published.file if known else facts.source if facts else None,
+                "url": known.published.url if known else None,
+            }
+        )
+    return rows
+
+
+def _license(facts: Facts | None) -> str:
+    return str(facts.config.get("license", "not stated")) if facts else "not stated"
+
+
+def _size(name: str) -> int | None:
+    file = checkpoints.folder(name) / checkpoints.WEIGHTS
+    return file.stat().st_size if file.is_file() else None
+
+
+def add(name: str, source: Path, *, force: bool) -> None:
+    """Verify, convert, try and keep weights under `name`; print what was done. Raises CheckpointError."""
+    from models import published
+
+    place = checkpoints.folder(name)
+    if place.exists() and not force:
+        raise CheckpointError(f"{name} was added before; --force replaces it")
+    facts = published.add(name, source)
+    print(f"{name}: {facts.kind} from {facts.source}, converted, tried on a small picture, and kept in {place}")
+    if (gain := facts.config.get("gain_db")) is None:
+        return
+    print(f"{name}: brings a noisy picture {gain} dB closer to the clean one")
+    if gain <= 0:
+        print(f"purifiqa: warning: {name} does not denoise; is it trained, and for this schedule?", file=sys.stderr)
+
+
+def verify(name: str | None) -> list[str]:
+    """Print for one or all added weights that they are as they were added; return what is wrong with the others.
+
+    Raises CheckpointError.
+    """
+    wrong = []
+    for facts in [_facts(name)] if name else checkpoints.added():
+        try:
+            checkpoints.verify(facts)
+            print(f"{facts.name}: as it was added")
+        except CheckpointError as error:
+            wrong.append(str(error))
+    return wrong
+
+
+def path(name: str | None) -> None:
+    """Print where the weights of this name are, or all of them. Raises CheckpointError."""
+    print(checkpoints.folder(_facts(name).name) if name else checkpoints.home())
+
+
+def remove(name: str) -> None:
+    """Remove added weights, readable or not. Raises CheckpointError."""
+    place = checkpoints.folder(name)
+    if not place.is_dir():
+        raise CheckpointError(f"the weights {name} were not added")
+    shutil.rmtree(place)
+    print(f"{name}: removed")
+
+
+def _facts(name: str) -> Facts:
+    checkpoints.folder(name)
+    for facts in checkpoints.added():
+        if facts.name == name:
+            return facts
+    raise CheckpointError(f"the weights {name} were not added. Run: purifiqa weights add {name} FILE")

@@ -1,0 +1,295 @@
+"""What diffusion purification is worth and what it costs, side by side in one run.
+
+`python -m benchmarks.purify --photos DIR` prints the sections that are named (all by default):
+
+    denoising    PSNR of every shipped denoiser on center crops with Gaussian noise, beside its parameters and FLOPs
+    similarity   SSIM + PSNR / 40 of purified clean photos, at their own size and squeezed to 256x256 as peers do
+    samplers     PSNR and CPU time of one-shot and of ancestral sampling from the same noise
+    texture      PSNR and high-frequency energy from the posterior mean to a sample
+    auto         the timesteps that `auto` chooses for clean, noisy and blurred photos
+    edges        what blending edges back gains on clean photos, and how much of a perturbation it lets through
+    speed        CPU time of one thread, beside a small UNet of diffusers and one evaluation of ADM-256 (random weights)
+    tiles        the largest difference between tiles and the whole image
+    memory       the most memory that purifying 40 megapixels takes
+"""
+
+import argparse
+import datetime
+import functools
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from models.defenses import make_defense
+from models.diffusion.chain import SHIPPED
+from models.diffusion.denoisers import DENOISERS
+from models.diffusion.ffdnet import FFDNet
+from models.diffusion.tiling import Tiled
+from models.images import ImageLimits, decode
+from models.noise import Noise
+
+LEVELS = (5.0, 13.8, 15.0, 25.0, 50.0)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("sections", nargs="*", choices=[[], *SECTIONS], help="which to print; all by default")
+    parser.add_argument("--photos", type=Path, required=True, help="folder of photographs, none of them trained on")
+    parser.add_argument("--side", type=int, default=512, help="side of the center crops")
+    parser.add_argument("--count", type=int, help="at most so many photographs")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    torch.set_grad_enabled(False)
+    photos = [center(photo, options.side) for photo in read(options.photos, options.count)]
+    sizes = f"{len(photos)} photographs, center {options.side}x{options.side}"
+    print(f"{datetime.date.today()}, {platform.processor() or platform.machine()}, torch {torch.__version__}, {sizes}")
+    for name in options.sections or SECTIONS:
+        print(f"\n## {name}\n")
+        SECTIONS[name](photos)
+
+
+def read(folder: Path, count: int | None) -> list[Tensor]:
+    files = sorted(file for file in folder.iterdir() if file.suffix in {".jpg", ".png", ".webp"})
+    return [decode(file.read_bytes(), ImageLimits())[0] for file in files[:count]]
+
+
+def center(photo: Tensor, side: int) -> Tensor:
+    top, left = (max(0, (length - side) // 2) for length in photo.shape[2:])
+    return photo[:, :, top : top + side, left : left + side]
+
+
+def psnr(image: Tensor, clean: Tensor) -> float:
+    return float(-10 * torch.log10((image.clamp(0, 1) - clean).square().mean()))
+
+
+def ssim(image: Tensor, clean: Tensor) -> float:
+    from skimage import metrics
+
+    structural_similarity: Any = metrics.structural_similarity
+    pair = (value[0].clamp(0, 1).numpy() for value in (image, clean))
+    return float(structural_similarity(*pair, channel_axis=0, data_range=1.0))
+
+
+def mean(values: list[float]) -> float:
+    return sum(values) / len(values)
+
+
+def row(*cells: object) -> None:
+    print(
+        "| " + " | ".join(f"{cell:.2f}" if isinstance(cell, float) else str(cell) for cell in cells) + " |", flush=True
+    )
+
+
+def header(*cells: str) -> None:
+    row(*cells)
+    print("|" + "---|" * len(cells))
+
+
+def gflop(evaluate: Callable[[], object]) -> float:
+    with FlopCounterMode(display=False) as counter:
+        evaluate()
+    return float(counter.get_total_flops()) / 1e9
+
+
+def chains() -> dict[str, FFDNet]:
+    return {name: FFDNet.read(SHIPPED / name) for name in DENOISERS if (SHIPPED / name).is_dir()}
+
+
+def denoising(photos: list[Tensor]) -> None:
+    header("denoiser", "parameters", "GFLOP per 256x256", *(f"sigma {level:g}/255" for level in LEVELS))
+    for name, network in chains().items():
+        blank = torch.zeros(1, 3, 256, 256)
+        work = gflop(lambda net=network, image=blank: net(image, torch.tensor([0.1])))  # type: ignore[misc]
+        size = sum(parameter.numel() for parameter in network.parameters())
+        denoiser = Tiled(DENOISERS[name])
+        means = []
+        for level in LEVELS:
+            noisy = [photo + level / 255 * Noise([i]).normal_like(photo) for i, photo in enumerate(photos)]
+            sigma = torch.tensor([level / 255])
+            means.append(mean([psnr(denoiser.mean(x, sigma), photo) for x, photo in zip(noisy, photos, strict=True)]))
+        row(f"`{name}`", f"{size / 1e6:.2f} M", work, *means)
+
+
+def similarity(photos: list[Tensor]) -> None:
+    header("timestep", "path", "PSNR", "SSIM", "SSIM + PSNR/40")
+    for timestep in (5, 30):
+        for squeeze in (0, 256):
+            defense = make_defense({"name": "diffpure", "timestep": timestep, "squeeze": squeeze})
+            pairs = [(defense(photo, i), photo) for i, photo in enumerate(photos)]
+            quality, structure = mean([psnr(*pair) for pair in pairs]), mean([ssim(*pair) for pair in pairs])
+            row(
+                timestep, "squeezed to 256x256" if squeeze else "own size", quality, structure, structure + quality / 40
+            )
+
+
+def samplers(photos: list[Tensor]) -> None:
+    header("timestep", "sampler", "evaluations", "PSNR", "CPU s per photo")
+    for timestep in (5, 30):
+        for sampler, steps in (("one-shot", 0), ("ancestral", 5), ("ddim", 5), ("dpm-solver", 5)):
+            defense = make_defense({"name": "diffpure", "timestep": timestep, "sampler": sampler, "steps": steps})
+            begun = time.process_time()
+            quality = mean([psnr(defense(photo, i), photo) for i, photo in enumerate(photos)])
+            row(timestep, sampler, steps or 1, quality, (time.process_time() - begun) / len(photos))
+
+
+def texture(photos: list[Tensor]) -> None:
+    header("texture", "PSNR", "energy above half the highest frequency, of the photo's")
+    for share in (0.0, 0.25, 0.5, 0.75, 1.0):
+        defense = make_defense({"name": "diffpure", "sampler": "ancestral", "steps": 6, "texture": share})
+        results = [(defense(photo, i), photo) for i, photo in enumerate(photos)]
+        row(share, mean([psnr(*pair) for pair in results]), mean([fine(one) / fine(photo) for one, photo in results]))
+
+
+def fine(image: Tensor) -> float:
+    spectrum = torch.fft.rfft2(image.mean(dim=1)).abs().square()
+    vertical, horizontal = torch.fft.fftfreq(image.shape[2]), torch.fft.rfftfreq(image.shape[3])
+    return float(spectrum[:, torch.maximum(vertical.abs()[:, None], horizontal[None]) > 0.25].sum())
+
+
+def auto(photos: list[Tensor]) -> None:
+    from models.diffusion.adaptive import auto_timesteps
+
+    denoiser = Tiled(DENOISERS["ffdnet"])
+    header("photos", "least", "median", "most", "PSNR with auto", "PSNR with 10", "PSNR with 30")
+    for label, disturb in DISTURBED.items():
+        disturbed = [disturb(photo, i) for i, photo in enumerate(photos)]
+        chosen = sorted(auto_timesteps(denoiser, image)[0] for image in disturbed)
+        means = []
+        for timestep in ("auto", 10, 30):
+            defense = make_defense({"name": "diffpure", "timestep": timestep})
+            results = [defense(image, i) for i, image in enumerate(disturbed)]
+            means.append(mean([psnr(image, photo) for image, photo in zip(results, photos, strict=True)]))
+        row(label, chosen[0], chosen[len(chosen) // 2], chosen[-1], *means)
+
+
+def _signs(photo: Tensor, seed: int, strength: float) -> Tensor:
+    return (photo + strength / 255 * Noise([seed]).normal_like(photo).sign()).clamp(0, 1)
+
+
+DISTURBED: dict[str, Callable[[Tensor, int], Tensor]] = {
+    "clean": lambda photo, _: photo,
+    "random signs, 2/255": functools.partial(_signs, strength=2),
+    "random signs, 4/255": functools.partial(_signs, strength=4),
+    "random signs, 10/255": functools.partial(_signs, strength=10),
+}
+
+
+def edges(photos: list[Tensor]) -> None:
+    settings: dict[str, dict[str, object]] = {
+        "diffpure": {"name": "diffpure"},
+        "diffpure-unsharp": {"name": "diffpure-unsharp"},
+        **{
+            f"diffpure-edges, mask from {place}, strength {strength}": {
+                "name": "diffpure-edges",
+                "mask_from": place,
+                "strength": strength,
+            }
+            for place in ("purified", "input")
+            for strength in (0.25, 0.5, 1.0)
+        },
+    }
+    header("defense", "PSNR of clean photos", "PSNR of photos with signs of 8/255", "share of the signs left")
+    for label, parameters in settings.items():
+        defense = make_defense(parameters)
+        clean = [defense(photo, i) for i, photo in enumerate(photos)]
+        cheated = [_signs(photo, i, 8) for i, photo in enumerate(photos)]
+        purified = [defense(image, i) for i, image in enumerate(cheated)]
+        left = [
+            float(((after - before) * (image - photo)).sum() / (image - photo).square().sum())
+            for after, before, image, photo in zip(purified, clean, cheated, photos, strict=True)
+        ]
+        row(
+            label,
+            mean([psnr(*pair) for pair in zip(clean, photos, strict=True)]),
+            mean([psnr(*pair) for pair in zip(purified, photos, strict=True)]),
+            mean(left),
+        )
+
+
+def speed(_: list[Tensor]) -> None:
+    from benchmarks.peers import adm_256, small_unet
+
+    square, wide = torch.rand(1, 3, 256, 256), torch.rand(1, 3, 384, 512)
+    peer = small_unet()
+    tasks: dict[str, Callable[[], object]] = {"a small UNet of diffusers, 256x256": lambda: peer(square)}
+    for name, denoiser in DENOISERS.items():
+        if (SHIPPED / name).is_dir():
+            defense = make_defense({"name": "diffpure", "denoiser": name})
+            tasks[f"`{name}`, 256x256"] = functools.partial(denoiser.mean, square, torch.tensor([0.05]))
+            tasks[f"diffpure with `{name}`, 512x384"] = functools.partial(defense, wide, 1)
+    times = interleaved(tasks, rounds=5)
+    big = adm_256()
+    times |= interleaved({"one evaluation of ADM-256 (random weights), 256x256": lambda: big(square)}, rounds=2)
+    first, last = next(iter(times.values())), list(times.values())[-1]
+    header("one thread", "CPU ms", "small UNet is slower by", "ADM-256 is slower by")
+    for label, seconds in times.items():
+        row(label, seconds * 1000, first / seconds, last / seconds)
+
+
+def interleaved(tasks: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
+    """Return the least CPU seconds of each task; they take turns, so that a busy machine is busy for all of them."""
+    best = dict.fromkeys(tasks, float("inf"))
+    for turn in range(rounds + 1):
+        for label, task in tasks.items():
+            begun = time.process_time()
+            task()
+            if turn:
+                best[label] = min(best[label], time.process_time() - begun)
+    return best
+
+
+def tiles(photos: list[Tensor]) -> None:
+    header("denoiser", "tile", "largest difference from the whole image")
+    for name in chains():
+        noisy, sigma = photos[0] + 0.05 * Noise([1]).normal_like(photos[0]), torch.tensor([0.05])
+        whole = Tiled(DENOISERS[name], 4096).mean(noisy, sigma)
+        for tile in (32, 96, 250):
+            difference = (Tiled(DENOISERS[name], tile).mean(noisy, sigma) - whole).abs().max()
+            row(f"`{name}`", tile, f"{float(difference):.1e}")
+
+
+MEASURE = """
+import resource, sys, torch
+from models.defenses import make_defense
+torch.set_num_threads(1)
+torch.set_grad_enabled(False)
+defense = make_defense({"name": "diffpure"})
+defense(torch.rand(1, 3, 64, 64), 1)
+height, width = int(sys.argv[1]), int(sys.argv[2])
+image = torch.rand(1, 3, height, width)
+defense(image, 1)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+"""
+
+
+def memory(_: list[Tensor]) -> None:
+    header("image", "most memory of the process, MiB")
+    for height, width in ((64, 64), (3000, 4000), (5000, 8000)):
+        done = subprocess.run(
+            [sys.executable, "-c", MEASURE, str(height), str(width)], check=True, capture_output=True, text=True
+        )
+        row(f"{width}x{height}", float(done.stdout))
+
+
+SECTIONS: dict[str, Callable[[list[Tensor]], None]] = {
+    "denoising": denoising,
+    "similarity": similarity,
+    "samplers": samplers,
+    "texture": texture,
+    "auto": auto,
+    "edges": edges,
+    "speed": speed,
+    "tiles": tiles,
+    "memory": memory,
+}
+
+if __name__ == "__main__":
+    main()

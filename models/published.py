@@ -1,0 +1,25 @@
+"""Every weight file that can be added by name, and how anything else is added."""
+
+from pathlib import Path
+
+from models import checkpoints, restoration
+from models.checkpoints import CheckpointError, Entry, Facts
+from models.diffusion import adoption
+from models.diffusion.denoisers import DENOISERS, adm_256
+
+PUBLISHED: dict[str, Entry] = {entry.published.name: entry for entry in [*adm_256.PUBLISHED, *restoration.PUBLISHED]}
+
+
+def add(name: str, source: Path) -> Facts:
+    """Add a published file, or under a new name a UNet2DModel's folder or a restoration network's file.
+
+    Raises CheckpointError.
+    """
+    if entry := PUBLISHED.get(name):
+        return entry.add(source)
+    checkpoints.folder(name)
+    if name in DENOISERS:
+        raise CheckpointError(f"{name} is a denoiser that is always here; choose another name")
+    if not source.exists():
+        raise CheckpointError(f"{source} does not exist")
+    return adoption.adopt(name, source) if source.is_dir() else restoration.adopt(name, source)

@@ -1,0 +1,49 @@
+"""What the restoring defenses have in common: which network, its tiles, and the way back to the wanted size."""
+
+from abc import abstractmethod
+from typing import ClassVar
+
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor
+
+from models import checkpoints, restoration
+from models.availability import Availability
+from models.defense import Cost, Defense
+from models.noise import Noise
+from models.tensors import MIN_SIDE
+
+
+class RestorationDefense(Defense):
+    """Run a network that was added as weights over the image, in tiles if it is large, and resize its output.
+
+    The network's own scale is undone by torch's anti-aliased bicubic interpolation, which has an exact gradient;
+    Real-ESRGAN's code uses OpenCV's Lanczos (INTER_LANCZOS4), which does not average when it shrinks.
+    """
+
+    differentiable: ClassVar[bool] = True
+    stochastic: ClassVar[bool] = False
+    cost: ClassVar[Cost] = Cost.NETWORK
+
+    outscale: float = Field(1, ge=0.25, le=4, description="Side length of the output as a multiple of the input's.")
+    tile: int = Field(256, ge=64, le=1024, description="Pixels that the network sees at once along an axis: memory.")
+
+    @property
+    @abstractmethod
+    def weights_name(self) -> str:
+        """The name of the added weights."""
+
+    def availability(self) -> Availability:
+        return checkpoints.availability(self.weights_name, restoration.KIND)
+
+    def output_size(self, size: tuple[int, int]) -> tuple[int, int]:
+        # 1e-9: a product such as 100 * 0.29 = 28.999999999999996 means 29.
+        height, width = (max(MIN_SIDE, int(side * self.outscale + 1e-9)) for side in size)
+        return height, width
+
+    def purify(self, images: Tensor, noise: Noise) -> Tensor:
+        restored = restoration.load(self.weights_name, images.device).in_tiles(images, self.tile)
+        size = self.output_size((images.shape[2], images.shape[3]))
+        if tuple(restored.shape[2:]) == size:
+            return restored
+        return F.interpolate(restored, size=size, mode="bicubic", align_corners=False, antialias=True)
