@@ -226,3 +226,11 @@ def test_an_image_that_a_metric_cannot_take_is_refused_before_the_job_runs(order
     big = cv2.imencode(".png", np.zeros((1500, 1500, 3), np.uint8))[1].tobytes()  # entropy takes 2 KiB per pixel
     problem = check_problem(order("/score", image=big, metrics="entropy"), 422, "image-size-unsuitable", "metrics")
     assert "entropy" in problem["detail"]
+
+
+def test_a_defense_without_its_weights_is_refused_before_the_job(order, tmp_path, monkeypatch):
+    monkeypatch.setenv("PURIFIQA_WEIGHTS_DIR", str(tmp_path))
+    answer = order("/purify", defense='{"name": "diffpure", "denoiser": "adm-256"}')
+    assert answer.status_code == 409
+    assert answer.json()["errors"][0]["code"] == "defense-unavailable"
+    assert "purifiqa weights add adm-256" in answer.json()["errors"][0]["detail"]

@@ -9,7 +9,11 @@ from prometheus_client.parser import text_string_to_metric_families
 from models.defenses import DEFENSES
 
 
-def test_every_defense_is_listed_with_the_schema_that_accepts_it(client):
+BRINGS_WEIGHTS = {"mprnet": "mprnet", "real-esrgan": "real-esrgan", "restore": "real-esrgan"}
+
+
+def test_every_defense_is_listed_with_the_schema_that_accepts_it(client, tmp_path, monkeypatch):
+    monkeypatch.setenv("PURIFIQA_WEIGHTS_DIR", str(tmp_path))
     listed = {entry["name"]: entry for entry in client.get("/defenses").json()}
     assert list(listed) == list(DEFENSES)
     for name, entry in listed.items():
@@ -17,7 +21,9 @@ def test_every_defense_is_listed_with_the_schema_that_accepts_it(client):
         assert entry["parameters"]["properties"]["name"]["const"] == name
         assert entry["parameters"]["additionalProperties"] is False
         assert entry["cost"] in ("cheap", "network", "diffusion")
-        assert entry["availability"]["available"] is True
+        assert entry["availability"]["available"] is (name not in BRINGS_WEIGHTS)
+        if name in BRINGS_WEIGHTS:
+            assert f"purifiqa weights add {BRINGS_WEIGHTS[name]}" in entry["availability"]["cure"]
 
 
 def test_every_metric_is_listed_with_range_license_and_cure(client):

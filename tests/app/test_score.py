@@ -16,7 +16,7 @@ def test_a_score_tells_the_number_before_and_after_and_its_origin(order):
     assert score["higher_is_better"] is False
     assert score["range"] == [0, 100]
     assert 0 <= score["original"] <= 100
-    assert job["defense"]["name"] == "jpeg"
+    assert job["defense"]["name"] == "diffpure"
     assert job["defense"]["quality"] == 50
 
 
@@ -44,7 +44,7 @@ def test_several_samples_give_the_median_over_independent_seeds(order):
 
 def test_without_a_defense_field_the_default_is_used_and_named(order):
     job = order("/score", headers=WAIT).json()
-    assert job["defense"]["name"] == "jpeg"
+    assert job["defense"]["name"] == "diffpure"
 
 
 def test_scoring_without_a_metric_is_refused(order):
