@@ -8,7 +8,6 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from models.defenses import DEFENSES
 
-
 BRINGS_WEIGHTS = {"mprnet": "mprnet", "real-esrgan": "real-esrgan", "restore": "real-esrgan"}
 
 
