@@ -20,7 +20,7 @@ SMOOTH_SHARE = 0.1
 def auto_timesteps(denoiser: Denoiser, images: Tensor) -> list[int]:
     """Return a timestep in [5, 50] for each image, from what the denoiser would take away from it at timestep 10.
 
-    What it takes away, over sigma squared, is the score that SSNI (arXiv 2506.00000) goes by: its size says how far the
+    What it takes away, over sigma squared, is the score that SSNI (2025) goes by: its size says how far the
     image is from the clean ones. Texture is taken away too, so the size is that of the calmest tenth of 8x8 blocks.
     """
     sigma = torch.full((len(images),), sigma_of(PROBE), device=images.device)
