@@ -1,7 +1,7 @@
 """A picture to judge diffusion purification by: `python -m benchmarks.sheet PHOTO... --out sheet.jpg`.
 
-A row per photograph: the center as it came, then each defense's result, pixel by pixel, and below it its difference from
-the original, ten times as strong around gray.
+A row per photograph: the center as it came, then the result of each defense, pixel by pixel; below it their differences
+from the original, ten times as strong around gray.
 """
 
 import argparse
