@@ -16,7 +16,7 @@ def test_a_score_tells_the_number_before_and_after_and_its_origin(order):
     assert score["higher_is_better"] is False
     assert score["range"] == [0, 100]
     assert 0 <= score["original"] <= 100
-    assert job["defense"]["name"] == "diffpure"
+    assert job["defense"]["name"] == "jpeg"
     assert job["defense"]["quality"] == 50
 
 
