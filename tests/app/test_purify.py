@@ -91,8 +91,9 @@ def test_a_form_of_answer_we_do_not_have_is_refused_before_anything_is_done(orde
 
 
 @pytest.mark.parametrize("prefer", ["respond-async", "wait=0", "wait=soon", "wait=-1", "return=minimal", ""])
-def test_a_preference_that_is_no_waiting_answers_at_once(order, prefer):
-    assert order(defense="none", headers={"Prefer": prefer}).status_code == 202
+def test_a_preference_that_is_no_waiting_answers_at_once(idle_client, photo_png, prefer):
+    files, headers = {"image": ("photo.png", photo_png)}, {"Prefer": prefer}
+    assert idle_client.post("/purify", files=files, data={"defense": "none"}, headers=headers).status_code == 202
 
 
 def test_waiting_is_capped_and_the_cap_is_told(idle_client, photo_png):

@@ -41,9 +41,21 @@ def edge_values(schema):
     raise AssertionError("a parameter that is neither a number nor a choice needs examples")
 
 
+def owner(defense_class, parameter):
+    """The class that declares a parameter."""
+    return next((kind for kind in defense_class.__mro__ if parameter in vars(kind).get("__annotations__", {})), None)
+
+
 def variants(defense_class):
-    """Defenses that differ from the default in one parameter, each with the default it differs from."""
+    """Defenses that differ from the default in one parameter, each with the default it differs from.
+
+    What several defenses inherit from a common base is varied in the first of them only.
+    """
     for parameter, schema in parameters(defense_class).items():
+        if defense_class is not next(
+            kind for kind in DEFENSES.values() if owner(kind, parameter) is owner(defense_class, parameter)
+        ):
+            continue
         others = schema.get("applies_with", {})
         for value in edge_values(schema):
             if value != schema.get("default"):
