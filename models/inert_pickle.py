@@ -73,8 +73,12 @@ class _RebuildTensor:
     __slots__ = ()
 
     def __call__(self, storage: _Storage, offset: int, size: Any, stride: Any, *rest: Any) -> Tensor:
-        empty = torch.empty(0, dtype=storage.dtype)
-        return empty.set_(storage.memory, offset, tuple(size), tuple(stride))
+        # torch would enlarge the storage, with whatever lies in memory behind it
+        last = offset + sum((length - 1) * step for length, step in zip(size, stride, strict=True))
+        there = storage.memory.nbytes() // storage.dtype.itemsize
+        if min((offset, *size, *stride)) < 0 or (0 not in size and last >= there):
+            raise ValueError("a tensor of more numbers than are there")
+        return torch.empty(0, dtype=storage.dtype).set_(storage.memory, offset, tuple(size), tuple(stride))
 
 
 class _RebuildParameter:
@@ -86,7 +90,7 @@ class _RebuildParameter:
 
 _ALLOWED: dict[tuple[str, str], Any] = {
     ("collections", "OrderedDict"): OrderedDict,
-    ("builtins", "set"): set,
+    ("__builtin__", "set"): set,
     ("torch._utils", "_rebuild_tensor"): _RebuildTensor(),
     ("torch._utils", "_rebuild_tensor_v2"): _RebuildTensor(),
     ("torch._utils", "_rebuild_parameter"): _RebuildParameter(),
