@@ -97,7 +97,7 @@ def _go_on(published: Published, stream: BinaryIO, part: Path, told: Told) -> No
         _check_size(published, part, here, total)
         _validator(part).write_text(_strong(answer))
         told(here, total)
-        for block in answer.iter_raw(1 << 18):
+        for block in answer.iter_raw():  # as it comes: blocks of one size would lose what came before a break
             stream.write(block)
             stream.flush()
             here += len(block)
