@@ -18,9 +18,15 @@ SPAQ = ["spaq-bl", "spaq-mt-e", "spaq-mt-a", "spaq-mt-s"]
 
 
 @pytest.fixture(autouse=True)
-def own_weights(tmp_path, monkeypatch):
+def own_weights(tmp_path, monkeypatch, request):
     monkeypatch.setenv("PURIFIQA_WEIGHTS_DIR", str(tmp_path / "weights"))
-    small_backbones(monkeypatch)
+    if "whole" not in request.fixturenames:
+        small_backbones(monkeypatch)
+
+
+@pytest.fixture
+def whole():
+    """Of a test that asks for it, the networks are whole."""
 
 
 @pytest.fixture
@@ -118,6 +124,24 @@ def test_what_was_converted_before_in_half_precision_without_counters_is_taken(f
     published.add("spaq-bl", file.with_suffix(".safetensors"))
     assert kept("spaq-bl")["backbone.fc.weight"].dtype == torch.float32
     assert len(kept("spaq-bl")) == len(network.state_dict())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "write"), [("linearity", linearity_file), ("metaiqa", metaiqa_file), ("spaq-bl", spaq_file)]
+)
+def test_a_whole_network_is_added_and_scores_as_it_did_before(file, whole, name, write):
+    network = write(file)
+    published.add(name, file)
+    state = {key: tensor for key, tensor in kept(name).items() if key not in linearity.LINES}
+    same(state, network.state_dict())
+    with torch.no_grad():
+        if name == "linearity":
+            expected = network(linearity.normalized(picture()))[-1] * 20 + 50
+        else:
+            expected = {"metaiqa": metaiqa, "spaq-bl": spaq}[name].native(network, picture())
+        score = find_metric(f"{name}-native")(picture()).item()
+    assert score == pytest.approx(expected.item(), rel=1e-4)
 
 
 # What is refused

@@ -344,7 +344,7 @@ def test_an_order_is_taken_the_moment_the_weights_are_there(official):
     from app.errors import ProblemError
     from app.orders import chosen_metrics
 
-    with pytest.raises(ProblemError, match="Save MT-S_release.pt from .* weights add spaq-mt-s MT-S_release"):
+    with pytest.raises(ProblemError, match=r"Save MT-S_release\.pt from .* weights add spaq-mt-s MT-S_release"):
         chosen_metrics("spaq-mt-s-native")
     official("spaq-mt-s")
     assert chosen_metrics("spaq-mt-s-native,spaq-mt-s") == ("spaq-mt-s-native", "spaq-mt-s")
