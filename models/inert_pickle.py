@@ -197,7 +197,8 @@ def _read_zip(file: Path, stream: BinaryIO) -> Any:
     with zipfile.ZipFile(stream) as archive:
         (pickled,) = [name for name in archive.namelist() if name.rpartition("/")[2] == "data.pkl"]
         root = pickled.removesuffix("data.pkl")
-        if f"{root}byteorder" in archive.namelist() and archive.read(f"{root}byteorder") != b"little":
+        order = [entry for entry in archive.infolist() if entry.filename == f"{root}byteorder"]
+        if order and (order[0].file_size > 8 or archive.read(order[0]) != b"little"):
             raise ValueError("its numbers are big-endian")
 
         def storage(dtype: torch.dtype, key: str, _: Any, numel: int) -> _Storage:

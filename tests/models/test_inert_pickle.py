@@ -138,6 +138,24 @@ def test_absurd_sizes_are_refused_before_memory_is_taken(file, numel):
         inert_pickle.read(file)
 
 
+@pytest.mark.parametrize("order", [b"big", b"little" * 1000])
+def test_a_zip_of_another_byte_order_is_refused(file, order):
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("x/data.pkl", b"\x80\x02}.")
+        archive.writestr("x/byteorder", order)
+    with pytest.raises(CheckpointError, match="big-endian"):
+        inert_pickle.read(file)
+
+
+def test_compressed_numbers_are_refused_before_they_are_unpacked(file, tmp_path):
+    torch.save({"a": torch.zeros(1000)}, tmp_path / "plain.pt")
+    with zipfile.ZipFile(tmp_path / "plain.pt") as plain, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in plain.namelist():
+            archive.writestr(name, plain.read(name))
+    with pytest.raises(CheckpointError, match="cannot be read as weights"):
+        inert_pickle.read(file)
+
+
 def test_a_view_larger_than_its_numbers_is_refused(file):
     torch.save({"a": torch.ones(4)}, file, _use_new_zipfile_serialization=False)
     data = file.read_bytes()
