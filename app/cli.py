@@ -32,7 +32,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 WeightsName = Annotated[str, typer.Argument(metavar="NAME", help="As in `purifiqa weights list`, or a new one.")]
 OptionalWeightsName = Annotated[str | None, typer.Argument(metavar="NAME", help="Left out: all of them.")]
 
-weights = typer.Typer(no_args_is_help=True, help="Add, list, verify and remove weights that are too big to ship.")
+weights = typer.Typer(no_args_is_help=True, help="Add, pull, list, verify and remove weights that are too big to ship.")
 app.add_typer(weights, name="weights")
 
 DATA_DIR = Path.home() / ".local" / "share" / "purifiqa"
@@ -188,6 +188,18 @@ def add(
 
     with _said_plainly():
         weights.add(name, source, force=force)
+
+
+@weights.command()
+def pull(
+    name: WeightsName,
+    force: Annotated[bool, typer.Option("--force", help="Replace what has this name.")] = False,
+) -> None:
+    """Download published weights from their authors and add them; an interrupted download is gone on with."""
+    from app.command import weights
+
+    with _said_plainly():
+        weights.pull(name, force=force)
 
 
 @weights.command()

@@ -2,12 +2,18 @@
 
 from pathlib import Path
 
-from models import checkpoints, restoration
+from models import checkpoints, metrics, restoration
 from models.checkpoints import CheckpointError, Entry, Facts
-from models.diffusion import adoption
-from models.diffusion.denoisers import DENOISERS, adm_256
+from models.diffusion import adoption, denoisers
+from models.diffusion.denoisers import DENOISERS
+from models.discovery import modules
 
-PUBLISHED: dict[str, Entry] = {entry.published.name: entry for entry in [*adm_256.PUBLISHED, *restoration.PUBLISHED]}
+PUBLISHED: dict[str, Entry] = {
+    entry.published.name: entry
+    for module in (*modules(denoisers), *modules(metrics), restoration)
+    for entry in getattr(module, "PUBLISHED", ())
+}
+"""By name: what the files of denoisers and metrics, and restoration, declare as `PUBLISHED`."""
 
 
 def add(name: str, source: Path) -> Facts:
