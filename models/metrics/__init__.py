@@ -31,9 +31,10 @@ def metrics() -> dict[str, Metric]:
     shortest: dict[str, Metric] = {}
     for name, metric in qualified.items():
         bare = name.rpartition(":")[2]
-        if bare != name and bare in shortest:
+        short = name if bare in qualified else bare
+        if short in shortest:
             raise TypeError(f"two families have a metric {bare!r}")
-        shortest[name if bare in qualified else bare] = metric
+        shortest[short] = metric
     return dict(sorted(shortest.items()))
 
 
