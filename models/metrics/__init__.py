@@ -31,10 +31,9 @@ def metrics() -> dict[str, Metric]:
     shortest: dict[str, Metric] = {}
     for name, metric in qualified.items():
         bare = name.rpartition(":")[2]
-        short = name if bare in qualified else bare
-        if short in shortest:
+        if bare not in qualified and bare in shortest:
             raise TypeError(f"two families have a metric {bare!r}")
-        shortest[short] = metric
+        shortest[name if bare in qualified else bare] = metric
     return dict(sorted(shortest.items()))
 
 
