@@ -1,4 +1,4 @@
-"""Import this, and `pyiqa.create_metric` knows our metrics too: our name where pyiqa has none of it, else purifiqa-NAME."""
+"""Import this, and `pyiqa.create_metric` knows our metrics: by our name if it is free there, else as purifiqa-NAME."""
 
 from typing import Any
 
@@ -34,7 +34,7 @@ class PurifIQAMetric(nn.Module):
             raise MetricUnavailableError(self.metric.card.name, availability)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Score images in [0, 1], (N, 3, H, W) or gray (N, 1, H, W), of any floating type; raises as the metric does."""
+        """Score floating-point images in [0, 1], (N, 3, H, W) or gray (N, 1, H, W); raises as the metric does."""
         images = images.float().expand(-1, 3, -1, -1)
         within = images.detach().clamp(0, 1)
         nearly = (images.detach() - within).abs() <= TOLERANCE  # what is further away, the metric refuses

@@ -1,4 +1,4 @@
-"""Statistics of natural scenes (Mittal, Moorthy, Bovik: BRISQUE, IEEE TIP 2012; Mittal, Soundararajan, Bovik: NIQE, SPL 2013).
+"""Statistics of natural scenes, on which BRISQUE (Mittal et al., IEEE TIP 2012) and NIQE (IEEE SPL 2013) rest.
 
 Everything is computed in float64, for a variance is a difference of large numbers, and strip by strip, which bounds the
 memory of a large image to its luma and one strip. Gradients are exact but for two straight-through steps: luma is
@@ -61,7 +61,8 @@ def normalized(plane: Tensor, top: int, bottom: int) -> Tensor:
     variance = square - mean * mean
     varies = variance > FLAT**2
     deviation = torch.where(varies, variance, 1).sqrt() * varies
-    return difference * (difference.detach().abs() > FLAT) / (deviation + 1)
+    flat = difference.detach().abs() <= FLAT
+    return difference.masked_fill(flat, 0) / (deviation + 1)
 
 
 def _blur(planes: Tensor) -> Tensor:
@@ -151,7 +152,7 @@ def _alpha(peakedness: Tensor) -> Tensor:
 
 @functools.cache
 def _table() -> tuple[Tensor, Tensor, Tensor]:
-    """Return shapes 0.2, 0.201, ... 10, the peakedness halfway between neighbors, and how fast the shape changes with it."""
+    """Return the shapes 0.2, 0.201, ... 10, the peakedness halfway between two, and the change of shape per peakedness."""
     alphas = 0.2 + 0.001 * torch.arange(9801, dtype=torch.float64)
     values = torch.exp(2 * torch.lgamma(2 / alphas) - torch.lgamma(1 / alphas) - torch.lgamma(3 / alphas))
     slopes = 1 / torch.gradient(values, spacing=0.001)[0]

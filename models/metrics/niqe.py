@@ -48,7 +48,7 @@ class Niqe(Metric):
         pristine_mean, pristine_covariance = (part.to(plane.device) for part in _pristine())
         difference = pristine_mean - mean
         covariance = (pristine_covariance + _covariance(complete)) / 2
-        return (difference @ torch.linalg.solve(covariance, difference)).sqrt()
+        return (difference * torch.linalg.solve(covariance, difference)).sum().sqrt()
 
 
 def _features(plane: Tensor, side: int) -> tuple[Tensor, Tensor]:
@@ -56,7 +56,8 @@ def _features(plane: Tensor, side: int) -> tuple[Tensor, Tensor]:
 
     def of_strip(plane: Tensor, top: int, bottom: int) -> Tensor:
         rows = normalized(plane, top, bottom)
-        blocks = rows.unflatten(0, (-1, side)).unflatten(2, (-1, side)).transpose(1, 2).flatten(0, 1)
+        height, width = (length // side for length in rows.shape)
+        blocks = rows.view(height, side, width, side).transpose(1, 2).reshape(-1, side, side)
         neighbors = [blocks * blocks.roll(shift, (1, 2)) for shift in ((0, 1), (1, 0), (1, 1), (1, -1))]
         moments = [torch.stack(Moments.of(values), dim=-1) for values in (blocks, *neighbors)]
         return torch.stack(moments, dim=1)

@@ -20,11 +20,11 @@ def pyiqas(tmp_path_factory):
     pytest.importorskip("pyiqa")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        from pyiqa.archs.niqe_arch import NIQE as network
+        from pyiqa.archs import niqe_arch
     file = tmp_path_factory.mktemp("niqe") / "parameters.mat"
     mean, covariance = _pristine()
     scipy.io.savemat(file, {"mu_prisparam": mean[None].numpy(), "cov_prisparam": covariance.numpy()})
-    return network(pretrained_model_path=str(file))
+    return niqe_arch.NIQE(pretrained_model_path=str(file))
 
 
 @EVERY_PHOTOGRAPH
