@@ -62,7 +62,8 @@ def normalized(plane: Tensor, top: int, bottom: int) -> Tensor:
     varies = variance > FLAT**2
     deviation = torch.where(varies, variance, 1).sqrt() * varies
     flat = difference.detach().abs() <= FLAT
-    return difference.masked_fill(flat, 0) / (deviation + 1)
+    coefficients: Tensor = difference.masked_fill(flat, 0) / (deviation + 1)
+    return coefficients
 
 
 def _blur(planes: Tensor) -> Tensor:
@@ -152,7 +153,7 @@ def _alpha(peakedness: Tensor) -> Tensor:
 
 @functools.cache
 def _table() -> tuple[Tensor, Tensor, Tensor]:
-    """Return the shapes 0.2, 0.201, ... 10, the peakedness halfway between two, and the change of shape per peakedness."""
+    """Return shapes 0.2, 0.201, ... 10, the peakedness halfway between neighbors, and the shape's slope over it."""
     alphas = 0.2 + 0.001 * torch.arange(9801, dtype=torch.float64)
     values = torch.exp(2 * torch.lgamma(2 / alphas) - torch.lgamma(1 / alphas) - torch.lgamma(3 / alphas))
     slopes = 1 / torch.gradient(values, spacing=0.001)[0]

@@ -14,7 +14,7 @@ WEIGHTS = Path(models.iqa.__file__).parent / "shipped" / "brisque" / "model.safe
 
 
 class Brisque(Metric):
-    """BRISQUE (Mittal, Moorthy, Bovik, IEEE TIP 2012) as its authors' C++ release computes it, whose regression this is.
+    """BRISQUE (Mittal, Moorthy, Bovik, IEEE TIP 2012) as in its authors' C++ release, whose regression this is.
 
     That release differs from the one in MATLAB: half size is bicubic without antialiasing, the edge is repeated.
     """

@@ -48,7 +48,8 @@ class Niqe(Metric):
         pristine_mean, pristine_covariance = (part.to(plane.device) for part in _pristine())
         difference = pristine_mean - mean
         covariance = (pristine_covariance + _covariance(complete)) / 2
-        return (difference * torch.linalg.solve(covariance, difference)).sum().sqrt()
+        distance: Tensor = (difference * torch.linalg.solve(covariance, difference)).sum().sqrt()
+        return distance
 
 
 def _features(plane: Tensor, side: int) -> tuple[Tensor, Tensor]:
