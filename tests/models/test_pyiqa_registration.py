@@ -8,7 +8,7 @@ import warnings
 
 import pytest
 import torch
-from photographs import load
+from known_photographs import load
 
 from models import metrics as catalogue
 from models.availability import AVAILABLE, unavailable

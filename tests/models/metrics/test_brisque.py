@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from photographs import EVERY_PHOTOGRAPH, WHOLE_AND_ODD, load
+from known_photographs import EVERY_PHOTOGRAPH, WHOLE_AND_ODD, load
 from scipy.special import gamma
 
 from models.iqa import natural_scenes

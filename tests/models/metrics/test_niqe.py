@@ -5,7 +5,7 @@ import warnings
 import pytest
 import scipy.io
 import torch
-from photographs import EVERY_PHOTOGRAPH, WHOLE_AND_ODD, load
+from known_photographs import EVERY_PHOTOGRAPH, WHOLE_AND_ODD, load
 
 from models.iqa import natural_scenes
 from models.metric import MetricError
