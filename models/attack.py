@@ -23,6 +23,10 @@ class Goal(StrEnum):
     RAISE = "raise"
     LOWER = "lower"
 
+    def sign(self, metric: Metric) -> int:
+        """Return 1 if the metric's score shall rise, -1 if it shall fall."""
+        return 1 if (self is Goal.RAISE) == metric.card.higher_is_better else -1
+
 
 class AttackUnavailableError(RuntimeError):
     """The attack cannot be used on this machine; the message says why and what to do."""
@@ -148,7 +152,7 @@ class Attack(BaseModel, ABC):
                 seeds,
                 metric,
                 defense,
-                sign=self._sign(metric),
+                sign=self.goal.sign(metric),
                 draws=self.draws,
                 budget=None if budget is None else budget / 255,
             )
@@ -169,6 +173,3 @@ class Attack(BaseModel, ABC):
         if budget is not None:
             result = result.clamp_(levels - budget, levels + budget)
         return result.div_(255)
-
-    def _sign(self, metric: Metric) -> int:
-        return 1 if (self.goal is Goal.RAISE) == metric.card.higher_is_better else -1

@@ -10,6 +10,9 @@ from models.defense import Defense
 from models.metric import Metric
 from models.noise import Noise, derive_seed
 
+AT_ONCE = 16
+"""Variants of one image that are scored together: memory."""
+
 
 class Slope(NamedTuple):
     """The loss of every image, and which way it grows."""
@@ -54,6 +57,7 @@ class Target:
         self._seeds, self._metric, self._defense, self._sign = seeds, metric, defense, sign
         self._draws = draws if defense is not None and defense.is_stochastic else 1
         self._range = width
+        self._at_once = max(len(images), AT_ONCE)
         self._steps = 0
 
     def of(self, index: int) -> Self:
@@ -75,7 +79,8 @@ class Target:
         """Return the loss of each image, (N,), without a gradient."""
         total = torch.zeros(len(images)).to(images)
         for seeds in self._fresh_seeds(len(images)):
-            total += self._scores(images.detach(), seeds)
+            parts = zip(torch.split(images.detach(), self._at_once), _split(seeds, self._at_once), strict=True)
+            total += torch.cat([self._scores(*part) for part in parts])
         return 1 - self._sign * total / (self._draws * self._width())
 
     def gradient(self, images: Tensor) -> Slope:
@@ -122,3 +127,7 @@ class Target:
             else:
                 self._range = torch.full((len(self.images),), high - low).to(self.images)
         return self._range
+
+
+def _split(seeds: tuple[int, ...], size: int) -> Iterator[tuple[int, ...]]:
+    return (seeds[start : start + size] for start in range(0, len(seeds), size))
