@@ -11,6 +11,8 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from app import cli_bench
+
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=(
     "Image-quality scores that can be trusted: purify an image, and score it before and after."
 ))  # fmt: skip
@@ -152,6 +154,9 @@ def metrics(as_json: JsonOption = False) -> None:
     from app.command import listing
 
     listing.metrics(as_json=as_json)
+
+
+app.command()(cli_bench.bench)
 
 
 @app.command()
