@@ -48,33 +48,18 @@ class Choices:
     """The command itself, for the report."""
 
 
-def settle(choices: Choices, version: str) -> Manifest:
-    """Return what to do, after the pictures were put into the folder `choices.out`, which others keep out of.
-
-    Raises BenchError, before anything is written, for what cannot be done, and for a folder with another study.
-    """
+def draft(choices: Choices, version: str) -> Manifest:
+    """Return what to do, without the pictures. Raises BenchError for what cannot be done; nothing is written."""
     settings, preset = Settings(), _preset(choices)
     attacks = _found(find_attacks, choices.attacks, preset.attacks)
     defenses = _found(find_defenses, choices.defenses, preset.defenses)
     metrics = _found(find_metrics, choices.metrics, settings.default_metric_names)
     pairs, impossible = _pairs(attacks.items, metrics.items, {item.label for item in attacks.items if choices.attacks})
-    folder, size = Folder(choices.out), _size(choices.size, preset)
-    kept: dict[str, bytes] = {}
-    chosen, unusable = pictures.prepare(
-        choices.images,
-        out=choices.out,
-        size=size,
-        most=choices.limit or preset.images,
-        seed=choices.seed,
-        limits=settings.limits,
-        check_size=_size_check(attacks.items, metrics.items),
-        keep=kept.__setitem__,
-    )
     parameters = Parameters(
-        size=size,
+        size=_size(choices.size, preset),
         seed=choices.seed,
         device=pick_device(settings.device),
-        pictures=chosen,
+        pictures=(),
         metrics=metrics.items,
         attacks=attacks.items,
         defenses=defenses.items,
@@ -82,13 +67,39 @@ def settle(choices: Choices, version: str) -> Manifest:
         pairs=pairs,
         gallery=GALLERY,
     )
-    if before := folder.manifest():
-        (check_added if choices.add else check_same)(before.parameters, parameters)
-    for key, data in kept.items():
+    skipped = (*attacks.skipped, *defenses.skipped, *metrics.skipped, *impossible)
+    return Manifest(version=version, command=choices.command, parameters=parameters, skipped=skipped)
+
+
+def settle(choices: Choices, drafted: Manifest) -> Manifest:
+    """Return what to do with the pictures, once they and the manifest are in the folder `choices.out`.
+
+    Raises BenchError if there are none that can be used, and if the folder holds a study with other parameters.
+    """
+    folder, parameters = Folder(choices.out), drafted.parameters
+    check = check_added if choices.add else check_same
+    before = folder.manifest()
+    if before:
+        check(before.parameters, parameters.model_copy(update={"pictures": before.parameters.pictures}))
+
+    def keep(key: str, data: bytes) -> None:
         if not folder.clean_picture(key).is_file():
             write_whole(folder.clean_picture(key), data)
-    skipped = (*attacks.skipped, *defenses.skipped, *metrics.skipped, *impossible, *unusable)
-    manifest = Manifest(version=version, command=choices.command, parameters=parameters, skipped=skipped)
+
+    chosen, unusable = pictures.prepare(
+        choices.images,
+        out=choices.out,
+        size=parameters.size,
+        most=choices.limit or _preset(choices).images,
+        seed=parameters.seed,
+        limits=Settings().limits,
+        check_size=_size_check(parameters.attacks, parameters.metrics),
+        keep=keep,
+    )
+    parameters = parameters.model_copy(update={"pictures": chosen})
+    if before:
+        check(before.parameters, parameters)
+    manifest = drafted.model_copy(update={"parameters": parameters, "skipped": (*drafted.skipped, *unusable)})
     folder.set_manifest(manifest)
     return manifest
 

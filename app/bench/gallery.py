@@ -57,8 +57,9 @@ def _draw(title: str, tiles: list[Tile]) -> bytes:
     rows = math.ceil(len(tiles) / COLUMNS)
     height, width = tiles[0][1].shape[:2]
     high = TILE * height / width
-    figure = Figure(figsize=(COLUMNS * TILE + 0.2, rows * (2 * high + 0.62) + 0.4), layout="constrained")
+    figure = Figure(figsize=(COLUMNS * TILE + 0.2, rows * (2 * high + 0.45) + 0.4), layout="constrained")
     figure.suptitle(title, fontsize=11)
+    figure.get_layout_engine().set(h_pad=0.01, w_pad=0.03, hspace=0, wspace=0)
     panels = figure.subplots(2 * rows, COLUMNS, squeeze=False)
     for axes in panels.flat:
         axes.set_axis_off()
@@ -83,7 +84,8 @@ def _score(record: object, metric: str) -> str:
 
 def _difference(picture: Pixels, clean: Pixels) -> Pixels:
     """Return the difference, ten times, around middle gray."""
-    return np.clip(0.5 + FACTOR * (picture - clean), 0, 1).astype(np.float32)
+    difference: Pixels = np.clip(0.5 + FACTOR * (picture - clean), 0, 1)
+    return difference
 
 
 def _read(file: Path) -> Pixels:

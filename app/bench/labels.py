@@ -38,6 +38,7 @@ def place_labels(axes: Axes, points: Sequence[tuple[float, float, str]]) -> None
         axes.annotate(
             name, (x, y), xytext=(middle[0] / scale, middle[1] / scale), textcoords="offset points",
             fontsize=FONT_SIZE, ha="center", va="center",
+            bbox={"boxstyle": "square,pad=0.1", "facecolor": "white", "edgecolor": "none", "alpha": 0.75},
             arrowprops={"arrowstyle": "-", "color": "#aaaaaa", "linewidth": 0.6, "shrinkA": 0, "shrinkB": 4},
         ).set_in_layout(False)  # fmt: skip
 
@@ -54,7 +55,7 @@ def _offsets(width: float, height: float) -> Iterator[tuple[float, float]]:
     """Yield where the middle of a text may lie, seen from its point, the nearest places first."""
     for distance in _DISTANCES:
         for number in range(_DIRECTIONS):
-            angle = 2 * math.pi * number / _DIRECTIONS
+            angle = 2 * math.pi * (number + 3) / _DIRECTIONS  # first above on the right, off the error bars
             x, y = math.cos(angle), math.sin(angle)
             yield x * (distance + width / 2), y * (distance + height / 2)
 

@@ -64,7 +64,11 @@ _LISTS = ("pictures", "metrics", "attacks", "defenses", "adaptive", "pairs")
 def check_same(before: Parameters, now: Parameters) -> None:
     """Raise BenchError that tells the differences unless both are the same."""
     old, new = before.model_dump(), now.model_dump()
-    if changed := [name for name in old if old[name] != new[name]]:
+    changed = [name for name in old if old[name] != new[name]]
+    if changed:
+        for cause, effect in (("seed", "pictures"), ("size", "pictures"), ("attacks", "pairs"), ("metrics", "pairs")):
+            if cause in changed and effect in changed:
+                changed.remove(effect)
         differences = "; ".join(f"{name} {_difference(old[name], new[name])}" for name in changed)
         raise BenchError(
             f"the folder holds a study with other parameters: {differences}. Name another --out, or the "

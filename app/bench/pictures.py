@@ -10,7 +10,7 @@ from torch import Tensor
 from app.bench.items import BenchError, Skipped, slug
 from app.bench.parameters import Picture
 from app.command.files import FilesError, ImageFile, find_images
-from models.images import ImageError, ImageFormat, ImageLimits, decode, encode
+from models.images import ImageFormat, ImageLimits, decode, encode
 from models.noise import derive_seed
 
 
@@ -44,7 +44,7 @@ def prepare(
             data = file.path.read_bytes()
             image = fit(decode(data, limits)[0], size)
             check_size(image.shape[2], image.shape[3])
-        except (ImageError, ValueError) as error:
+        except (OSError, ValueError) as error:  # ImageError is a ValueError
             skipped.append(Skipped(kind="image", name=str(file.name), reason=str(error)))
             continue
         picture = _picture(file, data, image, seed)

@@ -40,7 +40,7 @@ def draw(
     for title, (name, figure) in drawings.items():
         if figure is None:
             continue
-        figure.suptitle(f"{title}: {metric}, {which}", fontsize=12, color=INK)
+        figure.suptitle(f"{title}\n{metric}, {which}", fontsize=11, color=INK)
         file = folder / f"{name}.png"
         picture = io.BytesIO()
         figure.savefig(picture, dpi=DPI, format="png")
@@ -59,7 +59,7 @@ def _front(rows: Sequence[Row]) -> Figure | None:
         color = BASELINE if label == "none" else ACCENT
         axes.errorbar(
             gain.value, quality.value, xerr=_reach(gain), yerr=_reach(quality),
-            fmt="o", color=color, ecolor=color, elinewidth=0.8, alpha=0.9, markersize=6,
+            fmt="o", color=color, ecolor=color, elinewidth=0.8, alpha=0.75, markersize=6,
         )  # fmt: skip
     front = sorted(
         (gain.value, quality.value) for _, gain, quality in points
@@ -81,14 +81,16 @@ def _heatmap(gains: Gains, order: Sequence[str]) -> Figure | None:
         [[gains[attack][one].value if one in gains[attack] else np.nan for attack in gains] for one in order]
     )
     longest = max(map(len, order))
-    figure = Figure(figsize=(2.2 + 0.09 * longest + 0.75 * len(gains), 1.9 + 0.33 * len(order)), layout="constrained")
+    figure = Figure(
+        figsize=(max(6, 2.2 + 0.09 * longest + 0.75 * len(gains)), 2.1 + 0.33 * len(order)), layout="constrained"
+    )
     axes = figure.subplots()
     top = max(float(np.nanmax(values)), 1e-6)
     norm = PowerNorm(0.5, vmin=0, vmax=top)
     axes.set_facecolor("#dddddd")
     shown = axes.imshow(values, norm=norm, cmap="cividis", aspect="auto")
     for (row, column), value in np.ndenumerate(values):
-        text = "not run" if math.isnan(value) else f"{value:.2f}" if value < 10 else f"{value:.0f}"
+        text = "not run" if math.isnan(value) else f"{value:.3f}" if value < 1 else f"{value:.2f}"
         dark = math.isnan(value) or norm(value) > 0.55
         axes.text(column, row, text, ha="center", va="center", fontsize=8, color=INK if dark else "white")
     axes.set_xticks(range(len(gains)), list(gains), rotation=40, ha="right", rotation_mode="anchor")

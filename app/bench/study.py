@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from app.bench import pool, report
 from app.bench.cells import Findings, read, write_csv, write_parquet
-from app.bench.choices import Choices, settle
+from app.bench.choices import Choices, draft, settle
 from app.bench.folder import Folder, NotKeptError
 from app.bench.items import BenchError
 from app.bench.parameters import Manifest
@@ -34,10 +34,10 @@ def run(choices: Choices, version: str, jobs: int | None = None, minutes: float 
     Raises BenchError for what cannot be done or kept.
     """
     deadline = None if minutes is None else time.monotonic() + 60 * minutes
-    folder = Folder(choices.out)
+    drafted, folder = draft(choices, version), Folder(choices.out)
     try:
         with folder.alone():
-            manifest = settle(choices, version)
+            manifest = settle(choices, drafted)
             try:
                 interrupted = not _do(manifest, folder, jobs, deadline)
             except KeyboardInterrupt:
@@ -53,7 +53,7 @@ def run(choices: Choices, version: str, jobs: int | None = None, minutes: float 
 def _do(manifest: Manifest, folder: Folder, jobs: int | None, deadline: float | None) -> bool:
     waiting, ahead, total = _ahead(units_of(manifest.parameters), folder)
     device = manifest.parameters.device
-    jobs = jobs or (1 if device == "cuda" else len(os.sched_getaffinity(0)))
+    jobs = jobs or (1 if device == "cuda" else _cores())
     estimate = Estimate(ahead, jobs)
     with Bar(total, total - ahead.total(), estimate) as bar:
 
@@ -62,6 +62,11 @@ def _do(manifest: Manifest, folder: Folder, jobs: int | None, deadline: float | 
             bar.advance()
 
         return pool.run(waiting, folder.root, device, jobs, tell, deadline)
+
+
+def _cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _ahead(units: Iterable[Unit], folder: Folder) -> tuple[list[Unit], Counter[str], int]:
