@@ -111,7 +111,7 @@ class _Pool:
     def _hear(self, slot: _Slot) -> None:
         try:
             message = slot.connection.recv()
-        except (EOFError, ConnectionError):
+        except (EOFError, OSError):  # in the middle of a message it is an OSError
             self._bury(slot)
             return
         match message:

@@ -112,3 +112,13 @@ def test_a_killed_worker_and_an_interrupt_cost_a_step_and_change_no_number(bench
     assert "Traceback" not in said
     assert bench("--jobs", "1").wait() == 0
     assert scores(out) == undisturbed
+
+
+def test_a_step_that_kills_its_process_is_tried_twice_and_told_and_all_else_is_done(bench, tmp_path):
+    arguments = ["--metrics", "fatal", "--attacks", "ifgsm", "--defenses", "resize,jpeg", "--limit", "1", "--jobs", "1"]
+    assert bench(*arguments).wait() == 1  # the last of each option counts
+    said = (tmp_path / "said").read_text()
+    assert "5 of 7 steps done, 2 failed" in said
+    assert "ifgsm/a.png, resize: its process died 2 times (killed by SIGKILL); was there memory enough?" in said
+    with (tmp_path / "out" / "results.csv").open() as file:
+        assert {row["defense"] for row in csv.DictReader(file)} == {"none", "jpeg"}
