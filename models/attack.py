@@ -133,7 +133,7 @@ class Attack(BaseModel, ABC):
         """
         check_images(images)
         if min(images.shape[2:]) < self.min_side:
-            raise ValueError(f"{self.name} needs images of at least {self.min_side} pixels, got {images.shape[2:]}")
+            raise ValueError(f"{self.name} needs images of at least {self.min_side} pixels, got {tuple(images.shape[2:])}")
         if self.white_box and not metric.card.differentiable:
             raise NoGradientError(
                 f"{self.name} follows gradients and {metric.card.name} has none: choose another metric, or an attack "
