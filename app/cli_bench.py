@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from app.cli_options import fail
+
 
 class PresetName(StrEnum):
     """Named choices of attacks, defenses and picture size."""
@@ -62,8 +64,7 @@ def bench(
     try:
         outcome = study.run(choices, version("purifiqa"), jobs, minutes)
     except (BenchError, ValueError) as error:
-        print(f"purifiqa: {error}", file=sys.stderr)
-        raise typer.Exit(1) from error
+        fail(str(error))
     findings = outcome.findings
     for one in outcome.manifest.skipped:
         print(f"skipped {one.kind} {one.name}: {one.reason}", file=sys.stderr)

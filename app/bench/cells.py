@@ -92,6 +92,7 @@ def _cells(unit: Unit, records: dict[str, Record], clean: dict[str, DefenseRecor
                 measures |= _gains(metric, before, score, after)
             if isinstance(attack, AttackRecord):
                 measures |= {"attack_ms": attack.seconds * 1000, "queries": attack.queries, "linf": attack.linf}
+                measures["first_slope"] = math.nan if attack.first_slope is None else attack.first_slope
             yield Cell(
                 image=unit.picture.name,
                 metric=metric.label,

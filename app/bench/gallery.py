@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from numpy.typing import NDArray
 
 from app.bench.folder import DefenseRecord, Folder, write_whole
@@ -57,9 +58,9 @@ def _draw(title: str, tiles: list[Tile]) -> bytes:
     rows = math.ceil(len(tiles) / COLUMNS)
     height, width = tiles[0][1].shape[:2]
     high = TILE * height / width
-    figure = Figure(figsize=(COLUMNS * TILE + 0.2, rows * (2 * high + 0.45) + 0.4), layout="constrained")
+    figure = Figure(figsize=(COLUMNS * TILE + 0.2, rows * (2 * high + 0.45) + 0.4))
+    figure.set_layout_engine(ConstrainedLayoutEngine(h_pad=0.01, w_pad=0.03, hspace=0, wspace=0))
     figure.suptitle(title, fontsize=11)
-    figure.get_layout_engine().set(h_pad=0.01, w_pad=0.03, hspace=0, wspace=0)
     panels = figure.subplots(2 * rows, COLUMNS, squeeze=False)
     for axes in panels.flat:
         axes.set_axis_off()

@@ -3,7 +3,7 @@
 import importlib.util
 from collections.abc import Iterator, Sequence
 
-from app.bench import summary
+from app.bench import doubts, summary
 from app.bench.cells import Findings
 from app.bench.folder import Folder, write_whole
 from app.bench.html import to_html
@@ -47,6 +47,7 @@ def _text(manifest: Manifest, findings: Findings, folder: Folder) -> Iterator[st
     yield NOTES + "\n"
     for metric in parameters.metrics:
         yield from _metric(manifest, findings, folder, metric.label)
+    yield from _doubts(manifest, findings)
     yield from _gallery(manifest, folder)
     yield from _left_out(manifest, findings)
 
@@ -114,6 +115,14 @@ def _plots(
     order = [row.defense for row in rows if row.gain is not None]
     for title, file in plots.draw(folder.root, metric, rows, found, order, adaptive=adaptive):
         yield f"![{title}]({file.relative_to(folder.root).as_posix()})\n"
+
+
+def _doubts(manifest: Manifest, findings: Findings) -> Iterator[str]:
+    found = list(doubts.doubts(manifest.parameters, findings.cells))
+    if found:
+        yield "## Doubts\n"
+        yield "Reasons why an attack may be weaker than it could be, and a defense therefore look better than it is.\n"
+        yield from _table(("metric", "attack", "through", "doubt", "why"), found)
 
 
 def _gallery(manifest: Manifest, folder: Folder) -> Iterator[str]:
