@@ -13,7 +13,7 @@ from torch import Tensor
 
 from models.availability import AVAILABLE, Availability
 from models.noise import Noise
-from models.tensors import check_images
+from models.tensors import check_images, clamp_to_image
 
 
 class Cost(StrEnum):
@@ -168,7 +168,7 @@ class Defense(BaseModel, ABC):
         else:
             purified = self.purify(images, noise)
         self._check_output(purified, images)
-        return _clamp(purified)
+        return clamp_to_image(purified)
 
     @final
     def align(self, purified: Tensor, size: tuple[int, int], seed: int | Sequence[int] = 0) -> Aligned:
@@ -187,13 +187,6 @@ class Defense(BaseModel, ABC):
             )
         if not math.isfinite(purified.detach().sum().item()):
             raise PurificationError(f"{self.name} returned NaN or infinite pixels")
-
-
-def _clamp(images: Tensor) -> Tensor:
-    # torch.clamp (2.15) stops the gradient of values exactly at its bounds: an attack would not see white or black.
-    if not images.requires_grad:
-        return images.clamp(0, 1)
-    return torch.where(images < 0, 0.0, torch.where(images > 1, 1.0, images))
 
 
 class _StraightThrough(torch.autograd.Function):

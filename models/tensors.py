@@ -16,3 +16,11 @@ def check_images(images: Tensor) -> None:
     low, high = (value.item() for value in torch.aminmax(images.detach()))
     if not (low >= 0 and high <= 1):
         raise ValueError(f"images must lie in [0, 1], got values from {low} to {high}")
+
+
+def clamp_to_image(images: Tensor) -> Tensor:
+    """Clamp to [0, 1]; the gradient of values within, 0 and 1 included, goes through."""
+    # torch.clamp (2.15) stops the gradient of values exactly at its bounds: an attack would not see white or black.
+    if not images.requires_grad:
+        return images.clamp(0, 1)
+    return torch.where(images < 0, 0.0, torch.where(images > 1, 1.0, images))

@@ -1,0 +1,175 @@
+"""What an attack IS: frozen, bounded parameters, and one method that changes images so that a metric errs."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+from typing import ClassVar, NamedTuple, final
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
+
+from models.attack_target import Target
+from models.availability import AVAILABLE, Availability
+from models.defense import Defense
+from models.metric import Metric
+from models.noise import Noise
+from models.tensors import MIN_SIDE, check_images
+
+
+class Goal(StrEnum):
+    """Which way an attacker wants the claimed quality to go, whether or not a higher score is better."""
+
+    RAISE = "raise"
+    LOWER = "lower"
+
+    def sign(self, metric: Metric) -> int:
+        """Return 1 if the metric's score shall rise, -1 if it shall fall."""
+        return 1 if (self is Goal.RAISE) == metric.card.higher_is_better else -1
+
+
+class AttackUnavailableError(RuntimeError):
+    """The attack cannot be used on this machine; the message says why and what to do."""
+
+    def __init__(self, name: str, availability: Availability) -> None:
+        self.availability = availability
+        super().__init__(f"{name} cannot be used here: {availability.explanation}")
+
+
+class NoGradientError(ValueError):
+    """The attack follows gradients and the metric has none."""
+
+
+class AttackError(RuntimeError):
+    """An attack produced something that is not an image: NaN, infinity or the wrong shape."""
+
+
+class Attacked(NamedTuple):
+    """What an attack did to a batch."""
+
+    images: Tensor
+    """The attacked images, (N, 3, H, W), every value a 255th."""
+    budget: Tensor | None
+    """Largest change that was allowed, in 8-bit levels, (N,); None: this attack has no such limit."""
+    queries: Tensor
+    """How often each image was scored, (N,), integers."""
+    first_slope: Tensor
+    """Sum of the magnitudes of each image's first gradient of the loss, (N,); NaN: no gradient was asked for."""
+
+
+class Attack(BaseModel, ABC):
+    """An attack on a metric. The object is its parameters; calling it attacks.
+
+    To add one, put a file into `models/attacks/` with one subclass whose `name` equals the file's name (dashes for
+    underscores), whose fields are its parameters (each with a bound and a description) and whose docstring's first
+    line is the public description. Write `perturb`; the rest follows from it.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True)
+
+    name: str
+    white_box: ClassVar[bool] = True
+    """True: follows gradients. False: only asks for scores, so that it attacks any metric."""
+    stochastic: ClassVar[bool] = False
+    """True: the result depends on the seed even without a defense."""
+    universal: ClassVar[bool] = False
+    """True: the change was learned beforehand on other images; the image under attack is not scored."""
+    weights: ClassVar[tuple[str, ...]] = ()
+    """Names of the weight files it needs."""
+    source: ClassVar[str]
+    """Where it was published, and whose parameters the defaults are."""
+    presets: ClassVar[Mapping[str, tuple[float, ...]]] = {}
+    """For a sweep: the values of a parameter that Guardians of Image Quality (arXiv 2408.01541) tries."""
+
+    goal: Goal = Field(Goal.RAISE, description="Which way the claimed quality shall go: raise or lower.")
+    draws: int = Field(1, ge=1, le=64, description="Mean over this many draws of a stochastic defense at every step.")
+
+    @abstractmethod
+    def perturb(self, target: Target) -> Tensor:
+        """Return the attacked images, (N, 3, H, W). The one method that an author must write.
+
+        Gradients are off; `target.gradient` and `target.loss` are all that is known of the score. The caller rounds to
+        8 bits, clamps to [0, 1] and, if there is a budget, to that. `target.images` must not be changed in place.
+        """
+
+    def budgets(self, images: Tensor) -> Tensor | None:
+        """Return how far each image's values may go in 8-bit levels, (N,). Default: None, no such limit."""
+        return None
+
+    def availability(self) -> Availability:
+        """Return whether it can attack on this machine, without loading anything. Default: it can."""
+        return AVAILABLE
+
+    @property
+    def min_side(self) -> int:
+        """Smallest height and width in pixels that it can attack. Default: that of any image."""
+        return MIN_SIDE
+
+    @classmethod
+    def summary(cls) -> str:
+        """Return the first line of the docstring, the public one-line description."""
+        return (cls.__doc__ or "").strip().partition("\n")[0]
+
+    @final
+    def __call__(
+        self, images: Tensor, metric: Metric, defense: Defense | None = None, seed: int | Sequence[int] = 0
+    ) -> Tensor:
+        """Attack float32 RGB images in [0, 1], (N, 3, H, W), H and W >= 16; return `run`'s images."""
+        return self.run(images, metric, defense, seed).images
+
+    @final
+    def run(
+        self, images: Tensor, metric: Metric, defense: Defense | None = None, seed: int | Sequence[int] = 0
+    ) -> Attacked:
+        """Attack float32 RGB images in [0, 1], (N, 3, H, W), H and W >= 16, so that `metric` errs.
+
+        With `defense` the attack is adaptive: it attacks the score of the defended image. The images are first rounded
+        to 8 bits, as a file would hold them; budgets count from there and hold exactly for the result, which is 8-bit
+        too. `seed` is one seed for every image or one per image: the same image with the same seed gives the same
+        result, alone or in a batch. No gradients flow to `images`.
+        Raises ValueError for images or seeds out of contract, NoGradientError for a white-box attack on a metric
+        without gradients, UnsuitableSizeError, AttackUnavailableError, DefenseUnavailableError, MetricUnavailableError,
+        MetricError, PurificationError, AttackError if the result is not finite.
+        """
+        check_images(images)
+        if self.white_box and not metric.card.differentiable:
+            raise NoGradientError(
+                f"{self.name} follows gradients and {metric.card.name} has none: choose another metric, or an attack "
+                "that only asks for scores, such as square"
+            )
+        if not (availability := self.availability()).available:
+            raise AttackUnavailableError(self.name, availability)
+        if min(height_width := tuple(images.shape[2:])) < self.min_side:
+            raise ValueError(f"{self.name} needs images of at least {self.min_side} pixels, got {height_width}")
+        seeds = (seed,) * len(images) if isinstance(seed, int) else tuple(seed)
+        Noise.for_batch(seeds, len(images))  # checks them
+        with torch.no_grad():
+            levels = images.mul(255).round_()
+            clean = levels / 255
+            budget = self._whole_levels(clean)
+            target = Target(
+                clean,
+                seeds,
+                metric,
+                defense,
+                sign=self.goal.sign(metric),
+                draws=self.draws,
+                budget=None if budget is None else budget / 255,
+            )
+            attacked = self._quantize(self.perturb(target), levels, budget)
+        return Attacked(attacked, None if budget is None else budget.flatten(), target.queries, target.first_slope)
+
+    def _whole_levels(self, images: Tensor) -> Tensor | None:
+        budget = self.budgets(images)
+        # 1e-4: a product such as 255 * (10 / 255) that comes out as 9.99999 means 10.
+        return None if budget is None else (budget.to(images) + 1e-4).floor_().view(-1, 1, 1, 1)
+
+    def _quantize(self, perturbed: Tensor, levels: Tensor, budget: Tensor | None) -> Tensor:
+        if perturbed.shape != levels.shape:
+            raise AttackError(f"{self.name} returned shape {tuple(perturbed.shape)} for {tuple(levels.shape)}")
+        if not bool(torch.isfinite(perturbed).all()):
+            raise AttackError(f"{self.name} returned NaN or infinite pixels")
+        result = perturbed.mul(255).round_().clamp_(0, 255)
+        if budget is not None:
+            result = result.clamp_(levels - budget, levels + budget)
+        return result.div_(255)

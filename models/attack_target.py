@@ -1,0 +1,133 @@
+"""What an attack works on: the images, what may be done to them, and the score as the attacker can ask for it."""
+
+from collections.abc import Iterator
+from typing import NamedTuple, Self
+
+import torch
+from torch import Tensor
+
+from models.defense import Defense
+from models.metric import Metric
+from models.noise import Noise, derive_seed
+
+AT_ONCE = 16
+"""Variants of one image that are scored together: memory."""
+
+
+class Slope(NamedTuple):
+    """The loss of every image, and which way it grows."""
+
+    loss: Tensor
+    """(N,), detached."""
+    gradient: Tensor
+    """Of each image's loss with respect to that image, (N, 3, H, W), detached."""
+
+
+class Target:
+    """Images under attack, and their loss J = 1 - s * sign / R: the smaller, the better the attack.
+
+    s is the metric's score of the image, defended if there is a defense; R the width of the metric's range; sign is
+    such that J falls as the claimed quality goes the way the attacker wants. For a metric whose range is open, R is
+    the magnitude of the clean image's own score, at least 1. With a stochastic defense s is the mean over `draws` of
+    its randomness: fresh ones at every step, none of which an evaluator with the same seed would meet.
+    """
+
+    def __init__(
+        self,
+        images: Tensor,
+        seeds: tuple[int, ...],
+        metric: Metric,
+        defense: Defense | None,
+        *,
+        sign: int,
+        draws: int,
+        budget: Tensor | None,
+        width: Tensor | None = None,
+    ) -> None:
+        self.images = images
+        """The clean images, (N, 3, H, W), every value a 255th."""
+        self.budget = budget
+        """Largest change of a value in [0, 1] units, (N, 1, 1, 1), a whole number of 255ths; None: no such limit."""
+        self.noise = Noise(seeds)
+        """The attack's own randomness, a stream per image."""
+        self.queries = torch.zeros(len(images), dtype=torch.long)
+        """How often each image was scored so far, (N,)."""
+        self.first_slope = torch.full((len(images),), torch.nan)
+        """Sum of the magnitudes of each image's first gradient, (N,); NaN: none was asked for."""
+        self._seeds, self._metric, self._defense, self._sign = seeds, metric, defense, sign
+        self._draws = draws if defense is not None and defense.is_stochastic else 1
+        self._range = width
+        self._at_once = max(len(images), AT_ONCE)
+        self._steps = 0
+
+    def of(self, index: int) -> Self:
+        """Return the `index`-th image as a target of its own, whose queries are counted here too.
+
+        Its `loss` takes any number of variants of the image at once, all seen through the same draws.
+        """
+        one = slice(index, index + 1)
+        budget = None if self.budget is None else self.budget[one]
+        alone = type(self)(
+            self.images[one], self._seeds[one], self._metric, self._defense,
+            sign=self._sign, draws=self._draws, budget=budget, width=self._width()[one],
+        )  # fmt: skip
+        alone.noise = self.noise.of(index)
+        alone.queries, alone.first_slope = self.queries[one], self.first_slope[one]  # views: they count for both
+        return alone
+
+    def loss(self, images: Tensor) -> Tensor:
+        """Return the loss of each image, (N,), without a gradient."""
+        total = torch.zeros(len(images)).to(images)
+        for seeds in self._fresh_seeds(len(images)):
+            parts = zip(torch.split(images.detach(), self._at_once), _split(seeds, self._at_once), strict=True)
+            total += torch.cat([self._scores(*part) for part in parts])
+        return 1 - self._sign * total / (self._draws * self._width())
+
+    def gradient(self, images: Tensor) -> Slope:
+        """Return the loss of each image and its gradient; no graph is kept.
+
+        Through a defense the gradient is exact or straight-through, as the defense says.
+        """
+        leaf = images.detach().requires_grad_()
+        parts = (self._differentiate(leaf, seeds) for seeds in self._fresh_seeds(len(images)))
+        scores, gradient = next(parts)
+        for more_scores, more_gradient in parts:
+            scores += more_scores
+            gradient += more_gradient
+        factor = -self._sign / (self._draws * self._width())
+        gradient *= factor.view(-1, 1, 1, 1)
+        if bool(self.first_slope.isnan().any()):
+            self.first_slope.copy_(gradient.abs().sum(dim=(1, 2, 3)))
+        return Slope(1 + factor * scores, gradient)
+
+    def _differentiate(self, leaf: Tensor, seeds: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+        with torch.enable_grad():
+            scores = self._scores(leaf, seeds)
+            (gradient,) = torch.autograd.grad(scores.sum(), leaf)
+        return scores.detach(), gradient
+
+    def _scores(self, images: Tensor, seeds: tuple[int, ...]) -> Tensor:
+        return self._metric(images if self._defense is None else self._defense(images, seeds))
+
+    def _fresh_seeds(self, count: int) -> Iterator[tuple[int, ...]]:
+        """Yield for each draw a seed per image, none of which was used before, and count the queries."""
+        first = self._steps * self._draws + 1  # part 0 would be the seed itself
+        self._steps += 1
+        self.queries += self._draws * (count // len(self._seeds))
+        for part in range(first, first + self._draws):
+            seeds = tuple(derive_seed(seed, part, "attack") for seed in self._seeds)
+            yield seeds * (count // len(seeds))
+
+    def _width(self) -> Tensor:
+        """Return R of each image, (N,)."""
+        if self._range is None:
+            low, high = self._metric.card.range
+            if low is None or high is None:
+                self._range = self._metric(self.images).abs().clamp(min=1)
+            else:
+                self._range = torch.full((len(self.images),), high - low).to(self.images)
+        return self._range
+
+
+def _split(seeds: tuple[int, ...], size: int) -> Iterator[tuple[int, ...]]:
+    return (seeds[start : start + size] for start in range(0, len(seeds), size))

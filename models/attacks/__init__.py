@@ -1,0 +1,53 @@
+"""A file here is an attack. `parse_attack` makes any of them by name; nothing else lists them."""
+
+import difflib
+import json
+import sys
+
+from models.attack import Attack
+from models.discovery import concrete_subclasses
+
+
+class UnknownAttackError(ValueError):
+    """No attack has this name."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        close = difflib.get_close_matches(name, ATTACKS, n=1, cutoff=0.5)
+        self.suggestion = close[0] if close else None
+        hint = f"; did you mean {self.suggestion!r}?" if close else f"; there are {', '.join(ATTACKS)}"
+        super().__init__(f"there is no attack {name[:80]!r}{hint}")
+
+
+def _discover() -> dict[str, type[Attack]]:
+    found: dict[str, type[Attack]] = {}
+    for attack in concrete_subclasses(sys.modules[__name__], Attack):  # type: ignore[type-abstract]
+        name = attack.model_fields["name"].default
+        if name in found:
+            raise TypeError(f"two attacks are named {name!r}: {found[name]} and {attack}")
+        found[name] = attack
+    return dict(sorted(found.items()))
+
+
+ATTACKS: dict[str, type[Attack]] = _discover()
+"""Every attack by name, in alphabetical order."""
+
+
+def parse_attack(text: str) -> Attack:
+    """Make an attack from its name or from JSON such as `{"name": "ifgsm", "epsilon": 4}`.
+
+    Raises UnknownAttackError for a name that does not exist, pydantic.ValidationError for a wrong parameter,
+    ValueError for JSON that cannot be read.
+    """
+    text = text.strip()
+    value: object = {"name": text}
+    if text.startswith(("{", "[", '"')):
+        try:
+            value = json.loads(text)
+        except (json.JSONDecodeError, RecursionError) as error:
+            raise ValueError(f"this is neither the name of an attack nor JSON: {error}") from error
+    if not isinstance(value, dict) or not isinstance(value.get("name"), str):
+        raise ValueError('an attack is an object with a "name", such as {"name": "ifgsm", "epsilon": 4}')
+    if value["name"] not in ATTACKS:
+        raise UnknownAttackError(value["name"])
+    return ATTACKS[value["name"]].model_validate(value)

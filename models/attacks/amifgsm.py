@@ -1,0 +1,45 @@
+from typing import ClassVar, Literal
+
+from pydantic import Field
+from torch import Tensor
+
+from models.attack import Attack
+from models.attack_target import Target
+from models.availability import Availability
+from models.metrics import find_metric
+from models.sign_attack import sign_steps
+
+NIQE = "niqe"
+
+
+class Amifgsm(Attack):
+    """MI-FGSM with a budget that follows the image: the better it looks to NIQE, the larger.
+
+    Sang et al. (The Visual Computer, 2023): the budget is k / NIQE of the clean image. Public codes disagree about k
+    (1/8, 1/2, 1, or a fixed budget of 10 levels); the default, 1/8, gives 10 levels at NIQE 3.2, the budget of the
+    other two in Gushchin et al. (arXiv 2404.06957).
+    """
+
+    name: Literal["amifgsm"] = "amifgsm"
+    source: ClassVar[str] = "Sang et al., On the generation of adversarial examples for image quality assessment, 2023"
+    presets: ClassVar = {"k": (0.0625, 0.125, 0.25, 0.5)}
+
+    k: float = Field(0.125, ge=0.01, le=1, description="The budget times NIQE; 1: from black to white.")
+    iterations: int = Field(10, ge=1, le=1000, description="Steps; each is the budget divided by their number.")
+    momentum: float = Field(1, ge=0, le=1, description="How much of the gradients so far stays in the next step.")
+
+    @property
+    def min_side(self) -> int:
+        return find_metric(NIQE).card.min_side
+
+    def availability(self) -> Availability:
+        return find_metric(NIQE).availability()
+
+    def budgets(self, images: Tensor) -> Tensor:
+        # NIQE is about 2 to 8 for photographs; below 1 the budget would grow without a limit.
+        return 255 * self.k / find_metric(NIQE)(images).clamp(min=1)
+
+    def perturb(self, target: Target) -> Tensor:
+        if target.budget is None:
+            raise ValueError(f"{self.name} needs a budget")
+        return sign_steps(target, target.budget / self.iterations, self.iterations, self.momentum)

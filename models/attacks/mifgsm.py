@@ -1,0 +1,32 @@
+from typing import ClassVar, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from models.attack import Attack
+from models.attack_target import Target
+from models.sign_attack import sign_steps
+
+
+class Mifgsm(Attack):
+    """I-FGSM with momentum: gradients of earlier steps count on, which carries it over small bumps.
+
+    Dong et al. (CVPR 2018, arXiv 1710.06081), with the parameters of Gushchin et al. (arXiv 2404.06957), whose code
+    adds gradients up without normalizing them; so do we.
+    """
+
+    name: Literal["mifgsm"] = "mifgsm"
+    source: ClassVar[str] = "arXiv 1710.06081"
+    presets: ClassVar = {"step": (0.2, 0.4, 0.8)}
+
+    epsilon: float = Field(10, ge=1, le=64, description="Largest change of a value, in 8-bit levels.")
+    step: float = Field(1, ge=0.01, le=64, description="Change of a value in one step, in 8-bit levels.")
+    iterations: int = Field(10, ge=1, le=1000, description="Steps.")
+    momentum: float = Field(1, ge=0, le=1, description="How much of the gradients so far stays in the next step.")
+
+    def budgets(self, images: Tensor) -> Tensor:
+        return torch.full((len(images),), self.epsilon)
+
+    def perturb(self, target: Target) -> Tensor:
+        return sign_steps(target, self.step / 255, self.iterations, self.momentum)

@@ -1,0 +1,49 @@
+from pathlib import Path
+from typing import ClassVar, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from models.attack import Attack
+from models.attack_target import Target
+from models.availability import AVAILABLE, Availability, unavailable
+from models.universal import UniversalFileError, load
+
+LEARN = "Run: purifiqa attack FOLDER --attack uap --metric NAME --learn -o FILE.safetensors, and name it as `file`"
+
+
+class Uap(Attack):
+    """Add one pattern to every image, learned beforehand on a folder of other images.
+
+    Universal perturbation of metrics, Shumitskaya et al. (BMVC 2022, arXiv 2211.00366), as in Guardians of Image
+    Quality (arXiv 2408.01541): a square of 256 pixels, repeated over the image. The image under attack is not scored.
+    """
+
+    name: Literal["uap"] = "uap"
+    white_box: ClassVar[bool] = False
+    universal: ClassVar[bool] = True
+    source: ClassVar[str] = "arXiv 2211.00366"
+    presets: ClassVar = {"epsilon": (2, 4, 8, 16)}
+
+    epsilon: float = Field(10, ge=1, le=64, description="Largest change of a value, in 8-bit levels.")
+    file: str = Field("", max_length=1000, description="The learned pattern, as `purifiqa attack --learn` writes it.")
+
+    def availability(self) -> Availability:
+        if not self.file:
+            return unavailable("no learned pattern is named", LEARN)
+        try:
+            learned_for = load(Path(self.file)).facts.recipe.goal
+        except UniversalFileError as error:
+            return unavailable(str(error), LEARN)
+        if learned_for is not self.goal:
+            return unavailable(f"{self.file} was learned to {learned_for} the claimed quality", LEARN)
+        return AVAILABLE
+
+    def budgets(self, images: Tensor) -> Tensor:
+        return torch.full((len(images),), self.epsilon)
+
+    def perturb(self, target: Target) -> Tensor:
+        if target.budget is None:
+            raise ValueError(f"{self.name} needs a budget")
+        return target.images + target.budget * load(Path(self.file)).over(target.images)

@@ -1,0 +1,15 @@
+from typing import ClassVar, Literal
+
+from models.perceptual import NEEDS
+from models.zhang_attack import LearnedZhangAttack
+
+
+class ZhangDists(LearnedZhangAttack):
+    """Change the score while DISTS, a learned distance of structure and texture, sees little change from the original.
+
+    Zhang et al. (NeurIPS 2022, arXiv 2210.00933), with the parameters of Gushchin et al. (arXiv 2404.06957).
+    """
+
+    name: Literal["zhang-dists"] = "zhang-dists"
+    distance: ClassVar = "DISTS"
+    weights: ClassVar[tuple[str, ...]] = tuple(weight.name for weight in NEEDS["DISTS"])
