@@ -7,8 +7,10 @@
     samplers     PSNR and CPU time of one-shot and of ancestral sampling from the same noise
     texture      PSNR and high-frequency energy from the posterior mean to a sample
     auto         the timesteps that `auto` chooses for clean, noisy and blurred photos
+    margin       PSNR of clean and disturbed photos when the denoiser is told of more than the added noise
     edges        what blending edges back gains on clean photos, and how much of a perturbation it lets through
-    speed        CPU time of one thread, beside a small UNet of diffusers and one evaluation of ADM-256 (random weights)
+    speed        CPU time of one thread in float32 and bfloat16, beside a small UNet of diffusers and one evaluation of
+                 ADM-256 (random weights)
     tiles        the largest difference between tiles and the whole image
     memory       the most memory that purifying 12 and 40 megapixels of photographs takes
 """
@@ -17,20 +19,17 @@ import argparse
 import datetime
 import functools
 import platform
-import subprocess
-import sys
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks.purify_cost import memory, speed, tiles
+from benchmarks.tables import header, row
 from models.defenses import make_defense
 from models.diffusion.chain import SHIPPED
 from models.diffusion.denoisers import DENOISERS
@@ -83,17 +82,6 @@ def ssim(image: Tensor, clean: Tensor) -> float:
 
 def mean(values: list[float]) -> float:
     return sum(values) / len(values)
-
-
-def row(*cells: object) -> None:
-    print(
-        "| " + " | ".join(f"{cell:.2f}" if isinstance(cell, float) else str(cell) for cell in cells) + " |", flush=True
-    )
-
-
-def header(*cells: str) -> None:
-    row(*cells)
-    print("|" + "---|" * len(cells))
 
 
 def gflop(evaluate: Callable[[], object]) -> float:
@@ -185,6 +173,31 @@ DISTURBED: dict[str, Callable[[Tensor, int], Tensor]] = {
 }
 
 
+def margin(photos: list[Tensor]) -> None:
+    header(
+        "timestep",
+        "margin",
+        "PSNR of clean photos",
+        *(f"of photos with signs of {k}/255" for k in (4, 8, 12)),
+        "8 left",
+    )
+    settings = [(t, m) for t in (10, 30) for m in (0, 4, 8, 12)] + [(20, 0), (50, 0)]
+    disturbed = {k: [_signs(photo, i, k) for i, photo in enumerate(photos)] for k in (4, 8, 12)}
+    for timestep, width in settings:
+        defense = make_defense({"name": "diffpure", "timestep": timestep, "margin": width / 255})
+        clean = [defense(photo, i) for i, photo in enumerate(photos)]
+        purified = {k: [defense(image, i) for i, image in enumerate(images)] for k, images in disturbed.items()}
+        results = [clean, *purified.values()]
+        quality = [mean([psnr(*pair) for pair in zip(result, photos, strict=True)]) for result in results]
+        left = [share_left(*four) for four in zip(purified[8], clean, disturbed[8], photos, strict=True)]
+        row(timestep, f"{width}/255", *quality, mean(left))
+
+
+def share_left(after: Tensor, before: Tensor, image: Tensor, photo: Tensor) -> float:
+    """Return how much of the disturbance image - photo is in after - before, what was made of the two."""
+    return float(((after - before) * (image - photo)).sum() / (image - photo).square().sum())
+
+
 def edges(photos: list[Tensor]) -> None:
     settings: dict[str, dict[str, object]] = {
         "diffpure": {"name": "diffpure"},
@@ -205,10 +218,7 @@ def edges(photos: list[Tensor]) -> None:
         clean = [defense(photo, i) for i, photo in enumerate(photos)]
         cheated = [_signs(photo, i, 8) for i, photo in enumerate(photos)]
         purified = [defense(image, i) for i, image in enumerate(cheated)]
-        left = [
-            float(((after - before) * (image - photo)).sum() / (image - photo).square().sum())
-            for after, before, image, photo in zip(purified, clean, cheated, photos, strict=True)
-        ]
+        left = [share_left(*four) for four in zip(purified, clean, cheated, photos, strict=True)]
         row(
             label,
             mean([psnr(*pair) for pair in zip(clean, photos, strict=True)]),
@@ -217,107 +227,13 @@ def edges(photos: list[Tensor]) -> None:
         )
 
 
-def speed(_: list[Tensor]) -> None:
-    from benchmarks.peers import adm_256, small_unet
-
-    square, wide = torch.rand(1, 3, 256, 256), torch.rand(1, 3, 384, 512)
-    peer = small_unet()
-    tasks: dict[str, Callable[[], object]] = {"a small UNet of diffusers, 256x256": lambda: peer(square)}
-    for name, denoiser in DENOISERS.items():
-        if (SHIPPED / name).is_dir():
-            defense = make_defense({"name": "diffpure", "denoiser": name})
-            tasks[f"`{name}`, 256x256"] = functools.partial(denoiser.mean, square, torch.tensor([0.05]))
-            tasks[f"diffpure with `{name}`, 512x384"] = functools.partial(defense, wide, 1)
-    times = interleaved(tasks, rounds=5)
-    big = adm_256()
-    times |= interleaved({"one evaluation of ADM-256 (random weights), 256x256": lambda: big(square)}, rounds=2)
-    first, last = next(iter(times.values())), list(times.values())[-1]
-    header("one thread", "CPU ms", "small UNet is slower by", "ADM-256 is slower by")
-    for label, seconds in times.items():
-        row(label, seconds * 1000, first / seconds, last / seconds)
-
-
-def interleaved(tasks: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
-    """Return the least CPU seconds of each task; they take turns, so that a busy machine is busy for all of them."""
-    best = dict.fromkeys(tasks, float("inf"))
-    for turn in range(rounds + 1):
-        for label, task in tasks.items():
-            begun = time.process_time()
-            task()
-            if turn:
-                best[label] = min(best[label], time.process_time() - begun)
-    return best
-
-
-def tiles(photos: list[Tensor]) -> None:
-    header("denoiser", "tile", "largest difference from the whole image")
-    for name in chains():
-        noisy, sigma = photos[0] + 0.05 * Noise([1]).normal_like(photos[0]), torch.tensor([0.05])
-        whole = Tiled(DENOISERS[name], 4096).mean(noisy, sigma)
-        for tile in (32, 96, 250):
-            difference = (Tiled(DENOISERS[name], tile).mean(noisy, sigma) - whole).abs().max()
-            row(f"`{name}`", tile, f"{float(difference):.1e}")
-
-
-MEASURE = """
-import re, sys, time
-import numpy, torch
-from pathlib import Path
-from models.defenses import make_defense
-def status(field):
-    return int(re.search(field + r":\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1]) / 1024
-torch.set_num_threads(1)
-torch.set_grad_enabled(False)
-defense = make_defense({"name": sys.argv[2], "timestep": int(sys.argv[3]), "denoiser": sys.argv[4]})
-defense(torch.rand(1, 3, 64, 64), 1)
-warm = status("VmRSS")
-image = torch.from_numpy(numpy.load(sys.argv[1])).float().div_(255)
-begun = time.process_time()
-result = defense(image, 1)
-seconds, peak = time.process_time() - begun, status("VmHWM")
-difference = sum(float((a - b).square().mean()) for a, b in zip(result[0].split(1), image[0].split(1))) / 3
-print(warm, peak, seconds, -10 * numpy.log10(difference))
-"""
-# VmHWM and not getrusage: the latter starts at what the parent process took
-
-
-def memory(photos: list[Tensor]) -> None:
-    header("defense", "image", "warm, MiB", "most, MiB", "more than warm, bytes per pixel", "CPU s", "PSNR")
-    orders = [("diffpure", 30, "ffdnet"), ("diffpure", 30, "ffdnet-slim"), ("diffpure-unsharp", 10, "ffdnet-slim")]
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "image.npy"
-        for height, width in ((3000, 4000), (5000, 8000)):
-            np.save(file, mosaic(photos, height, width))
-            for order in orders:
-                command = [sys.executable, "-c", MEASURE, str(file), *(str(part) for part in order)]
-                done = subprocess.run(command, check=True, capture_output=True, text=True)
-                warm, peak, seconds, quality = (float(word) for word in done.stdout.split())
-                label = f"{order[0]}, timestep {order[1]}, `{order[2]}`"
-                more = (peak - warm) * 2**20 / height / width
-                row(label, f"{width}x{height}", warm, peak, more, seconds, quality)
-
-
-def mosaic(photos: list[Tensor], height: int, width: int) -> NDArray[np.uint8]:
-    """Return the photographs side by side, again and again, uint8 (1, 3, height, width)."""
-    tiles = [photo.mul(255).round().to(torch.uint8).numpy() for photo in photos]
-    side = max(max(tile.shape[2:]) for tile in tiles)
-    picture = np.zeros((1, 3, height, width), np.uint8)
-    places = [(top, left) for top in range(0, height, side) for left in range(0, width, side)]
-    for index, (top, left) in enumerate(places):
-        place = picture[:, :, top : top + side, left : left + side]
-        tile = tiles[index % len(tiles)]
-        place[:] = np.pad(tile, [(0, 0), (0, 0), *((0, side - length) for length in tile.shape[2:])], mode="symmetric")[
-            :, :, : place.shape[2], : place.shape[3]
-        ]
-    return picture
-
-
 SECTIONS: dict[str, Callable[[list[Tensor]], None]] = {
     "denoising": denoising,
     "similarity": similarity,
     "samplers": samplers,
     "texture": texture,
     "auto": auto,
+    "margin": margin,
     "edges": edges,
     "speed": speed,
     "tiles": tiles,

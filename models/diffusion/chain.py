@@ -21,7 +21,10 @@ LEAST_SIGMA_IN_BFLOAT16 = 10 / 255
 
 
 class ChainDenoiser(Denoiser):
-    """An FFDNet of any width, from the folder `models/diffusion/shipped/NAME`."""
+    """An FFDNet of any width, from the folder `models/diffusion/shipped/NAME`.
+
+    In bfloat16 only on a CPU and where the noise is strong enough; on CUDA what it would cost was never measured.
+    """
 
     max_timestep: ClassVar[int] = 168  # sigma 75.0/255; FFDNet was trained up to 75
     cost: ClassVar[Cost] = Cost.NETWORK

@@ -1,6 +1,7 @@
 """FFDNet in bfloat16 on a processor that multiplies it: half the time, and less than 0.1 dB from 10/255 of noise up."""
 
 import functools
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -19,9 +20,9 @@ class FFDNetBFloat16(nn.Module):
     def __init__(self, network: FFDNet) -> None:
         """Take a network in float32 on the CPU. It is not changed, and shares its biases and its last convolution."""
         super().__init__()
-        *inner, last = network.convs
+        *inner, last = cast("list[nn.Conv2d]", list(network.convs))
         self.weights = [_last_channels(conv.weight.detach().bfloat16()) for conv in inner]
-        self.biases = [conv.bias.detach() for conv in inner]
+        self.biases = [cast("Tensor", conv.bias).detach() for conv in inner]
         self.last = last
 
     def forward(self, noisy: Tensor, sigma: Tensor) -> Tensor:
@@ -45,7 +46,9 @@ def convolve(hidden: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 @functools.cache
 def is_native() -> bool:
     """Return whether oneDNN computes in bfloat16 here; elsewhere it is imitated, slower than float32."""
-    return torch.backends.mkldnn.is_available() and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())  # noqa: SLF001
+    return torch.backends.mkldnn.is_available() and bool(  # type: ignore[no-untyped-call]
+        torch.ops.mkldnn._is_mkldnn_bf16_supported()  # noqa: SLF001 - the only way to ask
+    )
 
 
 def _last_channels(tensor: Tensor) -> Tensor:
