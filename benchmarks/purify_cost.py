@@ -29,7 +29,7 @@ def speed(_: list[Tensor]) -> None:
     from benchmarks.peers import adm_256, small_unet
 
     square, wide = torch.rand(1, 3, 256, 256), torch.rand(1, 3, 384, 512)
-    peer = small_unet()
+    unet = small_unet()
     precisions = ["float32"] + ["bfloat16"] * is_native()
     tasks: dict[tuple[str, str], Callable[[], object]] = {}
     for precision in precisions:
@@ -41,7 +41,7 @@ def speed(_: list[Tensor]) -> None:
                 whole = functools.partial(defense, wide, 1)
                 tasks[f"diffpure with `{name}`, 512x384", precision] = functools.partial(_in, precision, whole)
     small, big = "a small UNet of diffusers, 256x256", "one evaluation of ADM-256 (random weights), 256x256"
-    times = interleaved({**tasks, (small, "float32"): lambda: peer(square)}, rounds=5)
+    times = interleaved({**tasks, (small, "float32"): lambda: unet(square)}, rounds=5)
     adm = adm_256()
     times |= interleaved({(big, "float32"): lambda: adm(square)}, rounds=1)
     if len(precisions) == 1:
@@ -49,10 +49,11 @@ def speed(_: list[Tensor]) -> None:
     units = ("CPU ms", "the small UNet takes", "ADM-256 takes")
     header("one thread", *(f"{precision}: {unit}" for precision in precisions for unit in units))
     for label in dict.fromkeys(label for label, _ in times):
-        cells = []
+        cells: list[object] = []
         for precision in precisions:
-            seconds = times.get((label, precision), float("nan"))
-            cells += [seconds * 1000, times[small, "float32"] / seconds, times[big, "float32"] / seconds]
+            seconds = times.get((label, precision))
+            peers = (times[small, "float32"], times[big, "float32"])
+            cells += [seconds * 1000, *(peer / seconds for peer in peers)] if seconds else ["-"] * len(units)
         row(label, *cells)
 
 
