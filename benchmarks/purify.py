@@ -3,6 +3,7 @@
 `python -m benchmarks.purify --photos DIR` prints the sections that are named (all by default):
 
     denoising    PSNR of every shipped denoiser on center crops with Gaussian noise, beside its parameters and FLOPs
+    precision    what bfloat16 costs the shipped denoisers, at every noise level
     similarity   SSIM + PSNR / 40 of purified clean photos, at their own size and squeezed to 256x256 as peers do
     samplers     PSNR and CPU time of one-shot and of ancestral sampling from the same noise
     texture      PSNR and high-frequency energy from the posterior mean to a sample
@@ -34,6 +35,7 @@ from models.defenses import make_defense
 from models.diffusion.chain import SHIPPED
 from models.diffusion.denoisers import DENOISERS
 from models.diffusion.ffdnet import FFDNet
+from models.diffusion.ffdnet_bfloat16 import FFDNetBFloat16
 from models.diffusion.tiling import Tiled
 from models.images import ImageLimits, decode
 from models.noise import Noise
@@ -107,6 +109,20 @@ def denoising(photos: list[Tensor]) -> None:
             sigma = torch.tensor([level / 255])
             means.append(mean([psnr(denoiser.mean(x, sigma), photo) for x, photo in zip(noisy, photos, strict=True)]))
         row(f"`{name}`", f"{size / 1e6:.2f} M", work, *means)
+
+
+def precision(photos: list[Tensor]) -> None:
+    levels = (5.0, 10.0, 13.8, 25.0, 50.0)
+    header("loss in bfloat16, dB: mean (at worst)", *(f"sigma {level:g}/255" for level in levels))
+    for name, network in chains().items():
+        halved, cells = FFDNetBFloat16(network), []
+        for level in levels:
+            sigma, losses = torch.tensor([level / 255]), []
+            for index, photo in enumerate(photos):
+                noisy = photo + sigma * Noise([index]).normal_like(photo)
+                losses.append(psnr(network(noisy, sigma), photo) - psnr(halved(noisy, sigma), photo))
+            cells.append(f"{mean(losses):.2f} ({max(losses):.2f})")
+        row(f"`{name}`", *cells)
 
 
 def similarity(photos: list[Tensor]) -> None:
@@ -229,6 +245,7 @@ def edges(photos: list[Tensor]) -> None:
 
 SECTIONS: dict[str, Callable[[list[Tensor]], None]] = {
     "denoising": denoising,
+    "precision": precision,
     "similarity": similarity,
     "samplers": samplers,
     "texture": texture,

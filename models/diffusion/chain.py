@@ -16,7 +16,7 @@ from models.diffusion.precision import dtype_for
 SHIPPED = Path(__file__).parent / "shipped"
 
 
-LEAST_SIGMA_IN_BFLOAT16 = 10 / 255
+LEAST_SIGMA_IN_BFLOAT16 = 12 / 255
 """Below this noise bfloat16 would cost more than 0.1 dB, because the image itself goes through the chain."""
 
 

@@ -45,7 +45,7 @@ def test_the_published_network_denoises_as_its_authors_code_does(level, expected
 
 
 @pytest.mark.parametrize("name", CHAINS)
-@pytest.mark.parametrize("timestep", [5, 20, 21, 50])
+@pytest.mark.parametrize("timestep", [5, 25, 26, 50])
 def test_what_is_computed_in_bfloat16_by_itself_loses_less_than_a_tenth_of_a_decibel(name, timestep, monkeypatch):
     sigma = sigma_of(timestep)
     quality = {}
