@@ -106,7 +106,7 @@ class Run:
         with torch.no_grad():
             for name in self.metrics:
                 metric = find_metric(name)
-                told = torch.cat([metric(part.float() / 255) for part in images.split(8)]).double().numpy()
+                told = torch.cat([metric(part.float() / 255) for part in torch.split(images, 8)]).double().numpy()
                 scores[name] = told if metric.card.higher_is_better else -told
         return Judged([(one.family, one.level) for one in samples], labels, scores)
 

@@ -77,7 +77,7 @@ def distort(clean: Pixels, name: str, wanted: Mapping[str, Sequence[int]]) -> tu
     stack = np.stack(images)
     pixels = torch.from_numpy(stack).permute(0, 3, 1, 2)
     columns: dict[str, list[float]] = {member: [] for member in pseudo_mos.MEMBERS}
-    for part in pixels.split(8):
+    for part in torch.split(pixels, 8):
         batch = part.float() / 255
         for member, values in pseudo_mos.measure(pixels[:1].float().expand_as(batch) / 255, batch).items():
             columns[member].extend(values.tolist())

@@ -15,6 +15,7 @@ import random
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -79,9 +80,13 @@ class Run:
         self.options, self.photos, self.step = options, photos, 0
         self.checkpoint, self.curve = options.out / "checkpoint.pt", options.out / "curve.csv"
         torch.manual_seed(0)
-        self.network = FRSurrogate().to(options.device, memory_format=torch.channels_last)
+        self.network = FRSurrogate().to(options.device)
+        self.network.to(memory_format=torch.channels_last)
         head = [*self.network.hidden.parameters(), *self.network.output.parameters()]
-        groups = [{"params": list(self.network.trunk.parameters())}, {"params": head, "times": 3.0}]
+        groups: list[dict[str, Any]] = [
+            {"params": list(self.network.trunk.parameters())},
+            {"params": head, "times": 3.0},
+        ]
         self.optimizer = torch.optim.AdamW(groups, weight_decay=1e-4)
         if self.checkpoint.exists():
             state = torch.load(self.checkpoint, weights_only=True)

@@ -85,7 +85,7 @@ class QualityPhotos:
         scores, labels, within = [], [], []
         for content in self.watched[:10]:
             stack = torch.from_numpy(np.asarray(content.images)).permute(0, 3, 1, 2)
-            told = torch.cat([network(part.to(device).float() / 255).cpu() for part in stack.split(16)]).numpy()
+            told = torch.cat([network(part.to(device).float() / 255).cpu() for part in torch.split(stack, 16)]).numpy()
             scores.append(told)
             labels.append(content.labels)
             within.append(float(spearmanr(told, content.labels).statistic))

@@ -61,4 +61,5 @@ class FRSurrogate(nn.Module):
 @functools.cache
 def shipped(device: torch.device) -> FRSurrogate:
     """Return the shipped network on a device, loaded once."""
-    return FRSurrogate.read().to(device, memory_format=torch.channels_last)
+    network = FRSurrogate.read().to(device)
+    return network.to(memory_format=torch.channels_last)

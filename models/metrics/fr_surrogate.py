@@ -35,4 +35,5 @@ class FRSurrogateMetric(Metric):
             scale = (MAX_PIXELS / (height * width)) ** 0.5
             size = (max(32, int(height * scale)), max(32, int(width * scale)))
             images = F.interpolate(images, size=size, mode="bilinear", align_corners=False, antialias=True)
-        return fr_surrogate.shipped(images.device)(images)
+        scores: Tensor = fr_surrogate.shipped(images.device)(images)
+        return scores
