@@ -50,6 +50,7 @@ class Score(BaseModel):
     samples: int = Field(description="Independently seeded purifications behind `defended`.")
     version: str = Field(description="Implementation and weights behind the number.")
     preprocessing: str = Field(description="What the metric did to the image before scoring it.")
+    human_trained: bool = Field(description="Whether the metric's weights were fitted to human opinions.")
 
 
 class PurifiedImage(BaseModel):
@@ -132,6 +133,7 @@ def _score(name: str, original: float, defended: list[float], samples: int) -> S
         samples=samples,
         version=card.version,
         preprocessing=card.preprocessing,
+        human_trained=card.human_trained,
     )
 
 

@@ -30,7 +30,9 @@ class WorkerSettings(BaseSettings):
         "auto", description="What networks compute in; auto: bfloat16 where the hardware multiplies it."
     )
     default_defense: str = Field("diffpure", description="The defense when a request names none; workers warm it up.")
-    default_metrics: str = Field("piqe", description="Comma list of metrics when a request names none; also warmed.")
+    default_metrics: str = Field(
+        "fr-surrogate,piqe", description="Comma list of metrics when a request names none; also warmed."
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="What is logged.")
     threads: int = Field(1, ge=1, le=256, description="CPU threads of one worker process.")
     result_ttl: int = Field(86_400, ge=1, description="Seconds to keep a job and its files once it has ended.")

@@ -1,0 +1,242 @@
+"""What the shipped metric is worth beside training-free ones, and what scoring costs.
+
+`python -m benchmarks.metrics --photos DIR` prints the sections that are named (all by default):
+
+    agreement    rank correlation with the pseudo-MOS, and how often distortions are put in order, beside piqe, NIQE and BRISQUE
+    families     the share of pairs of levels that fr-surrogate puts in order, for each family of distortions
+    attack       by how much plain I-FGSM raises the score of clean photos
+    speed        CPU time of a score, beside piqe, NIQE and BRISQUE
+    start        seconds to import the API and to the first score, and which heavy packages that imported
+
+The photographs must not have been trained on. `--weights FILE` judges another network in the place of the shipped one.
+"""
+
+import argparse
+import datetime
+import itertools
+import json
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.stats import spearmanr
+
+from models.iqa import fr_surrogate
+from models.metrics import find_metric
+from training import pseudo_mos
+from training.distorted import CLEAN, center, distort, photographs
+from training.distortions import FAMILIES, LEVELS
+
+OURS = "fr-surrogate"
+PEERS = ("piqe", "niqe", "brisque")
+
+
+class Judged(NamedTuple):
+    """One photograph with its distortions, as the label and every metric see it; higher is better throughout."""
+
+    marks: list[tuple[str, int]]
+    labels: NDArray[np.float64]
+    scores: dict[str, NDArray[np.float64]]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("sections", nargs="*", choices=[[], *SECTIONS], help="which to print; all by default")
+    parser.add_argument("--photos", type=Path, required=True, help="folder of photographs, none of them trained on")
+    parser.add_argument("--side", type=int, default=384, help="side of the center crops")
+    parser.add_argument("--count", type=int, help="at most so many photographs")
+    parser.add_argument("--weights", type=Path, help="network to judge in the place of the shipped one")
+    parser.add_argument("--quick", action="store_true", help="one small crop, within half a minute")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    options = parser.parse_args(arguments)
+    torch.set_num_threads(1)
+    if options.quick:
+        options.side, options.count = 192, 1
+    if options.weights:
+        network = fr_surrogate.FRSurrogate.read(options.weights)
+        fr_surrogate.shipped = lambda _: network  # type: ignore[assignment]
+    run = Run(photographs(options.photos)[: options.count], options.side)
+    found = {name: SECTIONS[name](run) for name in options.sections or SECTIONS}
+    about = {
+        "date": str(datetime.date.today()),
+        "machine": platform.processor() or platform.machine(),
+        "photographs": len(run.files),
+        "side": run.side,
+    }
+    if options.json:
+        print(json.dumps({**about, **found}, indent=2))
+        return
+    print(about)
+    for name, rows in found.items():
+        print(f"\n## {name}\n")
+        columns = list(rows[0])
+        print("| " + " | ".join(columns) + " |\n|" + "---|" * len(columns))
+        for row in rows:
+            print("| " + " | ".join(str(row[column]) for column in columns) + " |")
+
+
+class Run:
+    """The photographs, and what the metrics say of them, worked out once."""
+
+    def __init__(self, files: list[Path], side: int) -> None:
+        self.files, self.side = files, side
+        self.metrics = [name for name in (OURS, *PEERS) if find_metric(name).availability().available]
+        self._judged: list[Judged] = []
+
+    def judged(self) -> list[Judged]:
+        if not self._judged:
+            self._judged = [self._judge(file) for file in self.files]
+        return self._judged
+
+    def _judge(self, file: Path) -> Judged:
+        samples, stack = distort(center(file, self.side), file.name, dict.fromkeys(FAMILIES, LEVELS))
+        values = {name: np.array([one.members[name] for one in samples]) for name in pseudo_mos.MEMBERS}
+        labels = pseudo_mos.fuse(values, pseudo_mos.read_scale())
+        labels[0] = 100
+        images = torch.from_numpy(stack).permute(0, 3, 1, 2)
+        scores = {}
+        with torch.no_grad():
+            for name in self.metrics:
+                metric = find_metric(name)
+                told = torch.cat([metric(part.float() / 255) for part in images.split(8)]).double().numpy()
+                scores[name] = told if metric.card.higher_is_better else -told
+        return Judged([(one.family, one.level) for one in samples], labels, scores)
+
+
+def _pairs(one: Judged, family: str) -> Iterator[tuple[int, int]]:
+    """Yield the places of a better and a worse level of a family."""
+    places = {level: place for place, (name, level) in enumerate(one.marks) if name == family}
+    yield from ((places[better], places[worse]) for better, worse in itertools.combinations(LEVELS, 2))
+
+
+def _ordered(judged: list[Judged], metric: str, family: str) -> float:
+    right = [one.scores[metric][i] > one.scores[metric][j] for one in judged for i, j in _pairs(one, family)]
+    return float(np.mean(right))
+
+
+def _clean_wins(judged: list[Judged], metric: str) -> float:
+    wins = [
+        one.scores[metric][0] > one.scores[metric][place]
+        for one in judged
+        for place, (_, level) in enumerate(one.marks)
+        if level == 3
+    ]
+    return float(np.mean(wins))
+
+
+def agreement(run: Run) -> list[dict[str, Any]]:
+    judged, rows = run.judged(), []
+    labels = np.concatenate([one.labels for one in judged])
+    for metric in run.metrics:
+        scores = np.concatenate([one.scores[metric] for one in judged])
+        within = [float(spearmanr(one.scores[metric], one.labels).statistic) for one in judged]
+        rows.append(
+            {
+                "metric": metric,
+                "SROCC, all": round(float(spearmanr(scores, labels).statistic), 3),
+                "SROCC, within one photograph": round(float(np.mean(within)), 3),
+                "pairs of levels in order": round(float(np.mean([_ordered(judged, metric, f) for f in FAMILIES])), 3),
+                "clean beats level 3": round(_clean_wins(judged, metric), 3),
+            }
+        )
+    return rows
+
+
+def families(run: Run) -> list[dict[str, Any]]:
+    judged = run.judged()
+    return [
+        {"family": family, **{metric: round(_ordered(judged, metric, family), 3) for metric in run.metrics}}
+        for family in FAMILIES
+    ]
+
+
+def attack(run: Run) -> list[dict[str, Any]]:
+    metric, budget, steps = find_metric(OURS), 10 / 255, 10
+    low, high = metric.card.range
+    span = (high or 0) - (low or 0)
+    shifts = []
+    for file in run.files:
+        clean = torch.from_numpy(center(file, run.side).copy()).permute(2, 0, 1)[None].float() / 255
+        image = clean
+        for _ in range(steps):
+            image = image.detach().requires_grad_()
+            metric(image).sum().backward()  # type: ignore[no-untyped-call]
+            stepped = image.detach() + budget / steps * (image.grad or torch.zeros(())).sign()
+            image = (clean + (stepped - clean).clamp(-budget, budget)).clamp(0, 1)
+        with torch.no_grad():
+            cheated = (image * 255).round() / 255
+            shifts.append((float(metric(clean)), float(metric(cheated))))
+    rises = [(after - before) / span for before, after in shifts]
+    return [
+        {
+            "metric": OURS,
+            "mean score, clean": round(float(np.mean([before for before, _ in shifts])), 1),
+            "attacked": round(float(np.mean([after for _, after in shifts])), 1),
+            "raised by over 25 % of the range": round(float(np.mean([rise > 0.25 for rise in rises])), 3),
+            "least rise, of the range": round(min(rises), 2),
+        }
+    ]
+
+
+def speed(run: Run) -> list[dict[str, Any]]:
+    image = torch.from_numpy(center(run.files[0], run.side).copy()).permute(2, 0, 1)[None].float() / 255
+    best = dict.fromkeys(run.metrics, float("inf"))
+    with torch.no_grad():
+        for turn, name in itertools.product(range(6), run.metrics):
+            begun = time.process_time()
+            find_metric(name)(image)
+            if turn:
+                best[name] = min(best[name], time.process_time() - begun)
+    return [{"metric": name, "CPU ms": round(seconds * 1000, 1)} for name, seconds in best.items()]
+
+
+START = """
+import sys, time
+begun = time.process_time()
+import app.main
+imported = time.process_time() - begun
+import torch
+from models.metrics import find_metric
+torch.set_num_threads(1)
+image = torch.rand(1, 3, 384, 512)
+begun = time.process_time()
+find_metric("fr-surrogate")(image)
+first = time.process_time() - begun
+begun = time.process_time()
+find_metric("fr-surrogate")(image)
+print(imported, first, time.process_time() - begun)
+print(*[name for name in ("pyiqa", "transformers", "torchvision", "diffusers", "timm") if name in sys.modules])
+"""
+
+
+def start(_: Run) -> list[dict[str, Any]]:
+    done = subprocess.run([sys.executable, "-c", START], check=True, capture_output=True, text=True)
+    seconds, heavy = done.stdout.splitlines()
+    imported, first, second = (round(float(value), 2) for value in seconds.split())
+    return [
+        {
+            "import of app.main, CPU s": imported,
+            "first score of 512x384, CPU s": first,
+            "second": second,
+            "heavy packages imported": heavy or "none",
+        }
+    ]
+
+
+SECTIONS: dict[str, Callable[[Run], list[dict[str, Any]]]] = {
+    "agreement": agreement,
+    "families": families,
+    "attack": attack,
+    "speed": speed,
+    "start": start,
+}
+
+if __name__ == "__main__":
+    main()

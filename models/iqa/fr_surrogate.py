@@ -1,0 +1,64 @@
+"""The network behind `fr-surrogate`: EfficientNet-Lite0's features of every resolution, pooled, and two linear layers."""
+
+import functools
+from pathlib import Path
+from typing import Self
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from models.iqa.efficientnet_lite import TAP_CHANNELS, EfficientNetLite0
+
+SHIPPED = Path(__file__).parent / "shipped" / "fr-surrogate" / "model.safetensors"
+FEATURES = 2 * sum(TAP_CHANNELS)
+HIDDEN = 128
+
+
+class FRSurrogate(nn.Module):
+    """Predicts a fusion of full-reference metrics without the reference; 3.07 M parameters, no normalization layers."""
+
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.trunk = EfficientNetLite0()
+        self.hidden = nn.Linear(FEATURES, HIDDEN)
+        self.output = nn.Linear(HIDDEN, 1)
+        self.register_buffer("mean", torch.zeros(FEATURES))
+        self.register_buffer("deviation", torch.ones(FEATURES))
+
+    def features(self, images: Tensor) -> Tensor:
+        """Return each channel's mean and standard deviation over the image, (N, FEATURES)."""
+        pooled = []
+        for tap in self.trunk(images):
+            mean = tap.mean((2, 3))
+            variance = (tap - mean[:, :, None, None]).square().mean((2, 3))
+            pooled += [mean, (variance + 1e-6).sqrt()]
+        return torch.cat(pooled, 1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the scores (N,), about 0 to 100, of RGB in [0, 1], (N, 3, H, W), H and W >= 32."""
+        features = (self.features(images) - self.mean) / self.deviation
+        raw: Tensor = self.output(torch.relu(self.hidden(features)))
+        return 50 + 25 * raw[:, 0]
+
+    @classmethod
+    def read(cls, file: Path = SHIPPED) -> Self:
+        """Return the network in a file that `save` wrote."""
+        network = cls()
+        network.load_state_dict({name: value.float() for name, value in load_file(file).items()})
+        return network.eval().requires_grad_(requires_grad=False)
+
+    def save(self, file: Path) -> None:
+        """Write the weights, rounded to half precision."""
+        file.parent.mkdir(parents=True, exist_ok=True)
+        state = {name: value.detach().half().contiguous() for name, value in self.state_dict().items()}
+        save_file(state, file, metadata={"format": "pt"})
+
+
+@functools.cache
+def shipped(device: torch.device) -> FRSurrogate:
+    """Return the shipped network on a device, loaded once."""
+    return FRSurrogate.read().to(device, memory_format=torch.channels_last)

@@ -1,0 +1,130 @@
+"""Photographs with everything that goes wrong with them, and the pseudo-MOS of each: what the quality network learns from."""
+
+import csv
+import functools
+import multiprocessing
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from training import pseudo_mos
+from training.distortions import FAMILIES, LEVELS, Pixels
+
+CLEAN = "clean"
+SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
+
+
+class Sample(NamedTuple):
+    """One image that was made from a photograph."""
+
+    family: str
+    """Its distortion; `clean`: none."""
+    level: int
+    """1 to 5; 0: none."""
+    members: dict[str, float]
+    """Values of the full-reference metrics."""
+
+
+def photographs(folder: Path) -> list[Path]:
+    """Return the photographs of a folder, in the order of their names. Raises ValueError if there are none."""
+    files = sorted(file for file in folder.rglob("*") if file.suffix.lower() in SUFFIXES)
+    if not files:
+        raise ValueError(f"{folder} holds no photographs")
+    return files
+
+
+def center(file: Path, side: int) -> Pixels:
+    """Return the center square of a photograph, uint8 RGB (side, side, 3). Raises ValueError if it is too small."""
+    with Image.open(file) as image:
+        if min(image.size) < side:
+            raise ValueError(f"{file} is smaller than {side} pixels")
+        left, top = (image.width - side) // 2, (image.height - side) // 2
+        return np.asarray(image.convert("RGB").crop((left, top, left + side, top + side)), np.uint8)
+
+
+def anywhere(file: Path, side: int, seed: int) -> Pixels:
+    """Return a square of a photograph, uint8 RGB (side, side, 3), where the seed says; flat ones are passed over."""
+    draw = np.random.default_rng(seed)
+    with Image.open(file) as image:
+        pixels = np.asarray(image.convert("RGB"), np.uint8)
+    best = pixels[:side, :side]
+    for _ in range(8):
+        top, left = (int(draw.integers(0, edge - side + 1)) for edge in pixels.shape[:2])
+        crop = pixels[top : top + side, left : left + side]
+        if crop.std() > 25:
+            return crop
+        best = max(best, crop, key=lambda candidate: float(candidate.std()))
+    return best
+
+
+def distort(clean: Pixels, name: str, wanted: Mapping[str, Sequence[int]]) -> tuple[list[Sample], NDArray[np.uint8]]:
+    """Return the clean image and its distortions of the wanted levels per family, with what the metrics say of each.
+
+    Chance is drawn from the photograph's name and the family, so that all levels of a family share it.
+    """
+    images, marks = [clean], [(CLEAN, 0)]
+    for family, levels in wanted.items():
+        for level in levels:
+            draw = np.random.default_rng(zlib.crc32(f"{name}/{family}".encode()))
+            images.append(FAMILIES[family](clean, level, draw))
+            marks.append((family, level))
+    stack = np.stack(images)
+    pixels = torch.from_numpy(stack).permute(0, 3, 1, 2)
+    columns: dict[str, list[float]] = {member: [] for member in pseudo_mos.MEMBERS}
+    for part in pixels.split(8):
+        batch = part.float() / 255
+        for member, values in pseudo_mos.measure(pixels[:1].float().expand_as(batch) / 255, batch).items():
+            columns[member].extend(values.tolist())
+    rows = zip(*columns.values(), strict=True)
+    samples = [
+        Sample(family, level, dict(zip(columns, row, strict=True)))
+        for (family, level), row in zip(marks, rows, strict=True)
+    ]
+    return samples, stack
+
+
+def make(folder: Path, out: Path, contents: int, side: int, levels: int, processes: int) -> None:
+    """Make the training images of `contents` crops of the photographs in `folder`; what is there is kept.
+
+    Each crop gets `levels` of the five levels of each family. Interrupted, the same call goes on.
+    """
+    files = photographs(folder)
+    out.mkdir(parents=True, exist_ok=True)
+    work = functools.partial(_make_one, files, out, side, levels)
+    missing = [index for index in range(contents) if not (out / f"{index:04}.csv").exists()]
+    with multiprocessing.get_context("spawn").Pool(processes, torch.set_num_threads, (1,)) as pool:
+        for done, index in enumerate(pool.imap_unordered(work, missing), 1):
+            print(f"content {index}: {done} of {len(missing)}", flush=True)
+
+
+def _make_one(files: Sequence[Path], out: Path, side: int, count: int, index: int) -> int:
+    file = files[index % len(files)]
+    draw = np.random.default_rng(index)
+    wanted = {family: sorted(draw.choice(LEVELS, count, replace=False).tolist()) for family in FAMILIES}
+    samples, stack = distort(anywhere(file, side, index), f"{index}/{file.name}", wanted)
+    np.save(out / f"{index:04}.npy", stack)
+    partial = out / f"{index:04}.partial"
+    with partial.open("w", newline="") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(["photograph", "family", "level", *pseudo_mos.MEMBERS])
+        writer.writerows([file.name, sample.family, sample.level, *sample.members.values()] for sample in samples)
+    partial.replace(out / f"{index:04}.csv")
+    return index
+
+
+def read(out: Path) -> Iterator[tuple[str, list[Sample], NDArray[np.uint8]]]:
+    """Yield each crop's photograph, samples, and images (memory-mapped), as `make` left them."""
+    for table in sorted(out.glob("*.csv")):
+        with table.open(newline="") as stream:
+            rows = list(csv.DictReader(stream))
+        samples = [
+            Sample(row["family"], int(row["level"]), {member: float(row[member]) for member in pseudo_mos.MEMBERS})
+            for row in rows
+        ]
+        yield rows[0]["photograph"], samples, np.load(table.with_suffix(".npy"), mmap_mode="r")

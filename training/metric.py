@@ -1,0 +1,163 @@
+"""Train the metric that ships: `python -m training.metric --photos DIR`.
+
+It distorts crops of the photographs in many ways (kept in `--out`/images), labels each with a pseudo-MOS, and teaches a network
+that started from ImageNet to tell the label without the original. Interrupted, the same command goes on from its last checkpoint.
+"""
+
+import argparse
+import copy
+import csv
+import json
+import math
+import os
+import random
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from models.iqa.fr_surrogate import FRSurrogate
+from training import distorted, imagenet, pseudo_mos
+from training.quality_photos import Batch, QualityPhotos
+
+SIDES = (160, 192, 224)
+"""Sides of the crops that a step learns from, of images of STORED pixels."""
+
+STORED = 256
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Make the images and train, or go on, until `--steps` steps are done."""
+    options = _parse(arguments)
+    torch.set_num_threads(options.threads)
+    images = options.images or options.out / "images"
+    distorted.make(options.photos, images, options.contents, STORED, options.levels, options.threads)
+    options.out.mkdir(parents=True, exist_ok=True)
+    photos = QualityPhotos(images, options.contents, options.held_out, options.leave_out)
+    (options.out / pseudo_mos.SCALE.name).write_text(json.dumps(photos.scale, indent=1) + "\n", encoding="utf-8")
+    run = Run(options, photos)
+    print(f"{photos.count} images; step {run.step} of {options.steps}; on {options.device}", flush=True)
+    run.train()
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--photos", type=Path, required=True, help="folder of photographs to train on")
+    parser.add_argument("--out", type=Path, default=Path("training/runs/metric"), help="checkpoints, curve, result")
+    parser.add_argument("--images", type=Path, help="where distorted images are kept; left out: images in --out")
+    parser.add_argument("--contents", type=int, default=300, help="crops of photographs")
+    parser.add_argument("--levels", type=int, default=3, help="levels of each family per crop, of five")
+    parser.add_argument("--held-out", type=int, default=12, help="photographs that serve to watch the training")
+    parser.add_argument("--leave-out", nargs="*", default=[], help="families that are not trained on")
+    parser.add_argument("--steps", type=int, default=2800, help="steps in all")
+    parser.add_argument("--contents-per-step", type=int, default=4, help="crops per step, 6 images of each")
+    parser.add_argument("--rate", type=float, default=3e-4, help="largest learning rate of the trunk; the head's is triple")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="CPU threads")
+    return parser.parse_args(arguments)
+
+
+def loss_of(scores: Tensor, batch: Batch) -> Tensor:
+    """Return how far scores are from the labels, and how surely they order images of one content as they should."""
+    regression = nn.functional.huber_loss(scores, batch.labels, delta=8.0) / 64
+    lead = (scores[:, None] - scores[None]) / 4
+    better = batch.better
+    ranking = (nn.functional.softplus(-lead) * better).sum() / better.sum().clamp(min=1)
+    return regression + ranking
+
+
+class Run:
+    """A training run: everything in it is decided by the options and the number of the step."""
+
+    def __init__(self, options: argparse.Namespace, photos: QualityPhotos) -> None:
+        """Begin at step 0, or go on where the last checkpoint in `options.out` stands."""
+        self.options, self.photos, self.step = options, photos, 0
+        self.checkpoint, self.curve = options.out / "checkpoint.pt", options.out / "curve.csv"
+        torch.manual_seed(0)
+        self.network = FRSurrogate().to(options.device, memory_format=torch.channels_last)
+        head = [*self.network.hidden.parameters(), *self.network.output.parameters()]
+        groups = [{"params": list(self.network.trunk.parameters())}, {"params": head, "times": 3.0}]
+        self.optimizer = torch.optim.AdamW(groups, weight_decay=1e-4)
+        if self.checkpoint.exists():
+            state = torch.load(self.checkpoint, weights_only=True)
+            self.step = int(state["step"])
+            self.network.load_state_dict(state["network"])
+            self.average = copy.deepcopy(self.network).requires_grad_(requires_grad=False)
+            self.average.load_state_dict(state["average"])
+            self.optimizer.load_state_dict(state["optimizer"])
+        else:
+            self.network.trunk.load_state_dict(imagenet.trunk().state_dict())
+            self._settle()
+            self.average = copy.deepcopy(self.network).requires_grad_(requires_grad=False)
+
+    @torch.no_grad()
+    def _settle(self) -> None:
+        """Bring the features to a mean of 0 and a deviation of 1 on a first look at the images."""
+        looks = [self.network.features(self._batch(-1 - index).images) for index in range(12)]
+        features = torch.cat(looks)
+        self.network.mean.copy_(features.mean(0))
+        self.network.deviation.copy_(features.std(0).clamp(min=1e-3))
+
+    def _batch(self, step: int) -> Batch:
+        side = random.Random(step).choice(SIDES)
+        return self.photos.batch(self.options.contents_per_step, side, step).to(self.options.device)
+
+    def train(self) -> None:
+        """Train to the end, and write the averaged network."""
+        begun, total = time.monotonic(), 0.0
+        while self.step < self.options.steps:
+            total += self._one_step()
+            if self.step % 50 == 0:
+                print(f"step {self.step}: loss {total / 50:.4f}, {(time.monotonic() - begun) / 50:.2f} s", flush=True)
+                begun, total = time.monotonic(), 0.0
+            if self.step % 400 == 0:
+                self._watch()
+                self._save()
+        self._watch()
+        self._save()
+        self.average.save(self.options.out / "result" / "model.safetensors")
+
+    def _one_step(self) -> float:
+        rate = self.options.rate * min(1.0, (self.step + 1) / 100)
+        rate *= 0.02 + 0.98 * (1 + math.cos(math.pi * self.step / self.options.steps)) / 2
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate * group.get("times", 1.0)
+        batch = self._batch(self.step)
+        loss = loss_of(self.network(batch.images), batch)
+        self.optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
+        self.optimizer.step()
+        self.step += 1
+        keep = min(0.997, self.step / (self.step + 9))
+        with torch.no_grad():
+            for averaged, trained in zip(self.average.parameters(), self.network.parameters(), strict=True):
+                averaged.lerp_(trained, 1 - keep)
+        return float(loss.item())
+
+    def _watch(self) -> None:
+        row = {"step": self.step, **self.photos.quality(self.average, self.options.device)}
+        new = not self.curve.exists()
+        with self.curve.open("a", newline="") as file:
+            writer = csv.DictWriter(file, list(row))
+            if new:
+                writer.writeheader()
+            writer.writerow(row)
+        print(row, flush=True)
+
+    def _save(self) -> None:
+        state = {
+            "step": self.step,
+            "network": self.network.state_dict(),
+            "average": self.average.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+        }
+        partial = self.checkpoint.with_suffix(".partial")
+        torch.save(state, partial)
+        partial.replace(self.checkpoint)
+
+
+if __name__ == "__main__":
+    main()
