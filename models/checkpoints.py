@@ -46,7 +46,7 @@ class Facts(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
-    kind: str = Field(description="What it is: denoiser or restorer.")
+    kind: str = Field(description="What it is: denoiser, restorer or filter.")
     source: str = Field(description="Name of the file it was made from.")
     source_sha256: str
     sha256: str = Field(description="Of the converted weights.")
@@ -206,6 +206,6 @@ class Entry(NamedTuple):
 
     published: Published
     kind: str
-    """What it becomes: denoiser or restorer."""
+    """What it becomes: denoiser, restorer or filter."""
     add: Callable[[Path], Facts]
     """Verifies the file, converts it, and adds it. Raises CheckpointError."""

@@ -6,8 +6,11 @@ from models import checkpoints, restoration
 from models.checkpoints import CheckpointError, Entry, Facts
 from models.diffusion import adoption
 from models.diffusion.denoisers import DENOISERS, adm_256
+from models.fcn import weights as fcn
 
-PUBLISHED: dict[str, Entry] = {entry.published.name: entry for entry in [*adm_256.PUBLISHED, *restoration.PUBLISHED]}
+PUBLISHED: dict[str, Entry] = {
+    entry.published.name: entry for entry in [*adm_256.PUBLISHED, *restoration.PUBLISHED, *fcn.ENTRIES]
+}
 
 
 def add(name: str, source: Path) -> Facts:

@@ -1,0 +1,177 @@
+"""Train the FCN filters that ship: `python -m training.fcn --photos DIR`, and again with `--architecture residual`.
+
+It attacks crops of the photographs with adv-cf (kept in `--pairs`, both architectures share them) and teaches a network to
+undo that. `paper` is the recipe of Gushchin et al. (arXiv 2404.06957): batches of 4, Adam at 1e-3, mean squared error, the
+epoch with the best SSIM on what was held out. `residual` is ours: besides, a quarter of the images is clean, all are turned
+and mirrored, and the learning rate falls along a cosine. Interrupted, the same command goes on.
+"""
+
+import argparse
+import copy
+import csv
+import math
+import random
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from models.attacks.adv_cf import AdvCf
+from models.fcn.weights import NETWORKS, save
+from models.metrics import find_metric
+from models.ssim import ssim
+from training import attacked
+from training.attacked import Pairs
+
+
+class Recipe(NamedTuple):
+    """What the two trainings do differently."""
+
+    network: str
+    clean_share: float
+    """Probability that an image is not attacked, so that the network learns to leave such images alone."""
+    turns: bool
+    """Images are turned and mirrored at random."""
+    decays: bool
+    """The learning rate falls along a cosine."""
+
+
+RECIPES = {
+    "paper": Recipe("fcn", clean_share=0, turns=False, decays=False),
+    "residual": Recipe("fcn-residual", clean_share=0.25, turns=True, decays=True),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Make the pairs and train, or go on, until `--epochs` epochs are done."""
+    options = _parse(arguments)
+    torch.set_num_threads(options.threads)
+    pairs = options.pairs or options.out / "pairs"
+    attacked.make(options.photos, pairs, AdvCf(), find_metric(options.metric), options.side, options.per_photo)
+    run = Run(options, *attacked.read(pairs, options.held_out))
+    print(f"{len(run.trained.clean)} pairs; epoch {run.epoch} of {options.epochs}; on {options.device}", flush=True)
+    run.train()
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--photos", type=Path, required=True, help="folder of photographs to train on")
+    parser.add_argument("--architecture", choices=RECIPES, default="paper", help="the paper's network or ours")
+    parser.add_argument("--out", type=Path, default=Path("training/runs/fcn"), help="checkpoints, curves, results")
+    parser.add_argument("--pairs", type=Path, help="where attacked crops are kept; left out: pairs in --out")
+    parser.add_argument("--metric", default="fr-surrogate", help="the metric that is attacked")
+    parser.add_argument("--side", type=int, default=256, help="side of the attacked crops; the paper's have 299")
+    parser.add_argument("--per-photo", type=int, default=2, help="crops of each photograph")
+    parser.add_argument("--held-out", type=int, default=12, help="photographs that serve to watch the training")
+    parser.add_argument("--epochs", type=int, default=200, help="passes over all pairs")
+    parser.add_argument("--crop", type=int, default=128, help="side of the part that a step learns from")
+    parser.add_argument("--batch", type=int, default=4, help="images per step")
+    parser.add_argument("--rate", type=float, default=1e-3, help="Adam's (largest) learning rate")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads")
+    return parser.parse_args(arguments)
+
+
+class Run:
+    """A training run: everything in it is decided by the options and the number of the epoch."""
+
+    def __init__(self, options: argparse.Namespace, trained: Pairs, watched: Pairs) -> None:
+        """Begin at epoch 0, or go on where the last checkpoint of this architecture stands."""
+        self.options, self.trained, self.watched = options, trained, watched
+        self.recipe = RECIPES[options.architecture]
+        self.folder = options.out / self.recipe.network
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.checkpoint = self.folder / "checkpoint.pt"
+        torch.manual_seed(0)
+        self.network = NETWORKS[self.recipe.network]().to(options.device, memory_format=torch.channels_last)
+        self.best = copy.deepcopy(self.network.state_dict())
+        self.optimizer = torch.optim.Adam(self.network.parameters(), lr=options.rate)
+        self.epoch, self.best_ssim = 0, -math.inf
+        if self.checkpoint.exists():
+            state = torch.load(self.checkpoint, weights_only=True, map_location=options.device)
+            self.epoch, self.best_ssim, self.best = int(state["epoch"]), float(state["best_ssim"]), state["best"]
+            self.network.load_state_dict(state["network"])
+            self.optimizer.load_state_dict(state["optimizer"])
+
+    def train(self) -> None:
+        """Train to the end, and write the best network as it ships."""
+        while self.epoch < self.options.epochs:
+            begun = time.monotonic()
+            loss = self._one_epoch()
+            self.epoch += 1
+            self._watch(loss, time.monotonic() - begun)
+            self._save()
+        self.network.load_state_dict(self.best)
+        save(self.network, self.folder / "result")
+
+    def _one_epoch(self) -> float:
+        draw, total = random.Random(self.epoch), 0.0
+        order = torch.randperm(len(self.trained.clean), generator=torch.Generator().manual_seed(self.epoch))
+        parts = order.split(self.options.batch)
+        for step, which in enumerate(parts):
+            if self.recipe.decays:
+                done = (self.epoch + step / len(parts)) / self.options.epochs
+                self.optimizer.param_groups[0]["lr"] = self.options.rate * (1 + math.cos(math.pi * done)) / 2
+            images, clean = self._batch(which, draw)
+            loss = (self.network(images) - clean).square().mean()
+            self.optimizer.zero_grad()
+            loss.backward()
+            self.optimizer.step()
+            total += float(loss.item())
+        return total / len(parts)
+
+    def _batch(self, which: Tensor, draw: random.Random) -> tuple[Tensor, Tensor]:
+        images, clean = self.trained.batch(which, self.options.crop, draw)
+        if self.recipe.turns:
+            turns, mirrors = draw.randrange(4), draw.random() < 0.5
+            images, clean = (torch.rot90(value, turns, (2, 3)) for value in (images, clean))
+            images, clean = (value.flip(3) if mirrors else value for value in (images, clean))
+        untouched = torch.tensor([draw.random() < self.recipe.clean_share for _ in which])
+        images = torch.where(untouched.view(-1, 1, 1, 1), clean, images)
+        return images.to(self.options.device), clean.to(self.options.device)
+
+    def _watch(self, loss: float, seconds: float) -> None:
+        row = {"epoch": self.epoch, "loss": f"{loss:.6f}", **self._quality()}
+        curve = self.folder / "curve.csv"
+        new = not curve.exists()
+        with curve.open("a", newline="") as file:
+            writer = csv.DictWriter(file, list(row))
+            if new:
+                writer.writeheader()
+            writer.writerow(row)
+        print(row, f"{seconds:.1f} s", flush=True)
+        if row["ssim"] > self.best_ssim:
+            self.best_ssim, self.best = row["ssim"], copy.deepcopy(self.network.state_dict())
+
+    @torch.no_grad()
+    def _quality(self) -> dict[str, float]:
+        """Return SSIM and PSNR in dB of what the network makes of held-out attacked crops, and SSIM of clean ones."""
+        found = []
+        for index in range(len(self.watched.clean)):
+            images, clean = (
+                part[index : index + 1].float() / 255 for part in (self.watched.attacked, self.watched.clean)
+            )
+            both = self.network(torch.cat([images, clean]).to(self.options.device)).clamp(0, 1).cpu()
+            error = (both[:1] - clean).square().mean().clamp(min=1e-10)
+            found.append([*ssim(both, clean.expand(2, -1, -1, -1)).tolist(), float(-10 * error.log10())])
+        attacked_ssim, clean_ssim, psnr = (sum(column) / len(found) for column in zip(*found, strict=True))
+        return {"ssim": round(attacked_ssim, 5), "psnr": round(psnr, 3), "ssim_clean": round(clean_ssim, 5)}
+
+    def _save(self) -> None:
+        state = {
+            "epoch": self.epoch,
+            "best_ssim": self.best_ssim,
+            "best": self.best,
+            "network": self.network.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+        }
+        partial = self.checkpoint.with_suffix(".partial")
+        torch.save(state, partial)
+        partial.replace(self.checkpoint)
+
+
+if __name__ == "__main__":
+    main()
