@@ -2,12 +2,13 @@
 
 Every photograph's center is attacked by adv-cf, non-adaptively, and purified by each defense, the unattacked one too:
 
-    gain           mean of |f(clean) - f(purified attacked)| / f(clean), the paper's Gain (arXiv 2404.06957); lower is better
+    gain           mean of |f(clean) - f(purified attacked)| / f(clean), as in arXiv 2404.06957; lower is better
     quality        mean of (SSIM + PSNR / 80) / 2 between the clean and the purified attacked image; higher is better
-    shift          mean of f(purified attacked) - f(clean), signed: what is left of the attack, or what the defense costs
+    shift          mean of f(purified attacked) - f(clean): what is left of the attack, or what the defense costs
     gain on clean  the same Gain for images that were not attacked
 
-Intervals are 95 % bootstrap ones. f is the metric; purified images of another size are scored so, and resized for quality.
+Intervals are 95 % bootstrap ones. f is the metric; a purified image of another size is scored as it is, and resized for
+quality.
 """
 
 import argparse
@@ -65,9 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(about, "\n")
     header(*rows[0])
     for one in rows:
-        row(
-            *(" ± ".join(f"{value:.3f}" for value in cell) if isinstance(cell, list) else cell for cell in one.values())
-        )
+        row(one["defense"], *(f"{mean:.3f} ± {half:.3f}" for mean, half in list(one.values())[1:]))
 
 
 @torch.no_grad()

@@ -1,9 +1,9 @@
 """Train the FCN filters that ship: `python -m training.fcn --photos DIR`, and again with `--architecture residual`.
 
-It attacks crops of the photographs with adv-cf (kept in `--pairs`, both architectures share them) and teaches a network to
-undo that. `paper` is the recipe of Gushchin et al. (arXiv 2404.06957): batches of 4, Adam at 1e-3, mean squared error, the
-epoch with the best SSIM on what was held out. `residual` is ours: besides, a quarter of the images is clean, all are turned
-and mirrored, and the learning rate falls along a cosine. Interrupted, the same command goes on.
+It attacks crops of the photographs with adv-cf (kept in `--pairs`, both architectures share them) and teaches a network
+to undo that. `paper` is the recipe of Gushchin et al. (arXiv 2404.06957): batches of 4, Adam at 1e-3, mean squared
+error, the epoch with the best SSIM on what was held out. `residual` is ours: besides, a quarter of the images is clean,
+all are turned and mirrored, and the learning rate falls along a cosine. Interrupted, the same command goes on.
 """
 
 import argparse
@@ -86,7 +86,7 @@ class Run:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.checkpoint = self.folder / "checkpoint.pt"
         torch.manual_seed(0)
-        self.network = NETWORKS[self.recipe.network]().to(options.device, memory_format=torch.channels_last)
+        self.network = NETWORKS[self.recipe.network]().to(torch.device(options.device))
         self.best = copy.deepcopy(self.network.state_dict())
         self.optimizer = torch.optim.Adam(self.network.parameters(), lr=options.rate)
         self.epoch, self.best_ssim = 0, -math.inf
@@ -110,7 +110,7 @@ class Run:
     def _one_epoch(self) -> float:
         draw, total = random.Random(self.epoch), 0.0
         order = torch.randperm(len(self.trained.clean), generator=torch.Generator().manual_seed(self.epoch))
-        parts = order.split(self.options.batch)
+        parts = torch.split(order, self.options.batch)
         for step, which in enumerate(parts):
             if self.recipe.decays:
                 done = (self.epoch + step / len(parts)) / self.options.epochs
@@ -134,7 +134,8 @@ class Run:
         return images.to(self.options.device), clean.to(self.options.device)
 
     def _watch(self, loss: float, seconds: float) -> None:
-        row = {"epoch": self.epoch, "loss": f"{loss:.6f}", **self._quality()}
+        quality = self._quality()
+        row = {"epoch": self.epoch, "loss": f"{loss:.6f}", **quality}
         curve = self.folder / "curve.csv"
         new = not curve.exists()
         with curve.open("a", newline="") as file:
@@ -143,17 +144,15 @@ class Run:
                 writer.writeheader()
             writer.writerow(row)
         print(row, f"{seconds:.1f} s", flush=True)
-        if row["ssim"] > self.best_ssim:
-            self.best_ssim, self.best = row["ssim"], copy.deepcopy(self.network.state_dict())
+        if quality["ssim"] > self.best_ssim:
+            self.best_ssim, self.best = quality["ssim"], copy.deepcopy(self.network.state_dict())
 
     @torch.no_grad()
     def _quality(self) -> dict[str, float]:
         """Return SSIM and PSNR in dB of what the network makes of held-out attacked crops, and SSIM of clean ones."""
         found = []
-        for index in range(len(self.watched.clean)):
-            images, clean = (
-                part[index : index + 1].float() / 255 for part in (self.watched.attacked, self.watched.clean)
-            )
+        for pair in zip(self.watched.attacked, self.watched.clean, strict=True):
+            images, clean = (part[None].float() / 255 for part in pair)
             both = self.network(torch.cat([images, clean]).to(self.options.device)).clamp(0, 1).cpu()
             error = (both[:1] - clean).square().mean().clamp(min=1e-10)
             found.append([*ssim(both, clean.expand(2, -1, -1, -1)).tolist(), float(-10 * error.log10())])

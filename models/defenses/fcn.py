@@ -15,7 +15,7 @@ class FCN(Defense):
 
     The FCN filter of Gushchin et al. (arXiv 2404.06957): their architecture, and RGB in [0, 1] in, clamped to that at
     the end, at any size. Their weights were trained on Linearity and have to be added by hand; ours were trained by
-    their recipe on `fr-surrogate`. Its tanh keeps it from white, and its instance norm from knowing how bright an image was.
+    their recipe on `fr-surrogate`. Its tanh keeps it from white, its instance norm from knowing an image's brightness.
     """
 
     name: Literal["fcn"] = "fcn"
@@ -26,7 +26,7 @@ class FCN(Defense):
 
     network: Literal["shipped", "published"] = Field(
         "shipped",
-        description="Whose weights: ours, or the authors', once `purifiqa weights add fcn-published` has them.",
+        description="Whose weights: ours, or the authors' after `purifiqa weights add fcn-published FILE`.",
     )
 
     def availability(self) -> Availability:

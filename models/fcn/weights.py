@@ -57,21 +57,25 @@ def save(network: FCNet, folder: Path) -> None:
 def add(file: Path) -> Facts:
     """Add the published checkpoint, {"model": state, "epoch": number}. Raises CheckpointError for any other file."""
     check_published(file, PUBLISHED)
+    try:
+        state = _read(file)
+    except CheckpointError as error:
+        raise CheckpointError(f"{error}; fetch {PUBLISHED.file} from {PUBLISHED.url}") from error
+    return checkpoints.add(PUBLISHED.name, KIND, file, state, {"license": PUBLISHED.license})
+
+
+def _read(file: Path) -> dict[str, Tensor]:
     state = read_state(file).get("model")
     if not isinstance(state, dict):
-        raise CheckpointError(f'{file} holds no "model": {_CURE}')
-    try:
-        check_state(file, state, FCNet().state_dict())
-    except CheckpointError as error:
-        raise CheckpointError(f"{error}; {_CURE}") from error
+        raise CheckpointError(f'{file} holds no "model" with the weights of the FCN filter')
+    check_state(file, state, FCNet().state_dict())
     state = {name: value.detach().float().clone() for name, value in state.items()}
     with torch.no_grad():
         tried = _ready(FCNet(), state, torch.device("cpu"))(torch.linspace(0, 1, 768).view(1, 3, 16, 16))
     if not bool(tried.isfinite().all()):
-        raise CheckpointError(f"{file} is damaged: of a small picture it makes NaN or infinity; {_CURE}")
-    return checkpoints.add(PUBLISHED.name, KIND, file, state, {"license": PUBLISHED.license})
+        raise CheckpointError(f"{file} is damaged: of a small picture it makes NaN or infinity")
+    return state
 
 
-_CURE = f"fetch {PUBLISHED.file} from {PUBLISHED.url}"
 ENTRIES = (Entry(PUBLISHED, KIND, add),)
 """What `purifiqa weights add` knows by name."""

