@@ -36,5 +36,6 @@ class FCN(Defense):
 
     def purify(self, images: Tensor, noise: Noise) -> Tensor:
         shipped = self.network == "shipped"
-        filter_ = weights.shipped(self.name, images.device) if shipped else weights.published(images.device)
-        return filter_(images)
+        network = weights.shipped(self.name, images.device) if shipped else weights.published(images.device)
+        result: Tensor = network(images)
+        return result

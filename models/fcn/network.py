@@ -1,4 +1,4 @@
-"""Three convolutions over the whole image, in strips of bounded memory: the paper's network and ours."""
+"""Three convolutions over the whole image, in strips of bounded memory: the paper's network."""
 
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -52,19 +52,6 @@ class FCNet(nn.Module):
         normalized = (hidden - mean) * torch.rsqrt(variance + 1e-5)
         result: Tensor = self.conv3(F.leaky_relu(normalized, 0.2, inplace=True))
         return result
-
-
-class ResidualFCNet(FCNet):
-    """Ours: the same convolutions tell what to add to the image; nothing squeezes it, and zero is nothing changed."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        nn.init.zeros_(self.conv3.weight)
-        nn.init.zeros_(self.conv3.bias)  # type: ignore[arg-type]
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Return the filtered images, not clamped, of RGB in [0, 1], (N, 3, H, W)."""
-        return images + self.filtered(images)
 
 
 def moments(parts: Iterator[Tensor] | Sequence[Tensor]) -> tuple[Tensor, Tensor]:

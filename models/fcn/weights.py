@@ -5,15 +5,16 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from models import checkpoints
 from models.checkpoints import CheckpointError, Entry, Facts, Published, check_published, check_state, read_state
-from models.fcn.network import FCNet, ResidualFCNet
+from models.fcn.curves import CurveNet
+from models.fcn.network import FCNet
 
 SHIPPED = Path(__file__).parent / "shipped"
 KIND = "filter"
-NETWORKS: dict[str, type[FCNet]] = {"fcn": FCNet, "fcn-residual": ResidualFCNet}
+NETWORKS: dict[str, type[nn.Module]] = {"fcn": FCNet, "fcn-curves": CurveNet}
 """Each network by the name under which it ships."""
 
 PUBLISHED = Published(
@@ -25,29 +26,28 @@ PUBLISHED = Published(
 
 
 @functools.cache
-def shipped(name: str, device: torch.device) -> FCNet:
+def shipped(name: str, device: torch.device) -> nn.Module:
     """Return the network of this name with the weights that ship, on a device; read once."""
     return _ready(NETWORKS[name](), load_file(SHIPPED / name / checkpoints.WEIGHTS), device)
 
 
-def published(device: torch.device) -> FCNet:
+def published(device: torch.device) -> nn.Module:
     """Return the paper's network with its published weights, on a device. Raises CheckpointError if not added."""
     facts = checkpoints.find(PUBLISHED.name, KIND)
     return _published(facts.sha256 if facts else "", device)
 
 
 @functools.lru_cache(maxsize=4)
-def _published(sha256: str, device: torch.device) -> FCNet:  # noqa: ARG001 - part of the key
+def _published(sha256: str, device: torch.device) -> nn.Module:  # noqa: ARG001 - part of the key
     return _ready(FCNet(), checkpoints.load(PUBLISHED.name, KIND)[0], device)
 
 
-def _ready(network: FCNet, state: dict[str, Tensor], device: torch.device) -> FCNet:
+def _ready(network: nn.Module, state: dict[str, Tensor], device: torch.device) -> nn.Module:
     network.load_state_dict(state)
-    network.requires_grad_(requires_grad=False).eval()
-    return network.to(device, memory_format=torch.channels_last)
+    return network.requires_grad_(requires_grad=False).eval().to(device)
 
 
-def save(network: FCNet, folder: Path) -> None:
+def save(network: nn.Module, folder: Path) -> None:
     """Write a network's weights into a folder, as they ship."""
     folder.mkdir(parents=True, exist_ok=True)
     state = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
