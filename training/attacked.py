@@ -36,6 +36,19 @@ class Pairs(NamedTuple):
         return attacked, clean
 
 
+def curves(pairs: Pairs) -> Tensor:
+    """Return what each level became in each channel of each pair, uint8 (N, 3, 256), if only curves were changed.
+
+    Levels that do not occur lie between those that do.
+    """
+    levels, tables = np.arange(256), np.empty((len(pairs.clean), 3, 256), np.uint8)
+    for row, clean, attacked in zip(tables, pairs.clean.numpy(), pairs.attacked.numpy(), strict=True):
+        for channel in range(3):
+            found, first = np.unique(clean[channel], return_index=True)
+            row[channel] = np.interp(levels, found, attacked[channel].flat[first]).round()
+    return torch.from_numpy(tables)
+
+
 def make(photos: Path, out: Path, attack: Attack, metric: Metric, side: int, per_photo: int) -> None:
     """Attack `per_photo` squares of each photograph and keep the pairs in `out`; what is there is kept.
 

@@ -2,9 +2,10 @@
 
 It attacks crops of the photographs with adv-cf (kept in `--pairs`, both architectures share them) and teaches a network
 to undo that. `paper` is the recipe of Gushchin et al. (arXiv 2404.06957): batches of 4, Adam at 1e-3, mean squared
-error, the epoch with the best SSIM on what was held out; only that a step sees parts of the images. `curves` is ours:
-parts of many sizes, some of them not attacked, the logarithm of the error, so that slight attacks count as much as
-strong ones, and a rate that falls along a cosine. Interrupted, the same command goes on.
+error on whole images, the epoch with the best SSIM on what was held out. `curves` is ours:
+parts of many sizes; some of them not attacked, others with the curves that were found for another photograph; channels
+in any order; the logarithm of the error, so that slight attacks count as much as strong ones; a rate that falls along a
+cosine; the last epoch. Interrupted, the same command goes on.
 """
 
 import argparse
@@ -42,20 +43,26 @@ class Recipe(NamedTuple):
     """Of the part of an image that a step learns from; one is drawn for each step."""
     clean_share: float = 0
     """Probability that an image is not attacked, so that the network learns to leave such images alone."""
+    exchanged_share: float = 0
+    """Probability that an image gets the curves of another pair."""
+    shuffles: bool = False
+    """Channels are put in a random order."""
     decays: bool = False
-    """The rate falls along a cosine."""
+    """The rate falls along a cosine; the last epoch is kept, not the one with the best SSIM."""
     logarithmic: bool = False
     """Minimize the mean logarithm of each image's squared error."""
 
 
 RECIPES = {
-    "paper": Recipe("fcn", batch=4, rate=1e-3, sides=(128,)),
+    "paper": Recipe("fcn", batch=4, rate=1e-3, sides=(256,)),
     "curves": Recipe(
         "fcn-curves",
         batch=16,
         rate=2e-3,
         sides=(32, 64, 128, 192, 256),
         clean_share=0.15,
+        exchanged_share=0.5,
+        shuffles=True,
         decays=True,
         logarithmic=True,
     ),
@@ -99,6 +106,7 @@ class Run:
         """Begin at epoch 0, or go on where the last checkpoint of this architecture stands."""
         self.options, self.trained, self.watched = options, trained, watched
         self.recipe = RECIPES[options.architecture]
+        self.curves = attacked.curves(trained)
         self.folder = options.out / self.recipe.network
         self.folder.mkdir(parents=True, exist_ok=True)
         self.checkpoint = self.folder / "checkpoint.pt"
@@ -144,9 +152,19 @@ class Run:
     def _batch(self, which: Tensor, draw: random.Random) -> tuple[Tensor, Tensor]:
         side = min(draw.choice(self.recipe.sides), self.trained.clean.shape[-1])
         images, clean = self.trained.batch(which, side, draw)
-        untouched = torch.tensor([draw.random() < self.recipe.clean_share for _ in which])
-        images = torch.where(untouched.view(-1, 1, 1, 1), clean, images)
+        if self.recipe.exchanged_share:
+            others = self.curves[torch.tensor(draw.choices(range(len(self.curves)), k=len(which)))]
+            bent = others.gather(2, clean.mul(255).round().long().flatten(2)).view(clean.shape).float() / 255
+            images = torch.where(self._chance(self.recipe.exchanged_share, which, draw), bent, images)
+        if self.recipe.shuffles:
+            order = draw.sample(range(3), 3)
+            images, clean = images[:, order], clean[:, order]
+        images = torch.where(self._chance(self.recipe.clean_share, which, draw), clean, images)
         return images.to(self.options.device), clean.to(self.options.device)
+
+    @staticmethod
+    def _chance(share: float, which: Tensor, draw: random.Random) -> Tensor:
+        return torch.tensor([draw.random() < share for _ in which]).view(-1, 1, 1, 1)
 
     def _watch(self, loss: float, seconds: float) -> None:
         quality = self._quality()
@@ -159,7 +177,7 @@ class Run:
                 writer.writeheader()
             writer.writerow(row)
         print(row, f"{seconds:.1f} s", flush=True)
-        if quality["ssim"] > self.best_ssim:
+        if quality["ssim"] > self.best_ssim or self.recipe.decays:
             self.best_ssim, self.best = quality["ssim"], copy.deepcopy(self.network.state_dict())
 
     @torch.no_grad()

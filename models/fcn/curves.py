@@ -75,4 +75,4 @@ def _between(images: Tensor) -> tuple[Tensor, Tensor]:
 
 def _parts(images: Tensor) -> Iterator[Tensor]:
     """Yield the images in strips of rows, of bounded memory."""
-    return iter(images.split(max(1, PIXELS_AT_ONCE // (len(images) * images.shape[3])), dim=2))
+    return iter(torch.split(images, max(1, PIXELS_AT_ONCE // (len(images) * images.shape[3])), dim=2))

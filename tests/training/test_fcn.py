@@ -87,3 +87,11 @@ def test_the_curve_network_learns_to_undo_what_was_done(photos, tmp_path):
     before = run._quality()["psnr"]
     run.train()
     assert run._quality()["psnr"] > before + 3
+
+
+def test_the_curves_of_a_pair_turn_its_clean_image_into_the_attacked_one():
+    clean = torch.stack([torch.from_numpy(pixels(name, 64)).permute(2, 0, 1) for name in ("chelsea", "coffee")])
+    bent = (clean.float() / 255).pow(1.3).mul(255).round().byte()
+    tables = attacked.curves(attacked.Pairs(clean, bent))
+    assert torch.equal(tables.gather(2, clean.long().flatten(2)).view(clean.shape), bent)
+    assert (tables.int().diff(dim=2) >= 0).all()
