@@ -1,11 +1,11 @@
 """Train the FCN filters that ship: `python -m training.fcn --photos DIR`, and again with `--architecture curves`.
 
 It attacks crops of the photographs with adv-cf (kept in `--pairs`, both architectures share them) and teaches a network
-to undo that. `paper` is the recipe of Gushchin et al. (arXiv 2404.06957): batches of 4, Adam at 1e-3, mean squared
-error on whole images, the epoch with the best SSIM on what was held out. `curves` is ours:
-parts of many sizes; some of them not attacked, others with the curves that were found for another photograph; channels
-in any order; the logarithm of the error, so that slight attacks count as much as strong ones; a rate that falls along a
-cosine; the last epoch. Interrupted, the same command goes on.
+to undo that. `paper` is the recipe of Gushchin et al. (arXiv 2404.06957): whole images in batches of 4, Adam at 1e-3,
+mean squared error, the epoch with the best SSIM on what was held out. `curves` is ours: parts of many sizes; some of
+them not attacked, others with the curves that were found for another photograph; channels in any order; the logarithm
+of the error, so that slight attacks count as much as strong ones; a rate that falls along a cosine; the last epoch.
+Interrupted, the same command goes on.
 """
 
 import argparse
