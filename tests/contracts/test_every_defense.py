@@ -13,6 +13,9 @@ from models.defenses import DEFENSES, parse_defense
 from models.tensors import MIN_SIDE
 
 SIZES = [(16, 16), (17, 33), (31, 64)]
+FORGETFUL = {
+    "fcn": "its instance norm forgets how bright and how rich in contrast an image was: the method as published"
+}
 NUMBERS = {"integer", "number"}
 EVERY_CLASS = pytest.mark.parametrize("defense_class", DEFENSES.values(), ids=DEFENSES)
 
@@ -241,7 +244,9 @@ def test_aligning_gives_an_image_and_a_mask_of_the_input_size(defense):
 
 
 @EVERY_RUNNABLE_CLASS
-def test_the_default_parameters_hardly_change_a_smooth_image(defense_class):
+def test_the_default_parameters_hardly_change_a_smooth_image(defense_class, request):
+    if defense_class().name in FORGETFUL:
+        request.applymarker(pytest.mark.xfail(strict=True, reason=FORGETFUL[defense_class().name]))
     defense, image = defense_class(), smooth_image(70, 90)
     aligned = defense.align(defense(image, 1), (70, 90), 1)
     assert (aligned.images - image).abs()[aligned.valid.expand_as(image)].mean() < 0.03
