@@ -1,38 +1,33 @@
 """The command `purifiqa`. Heavy imports wait until a command needs them, so that `--help` and `health` are quick."""
 
-import contextlib
 import logging
 import os
 import sys
-from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
+
+from app import cli_attack, cli_bench
+from app.cli_options import (
+    DefenseOption,
+    Images,
+    JsonOption,
+    SeedOption,
+    ServerOption,
+    fail,
+    said_plainly,
+)
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=(
     "Image-quality scores that can be trusted: purify an image, and score it before and after."
 ))  # fmt: skip
 
-Images = Annotated[list[str], typer.Argument(help="Image files, folders, or patterns in quotes.")]
-DefenseOption = Annotated[
-    str | None,
-    typer.Option(
-        "--defense",
-        "-d",
-        help='A name, or JSON such as {"name": "jpeg", "quality": 50}.',
-        show_default="PURIFIQA_DEFAULT_DEFENSE",
-    ),
-]
-SeedOption = Annotated[int | None, typer.Option(help="For random defenses; left out: a fresh one, which is told.")]
-ServerOption = Annotated[str | None, typer.Option(help="URL of a running service; left out: in this process.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-
 WeightsName = Annotated[str, typer.Argument(metavar="NAME", help="As in `purifiqa weights list`, or a new one.")]
 OptionalWeightsName = Annotated[str | None, typer.Argument(metavar="NAME", help="Left out: all of them.")]
 
-weights = typer.Typer(no_args_is_help=True, help="Add, list, verify and remove weights that are too big to ship.")
+weights = typer.Typer(no_args_is_help=True, help="Add, pull, list, verify and remove weights that are too big to ship.")
 app.add_typer(weights, name="weights")
 
 DATA_DIR = Path.home() / ".local" / "share" / "purifiqa"
@@ -65,7 +60,7 @@ def up(
     try:
         Supervisor(host, port, data_dir, workers).run()
     except StartError as error:
-        _fail(str(error))
+        fail(str(error))
 
 
 @app.command()
@@ -75,7 +70,7 @@ def api() -> None:
     from app.server import serve
     from app.settings import Settings
 
-    with _said_plainly():
+    with said_plainly():
         settings = Settings()
         service = create_app(settings)
     _log_to_stderr(settings.log_level)
@@ -89,13 +84,13 @@ def worker() -> None:
     from workers.settings import WorkerSettings
     from workers.worker import context, serve
 
-    with _said_plainly():
+    with said_plainly():
         _log_to_stderr(WorkerSettings().log_level)
         context()
     try:
         serve()
     except BROKER_ERRORS as error:
-        _fail(f"Redis cannot be used: {error}")
+        fail(f"Redis cannot be used: {error}")
 
 
 @app.command()
@@ -154,6 +149,11 @@ def metrics(as_json: JsonOption = False) -> None:
     listing.metrics(as_json=as_json)
 
 
+app.command()(cli_attack.attacks)
+app.command()(cli_attack.attack)
+app.command()(cli_bench.bench)
+
+
 @app.command()
 def health(
     url: Annotated[str, typer.Option(help="URL of the service.")] = "http://127.0.0.1:8000",
@@ -164,7 +164,7 @@ def health(
 
     wrong = check_worker() if worker else check_service(url)
     if wrong:
-        _fail(wrong)
+        fail(wrong)
     print("ready")
 
 
@@ -173,7 +173,7 @@ def list_weights(as_json: JsonOption = False) -> None:
     """List what can be added and what was."""
     from app.command import weights
 
-    with _said_plainly():
+    with said_plainly():
         weights.show(as_json=as_json)
 
 
@@ -186,8 +186,20 @@ def add(
     """Verify weights, convert them, try them, and keep them under a name."""
     from app.command import weights
 
-    with _said_plainly():
+    with said_plainly():
         weights.add(name, source, force=force)
+
+
+@weights.command()
+def pull(
+    name: WeightsName,
+    force: Annotated[bool, typer.Option("--force", help="Replace what has this name.")] = False,
+) -> None:
+    """Download published weights from their authors and add them; an interrupted download is gone on with."""
+    from app.command import weights
+
+    with _said_plainly():
+        weights.pull(name, force=force)
 
 
 @weights.command()
@@ -195,7 +207,7 @@ def verify(name: OptionalWeightsName = None) -> None:
     """Check that added weights are, byte by byte, what was added."""
     from app.command import weights
 
-    with _said_plainly():
+    with said_plainly():
         wrong = weights.verify(name)
     for message in wrong:
         print(f"purifiqa: {message}", file=sys.stderr)
@@ -208,7 +220,7 @@ def path(name: OptionalWeightsName = None) -> None:
     """Print the folder of added weights."""
     from app.command import weights
 
-    with _said_plainly():
+    with said_plainly():
         weights.path(name)
 
 
@@ -217,7 +229,7 @@ def remove(name: WeightsName) -> None:
     """Remove added weights."""
     from app.command import weights
 
-    with _said_plainly():
+    with said_plainly():
         weights.remove(name)
 
 
@@ -237,7 +249,7 @@ def _run(
     try:
         found = batch.run(kind, images, fields, seed, server, out)
     except (FilesError, ServerError, ValueError) as error:
-        _fail(str(error))
+        fail(str(error))
     listing.results(found, form)
     for file, why in found.failed:
         print(f"{file}: {why}", file=sys.stderr)
@@ -251,20 +263,6 @@ def _run(
 def _log_to_stderr(level: str = "INFO") -> None:
     logging.basicConfig(level=level, format="%(asctime)s %(name)s %(levelname)s %(message)s")
     logging.getLogger("httpx2").setLevel(logging.WARNING)
-
-
-@contextlib.contextmanager
-def _said_plainly() -> Iterator[None]:
-    """Turn what an operator set wrongly into one line."""
-    try:
-        yield
-    except (OSError, ValueError) as error:
-        _fail(str(error))
-
-
-def _fail(message: str) -> NoReturn:
-    print(f"purifiqa: {message}", file=sys.stderr)
-    raise typer.Exit(1)
 
 
 def main() -> None:

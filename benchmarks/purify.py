@@ -3,22 +3,23 @@
 `python -m benchmarks.purify --photos DIR` prints the sections that are named (all by default):
 
     denoising    PSNR of every shipped denoiser on center crops with Gaussian noise, beside its parameters and FLOPs
+    precision    what bfloat16 costs the shipped denoisers, at every noise level
     similarity   SSIM + PSNR / 40 of purified clean photos, at their own size and squeezed to 256x256 as peers do
     samplers     PSNR and CPU time of one-shot and of ancestral sampling from the same noise
     texture      PSNR and high-frequency energy from the posterior mean to a sample
     auto         the timesteps that `auto` chooses for clean, noisy and blurred photos
+    margin       PSNR of clean and disturbed photos when the denoiser is told of more than the added noise
     edges        what blending edges back gains on clean photos, and how much of a perturbation it lets through
-    speed        CPU time of one thread, beside a small UNet of diffusers and one evaluation of ADM-256 (random weights)
+    speed        CPU time of one thread in float32 and bfloat16, beside a small UNet of diffusers and one evaluation of
+                 ADM-256 (random weights)
     tiles        the largest difference between tiles and the whole image
-    memory       the most memory that purifying 40 megapixels takes
+    memory       the most memory that purifying 12 and 40 megapixels of photographs takes
 """
 
 import argparse
 import datetime
 import functools
 import platform
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -28,10 +29,13 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks.purify_cost import memory, speed, tiles
+from benchmarks.tables import header, row
 from models.defenses import make_defense
 from models.diffusion.chain import SHIPPED
 from models.diffusion.denoisers import DENOISERS
 from models.diffusion.ffdnet import FFDNet
+from models.diffusion.ffdnet_bfloat16 import FFDNetBFloat16
 from models.diffusion.tiling import Tiled
 from models.images import ImageLimits, decode
 from models.noise import Noise
@@ -82,17 +86,6 @@ def mean(values: list[float]) -> float:
     return sum(values) / len(values)
 
 
-def row(*cells: object) -> None:
-    print(
-        "| " + " | ".join(f"{cell:.2f}" if isinstance(cell, float) else str(cell) for cell in cells) + " |", flush=True
-    )
-
-
-def header(*cells: str) -> None:
-    row(*cells)
-    print("|" + "---|" * len(cells))
-
-
 def gflop(evaluate: Callable[[], object]) -> float:
     with FlopCounterMode(display=False) as counter:
         evaluate()
@@ -116,6 +109,20 @@ def denoising(photos: list[Tensor]) -> None:
             sigma = torch.tensor([level / 255])
             means.append(mean([psnr(denoiser.mean(x, sigma), photo) for x, photo in zip(noisy, photos, strict=True)]))
         row(f"`{name}`", f"{size / 1e6:.2f} M", work, *means)
+
+
+def precision(photos: list[Tensor]) -> None:
+    levels = (5.0, 10.0, 13.8, 25.0, 50.0)
+    header("loss in bfloat16, dB: mean (at worst)", *(f"sigma {level:g}/255" for level in levels))
+    for name, network in chains().items():
+        halved, cells = FFDNetBFloat16(network), []
+        for level in levels:
+            sigma, losses = torch.tensor([level / 255]), []
+            for index, photo in enumerate(photos):
+                noisy = photo + sigma * Noise([index]).normal_like(photo)
+                losses.append(psnr(network(noisy, sigma), photo) - psnr(halved(noisy, sigma), photo))
+            cells.append(f"{mean(losses):.2f} ({max(losses):.2f})")
+        row(f"`{name}`", *cells)
 
 
 def similarity(photos: list[Tensor]) -> None:
@@ -182,6 +189,31 @@ DISTURBED: dict[str, Callable[[Tensor, int], Tensor]] = {
 }
 
 
+def margin(photos: list[Tensor]) -> None:
+    header(
+        "timestep",
+        "margin",
+        "PSNR of clean photos",
+        *(f"of photos with signs of {k}/255" for k in (4, 8, 12)),
+        "8 left",
+    )
+    settings = [(t, m) for t in (10, 30) for m in (0, 4, 8, 12)] + [(20, 0), (50, 0)]
+    disturbed = {k: [_signs(photo, i, k) for i, photo in enumerate(photos)] for k in (4, 8, 12)}
+    for timestep, width in settings:
+        defense = make_defense({"name": "diffpure", "timestep": timestep, "margin": width / 255})
+        clean = [defense(photo, i) for i, photo in enumerate(photos)]
+        purified = {k: [defense(image, i) for i, image in enumerate(images)] for k, images in disturbed.items()}
+        results = [clean, *purified.values()]
+        quality = [mean([psnr(*pair) for pair in zip(result, photos, strict=True)]) for result in results]
+        left = [share_left(*four) for four in zip(purified[8], clean, disturbed[8], photos, strict=True)]
+        row(timestep, f"{width}/255", *quality, mean(left))
+
+
+def share_left(after: Tensor, before: Tensor, image: Tensor, photo: Tensor) -> float:
+    """Return how much of the disturbance image - photo is in after - before, what was made of the two."""
+    return float(((after - before) * (image - photo)).sum() / (image - photo).square().sum())
+
+
 def edges(photos: list[Tensor]) -> None:
     settings: dict[str, dict[str, object]] = {
         "diffpure": {"name": "diffpure"},
@@ -202,10 +234,7 @@ def edges(photos: list[Tensor]) -> None:
         clean = [defense(photo, i) for i, photo in enumerate(photos)]
         cheated = [_signs(photo, i, 8) for i, photo in enumerate(photos)]
         purified = [defense(image, i) for i, image in enumerate(cheated)]
-        left = [
-            float(((after - before) * (image - photo)).sum() / (image - photo).square().sum())
-            for after, before, image, photo in zip(purified, clean, cheated, photos, strict=True)
-        ]
+        left = [share_left(*four) for four in zip(purified, clean, cheated, photos, strict=True)]
         row(
             label,
             mean([psnr(*pair) for pair in zip(clean, photos, strict=True)]),
@@ -214,77 +243,14 @@ def edges(photos: list[Tensor]) -> None:
         )
 
 
-def speed(_: list[Tensor]) -> None:
-    from benchmarks.peers import adm_256, small_unet
-
-    square, wide = torch.rand(1, 3, 256, 256), torch.rand(1, 3, 384, 512)
-    peer = small_unet()
-    tasks: dict[str, Callable[[], object]] = {"a small UNet of diffusers, 256x256": lambda: peer(square)}
-    for name, denoiser in DENOISERS.items():
-        if (SHIPPED / name).is_dir():
-            defense = make_defense({"name": "diffpure", "denoiser": name})
-            tasks[f"`{name}`, 256x256"] = functools.partial(denoiser.mean, square, torch.tensor([0.05]))
-            tasks[f"diffpure with `{name}`, 512x384"] = functools.partial(defense, wide, 1)
-    times = interleaved(tasks, rounds=5)
-    big = adm_256()
-    times |= interleaved({"one evaluation of ADM-256 (random weights), 256x256": lambda: big(square)}, rounds=2)
-    first, last = next(iter(times.values())), list(times.values())[-1]
-    header("one thread", "CPU ms", "small UNet is slower by", "ADM-256 is slower by")
-    for label, seconds in times.items():
-        row(label, seconds * 1000, first / seconds, last / seconds)
-
-
-def interleaved(tasks: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
-    """Return the least CPU seconds of each task; they take turns, so that a busy machine is busy for all of them."""
-    best = dict.fromkeys(tasks, float("inf"))
-    for turn in range(rounds + 1):
-        for label, task in tasks.items():
-            begun = time.process_time()
-            task()
-            if turn:
-                best[label] = min(best[label], time.process_time() - begun)
-    return best
-
-
-def tiles(photos: list[Tensor]) -> None:
-    header("denoiser", "tile", "largest difference from the whole image")
-    for name in chains():
-        noisy, sigma = photos[0] + 0.05 * Noise([1]).normal_like(photos[0]), torch.tensor([0.05])
-        whole = Tiled(DENOISERS[name], 4096).mean(noisy, sigma)
-        for tile in (32, 96, 250):
-            difference = (Tiled(DENOISERS[name], tile).mean(noisy, sigma) - whole).abs().max()
-            row(f"`{name}`", tile, f"{float(difference):.1e}")
-
-
-MEASURE = """
-import resource, sys, torch
-from models.defenses import make_defense
-torch.set_num_threads(1)
-torch.set_grad_enabled(False)
-defense = make_defense({"name": "diffpure"})
-defense(torch.rand(1, 3, 64, 64), 1)
-height, width = int(sys.argv[1]), int(sys.argv[2])
-image = torch.rand(1, 3, height, width)
-defense(image, 1)
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
-"""
-
-
-def memory(_: list[Tensor]) -> None:
-    header("image", "most memory of the process, MiB")
-    for height, width in ((64, 64), (3000, 4000), (5000, 8000)):
-        done = subprocess.run(
-            [sys.executable, "-c", MEASURE, str(height), str(width)], check=True, capture_output=True, text=True
-        )
-        row(f"{width}x{height}", float(done.stdout))
-
-
 SECTIONS: dict[str, Callable[[list[Tensor]], None]] = {
     "denoising": denoising,
+    "precision": precision,
     "similarity": similarity,
     "samplers": samplers,
     "texture": texture,
     "auto": auto,
+    "margin": margin,
     "edges": edges,
     "speed": speed,
     "tiles": tiles,

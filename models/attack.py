@@ -132,8 +132,6 @@ class Attack(BaseModel, ABC):
         MetricError, PurificationError, AttackError if the result is not finite.
         """
         check_images(images)
-        if min(images.shape[2:]) < self.min_side:
-            raise ValueError(f"{self.name} needs images of at least {self.min_side} pixels, got {images.shape[2:]}")
         if self.white_box and not metric.card.differentiable:
             raise NoGradientError(
                 f"{self.name} follows gradients and {metric.card.name} has none: choose another metric, or an attack "
@@ -141,6 +139,8 @@ class Attack(BaseModel, ABC):
             )
         if not (availability := self.availability()).available:
             raise AttackUnavailableError(self.name, availability)
+        if min(height_width := tuple(images.shape[2:])) < self.min_side:
+            raise ValueError(f"{self.name} needs images of at least {self.min_side} pixels, got {height_width}")
         seeds = (seed,) * len(images) if isinstance(seed, int) else tuple(seed)
         Noise.for_batch(seeds, len(images))  # checks them
         with torch.no_grad():

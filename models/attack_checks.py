@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from models.attack import Attack, Attacked
+from models.attack import Attack
 from models.defense import Defense
 
 PAGE = "docs/attacks.md"
@@ -37,9 +37,9 @@ class Flag(NamedTuple):
         return f"{PAGE}#{self.code}"
 
 
-def check_gradients(attacked: Attacked) -> list[Flag]:
-    """Flag gradients that are zero, or promise next to nothing, at the clean images."""
-    slopes = attacked.first_slope[~attacked.first_slope.isnan()]
+def check_gradients(first_slope: Tensor) -> list[Flag]:
+    """Flag gradients at the clean images that are zero or promise next to nothing; `first_slope` as `run` tells it."""
+    slopes = first_slope[~first_slope.isnan()]
     promised = slopes / 255
     zero, small = int((slopes == 0).sum()), int(((promised < VANISHING) & (slopes > 0)).sum())
     flags = []

@@ -20,11 +20,18 @@ from models.weights import WEIGHTS_DIR
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 """What a name may be: never a path."""
 
+_ASKED_FOR = re.compile(r"GLOBAL ([\w.]+)")
+"""Where torch names the object that it refused to build."""
+
 WEIGHTS, FACTS = "model.safetensors", "facts.json"
 
 
 class CheckpointError(ValueError):
     """A weight file cannot be used; the message names the file, what is wrong with it, and what to do."""
+
+
+class PickledObjectsError(CheckpointError):
+    """A weight file holds pickled objects beside tensors; they were not built."""
 
 
 class Published(BaseModel):
@@ -38,6 +45,15 @@ class Published(BaseModel):
     license: str = Field(description="Licence of the weights, as far as it is stated.")
     size: int | None = Field(None, description="Bytes, where known.")
     sha256: str | None = Field(None, description="Of the published file, where known.")
+    git_sha1: str | None = Field(None, description="Of the published file as a git blob, where known.")
+    download: str | None = Field(None, description="An address that answers with the file itself; null: by hand only.")
+
+    @property
+    def cure(self) -> str:
+        """The instruction that brings the weights here."""
+        if self.download:
+            return f"Run: purifiqa weights pull {self.name}"
+        return f"Save {self.file} from {self.url}, then run: purifiqa weights add {self.name} {self.file}"
 
 
 class Facts(BaseModel):
@@ -46,7 +62,7 @@ class Facts(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
-    kind: str = Field(description="What it is: denoiser, restorer or filter.")
+    kind: str = Field(description="What it is: denoiser, restorer, filter or metric.")
     source: str = Field(description="Name of the file it was made from.")
     source_sha256: str
     sha256: str = Field(description="Of the converted weights.")
@@ -156,6 +172,8 @@ def check_published(file: Path, published: Published) -> None:
         )
     if published.sha256 is not None and digest(file) != published.sha256:
         raise CheckpointError(f"{file} has another sha256 than the published file: fetch {published.url} again")
+    if published.git_sha1 is not None and git_digest(file) != published.git_sha1:
+        raise CheckpointError(f"{file} has another git sha1 than the published file: fetch {published.url} again")
 
 
 def read_state(file: Path) -> dict[str, Any]:
@@ -172,7 +190,9 @@ def read_state(file: Path) -> dict[str, Any]:
     except Exception as error:
         if type(error).__name__ != "UnpicklingError":  # pickle is not imported here, on purpose
             raise
-        raise CheckpointError(f"{file} holds more than tensors, and running it is refused") from error
+        named = _ASKED_FOR.search(str(error))
+        what = f" ({named[1]})" if named else ""
+        raise PickledObjectsError(f"{file} holds more than tensors{what}, and running it is refused") from error
     if not isinstance(state, dict):
         raise CheckpointError(f"{file} holds a {type(state).__name__}, not a dictionary of tensors")
     return state
@@ -201,11 +221,22 @@ def digest(file: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+def git_digest(file: Path) -> str:
+    """Return the sha1 by which git knows a file's content, hexadecimal."""
+    digest = hashlib.sha1(f"blob {file.stat().st_size}\0".encode(), usedforsecurity=False)
+    with file.open("rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
 class Entry(NamedTuple):
     """A published weight file that can be added by name."""
 
     published: Published
     kind: str
-    """What it becomes: denoiser, restorer or filter."""
+    """What it becomes: denoiser, restorer, filter or metric."""
     add: Callable[[Path], Facts]
     """Verifies the file, converts it, and adds it. Raises CheckpointError."""
+    partners: tuple[Published, ...] = ()
+    """Files that must lie beside it."""

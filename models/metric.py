@@ -34,6 +34,7 @@ class MetricCard(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str = Field(description="Its unique name; one of a family is `family:name`.")
+    aliases: tuple[str, ...] = Field((), description="Other names that reach it.")
     summary: str = Field(description="One line: what it measures and how.")
     higher_is_better: bool = Field(description="Whether a larger score means better quality.")
     range: tuple[float | None, float | None] = Field(description="Lowest and highest score; null: unbounded.")
@@ -56,7 +57,8 @@ class Metric(ABC):
 
     To add one, put a file into `models/metrics/` with one subclass that sets `card` and writes `score`. A file that
     stands for many metrics overrides `family` and gives each instance its own card, named `family:name`; such a metric
-    is also reached by its bare name where no metric of ours claims it.
+    is also reached by its bare name where no metric of ours claims it. Where weights may come and go, `card` is a
+    property, so that its version tells those that are there.
     """
 
     card: MetricCard

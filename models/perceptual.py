@@ -3,6 +3,7 @@
 import functools
 import importlib
 import importlib.util
+import warnings
 from typing import Literal
 
 import torch
@@ -12,6 +13,9 @@ from models.availability import AVAILABLE, Availability, unavailable
 from models.weights import Weight, careful_loading, move_libraries, offline
 
 Name = Literal["LPIPS", "DISTS"]
+
+MIN_SIDE = 32
+"""Smallest height and width in pixels: VGG16 halves them five times."""
 
 CHECKPOINTS = "{hub}/checkpoints"
 RELEASES = "https://github.com/photosynthesis-team"
@@ -50,17 +54,22 @@ def availability(name: Name) -> Availability:
 def distance(name: Name, images: Tensor, others: Tensor) -> Tensor:
     """Return the distance of each pair of images in [0, 1], (N, 3, H, W), as (N,): 0 for equal ones, differentiable.
 
-    Nothing is downloaded. Raises RuntimeError or OSError for weight files that are damaged.
+    Pairs are compared one by one, so that company changes nothing. Nothing is downloaded. Raises RuntimeError or
+    OSError for weight files that are damaged.
     """
-    result: Tensor = _network(name, images.device)(images, others)
-    return result.view(len(images))
+    network = _network(name, images.device)
+    pairs = zip(images.split(1), others.split(1), strict=True)  # type: ignore[no-untyped-call]
+    return torch.cat([network(image, other).view(1) for image, other in pairs])
 
 
 @functools.cache
 def _network(name: Name, device: torch.device) -> nn.Module:
     move_libraries()
     piq = importlib.import_module("piq")
-    with careful_loading() as check, offline(), torch.random.fork_rng(devices=[]):
+    with warnings.catch_warnings(), careful_loading() as check, offline(), torch.random.fork_rng(devices=[]):
+        warnings.filterwarnings(
+            "ignore", category=UserWarning, module="torchvision"
+        )  # piq asks for weights the old way
         network: nn.Module = getattr(piq, name)(reduction="none")
         check(network)
     return network.eval().requires_grad_(requires_grad=False).to(device)

@@ -2,15 +2,19 @@
 
 from pathlib import Path
 
-from models import checkpoints, restoration
+from models import checkpoints, metrics, restoration
 from models.checkpoints import CheckpointError, Entry, Facts
-from models.diffusion import adoption
-from models.diffusion.denoisers import DENOISERS, adm_256
+from models.diffusion import adoption, denoisers
+from models.diffusion.denoisers import DENOISERS
+from models.discovery import modules
 from models.fcn import weights as fcn
 
 PUBLISHED: dict[str, Entry] = {
-    entry.published.name: entry for entry in [*adm_256.PUBLISHED, *restoration.PUBLISHED, *fcn.ENTRIES]
+    entry.published.name: entry
+    for module in (*modules(denoisers), *modules(metrics), restoration, fcn)
+    for entry in getattr(module, "PUBLISHED", ())
 }
+"""By name: what the files of denoisers and metrics, restoration, and the FCN filter declare as `PUBLISHED`."""
 
 
 def add(name: str, source: Path) -> Facts:

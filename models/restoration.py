@@ -76,6 +76,7 @@ GENERAL, WDN = (
         name="real-esrgan",
         file=file,
         url=f"https://github.com/xinntao/Real-ESRGAN/releases/download/v0.2.5.0/{file}",
+        download=f"https://github.com/xinntao/Real-ESRGAN/releases/download/v0.2.5.0/{file}",
         license="BSD-3-Clause",
         size=None,
         sha256=None,
@@ -121,7 +122,7 @@ def _add_mprnet(file: Path) -> Facts:
 
 
 PUBLISHED: tuple[Entry, ...] = (
-    Entry(GENERAL, KIND, _add_real_esrgan),
+    Entry(GENERAL, KIND, _add_real_esrgan, partners=(WDN,)),
     Entry(MPRNET, KIND, _add_mprnet),
 )
 """What `purifiqa weights add` knows by name."""

@@ -17,9 +17,12 @@ def sign_steps(target: Target, step: float | Tensor, iterations: int, momentum: 
     images = target.images.clone()
     low = (target.images - target.budget).clamp_(min=0)
     high = (target.images + target.budget).clamp_(max=1)
-    direction = torch.zeros(())
+    steps = torch.as_tensor(step).to(images)
+    gradients = torch.zeros(())
     for _ in range(iterations):
         gradient = target.gradient(images).gradient
-        direction = gradient.add_(direction, alpha=momentum) if momentum else gradient
-        images.sub_(direction.sign() * step).clamp_(low, high)
+        if momentum:
+            gradients = gradient.add_(gradients, alpha=momentum)
+        signs = gradient.sign() if momentum else gradient.sign_()
+        images.addcmul_(signs, steps, value=-1).clamp_(low, high)
     return images

@@ -4,7 +4,7 @@ import functools
 import itertools
 import json
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import torch
@@ -58,7 +58,7 @@ class Universal(BaseModel):
     model_config = ConfigDict(frozen=True, arbitrary_types_allowed=True)
 
     pattern: Tensor
-    """(3, side, side), within [-1, 1]: a part of the budget."""
+    """(3, side, side), within [-1, 1]; 1 is the whole budget."""
     facts: Facts
 
     def over(self, images: Tensor) -> Tensor:
@@ -69,7 +69,7 @@ class Universal(BaseModel):
 
 
 def learn(
-    images: Sequence[Tensor],
+    images: Iterable[Tensor],
     metric: Metric,
     recipe: Recipe,
     defense: Defense | None = None,
@@ -80,15 +80,15 @@ def learn(
     `progress` is told how many of how many epochs are done. Raises ValueError without images, NoGradientError for a
     metric without gradients, and what the metric and the defense raise.
     """
-    if not images:
-        raise ValueError("a universal perturbation needs images to learn from")
     if not metric.card.differentiable:
         raise NoGradientError(f"a universal perturbation follows gradients and {metric.card.name} has none")
     limit = recipe.limit / 255
     pattern = torch.zeros(3, recipe.side, recipe.side)
     adam = torch.optim.Adam([pattern], lr=recipe.learning_rate)
     order = torch.Generator().manual_seed(recipe.seed)
-    crops = [_center(image, recipe.side) for image in images]
+    crops = [_center(image, recipe.side).clone() for image in images]
+    if not crops:
+        raise ValueError("a universal perturbation needs images to learn from")
     sign, fresh = recipe.goal.sign(metric), itertools.count(1)
     with torch.no_grad():
         for epoch in range(recipe.epochs):
@@ -110,7 +110,7 @@ def learn(
         images=len(crops),
         recipe=recipe,
     )
-    return Universal(pattern=pattern / limit, facts=facts)
+    return Universal(pattern=pattern / pattern.abs().max().clamp(min=1e-12), facts=facts)
 
 
 def save(universal: Universal, file: Path) -> None:

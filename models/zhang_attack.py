@@ -17,6 +17,10 @@ class LearnedZhangAttack(AdamAttack, ABC):
     source: ClassVar[str] = "arXiv 2210.00933"
     presets: ClassVar = {"learning_rate": (7.7e-4, 1.55e-3, 3.1e-3)}
 
+    @property
+    def min_side(self) -> int:
+        return perceptual.MIN_SIDE
+
     def availability(self) -> Availability:
         return perceptual.availability(self.distance)
 

@@ -86,6 +86,7 @@ def png16_gray() -> bytes:
 
 
 @functools.cache
+@functools.cache  # packing takes longer than most tests
 def png_bomb(width: int, height: int) -> bytes:
     packer, row = zlib.compressobj(9), bytes(width + 1)
     packed = b"".join(packer.compress(row) for _ in range(height)) + packer.flush()
@@ -93,6 +94,7 @@ def png_bomb(width: int, height: int) -> bytes:
     return b"".join([b"\x89PNG\r\n\x1a\n", header, chunk(b"IDAT", packed), chunk(b"IEND")])
 
 
+@functools.cache
 def inflating(megabytes: int) -> bytes:
     packer = zlib.compressobj(9)
     return b"".join(packer.compress(bytes(1_000_000)) for _ in range(megabytes)) + packer.flush()

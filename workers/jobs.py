@@ -51,6 +51,7 @@ class Score(BaseModel):
     version: str = Field(description="Implementation and weights behind the number.")
     preprocessing: str = Field(description="What the metric did to the image before scoring it.")
     human_trained: bool = Field(description="Whether the metric's weights were fitted to human opinions.")
+    license: str = Field(description="Licence of the metric's code and weights, as far as it is stated.")
 
 
 class PurifiedImage(BaseModel):
@@ -134,6 +135,7 @@ def _score(name: str, original: float, defended: list[float], samples: int) -> S
         version=card.version,
         preprocessing=card.preprocessing,
         human_trained=card.human_trained,
+        license=card.license,
     )
 
 

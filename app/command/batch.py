@@ -72,13 +72,13 @@ def run(
     images = find_images(arguments, out)
     outputs = plan_outputs(images, out, ImageFormat(fields["format"]).suffix) if out else [None] * len(images)
     results = Results()
-    with _carrier(server) as carry, _bar() as bar:
+    with _carrier(server) as carry, progress_bar() as bar:
         task = bar.add_task(kind, total=len(images))
         for image, output in zip(images, outputs, strict=True):
             try:
                 job, file = carry(kind, image.path.read_bytes(), fields)
                 if output is not None and file is not None:
-                    _write(output, file)
+                    write_whole(output, file)
             except EXPECTED as error:
                 if isinstance(error, ProblemError | ServerError) and error.is_about_the_order:
                     raise FilesError(str(error)) from error  # it would be the same for every file
@@ -101,7 +101,8 @@ def _format(asked: str | None, out: Path | None) -> str:
     return asked or named or "png"
 
 
-def _write(path: Path, data: bytes) -> None:
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file, and the folders above it, all or nothing."""
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}.part")
     unfinished.write_bytes(data)
@@ -134,7 +135,8 @@ def _carry_out_here(kind: str, data: bytes, fields: dict[str, str]) -> tuple[dic
     return answer, file
 
 
-def _bar() -> Progress:
+def progress_bar() -> Progress:
+    """Return a bar on the terminal with the time left, gone when it is done."""
     return Progress(
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
         console=Console(stderr=True), transient=True,

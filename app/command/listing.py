@@ -8,6 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Column, Table
 
+from app.command.attacks import COMMON, Outcome, list_attacks
 from app.command.batch import Results
 
 
@@ -62,13 +63,54 @@ def defenses(form: str) -> None:
     Console().print(table)
 
 
-def _parameters(fields: dict[str, Any]) -> list[str]:
+def attacks(form: str) -> None:
+    """Print the attacks, their parameters, and whether each can be used here, as `json`, `markdown` or `table`."""
+    entries = list_attacks()
+    if form == "json":
+        print(json.dumps([entry.model_dump(mode="json") for entry in entries], indent=2))
+        return
+    rows = [(one.name, one.summary, _parameters(one.parameters["properties"], skip=COMMON), one) for one in entries]
+    if form == "markdown":
+        print("| attack | what it does | sees | parameters and defaults | source |\n|---|---|---|---|---|")
+        for name, summary, parameters, entry in rows:
+            told = ", ".join(f"`{one}`" for one in parameters)
+            print(f"| `{name}` | {summary} | {entry.sees} | {told} | {entry.source} |")
+        return
+    table = Table("attack", "what it does", "sees", "parameters and defaults", "usable here")
+    for name, summary, parameters, entry in rows:
+        usable = "yes" if entry.availability.available else f"no: {entry.availability.explanation}"
+        table.add_row(name, summary, entry.sees, "\n".join(parameters), usable)
+    Console().print(table)
+
+
+def attacked(outcomes: list[Outcome], *, as_json: bool) -> None:
+    """Print what an attack did to every file."""
+    if as_json:
+        print(json.dumps([one.model_dump(mode="json") for one in outcomes], indent=2))
+        return
+    with_defense = any(one.defense is not None for one in outcomes)
+    names = ["clean", "attacked", *(["clean, defended", "attacked, defended"] if with_defense else [])]
+    table = Table(Column("file", overflow="fold"), *names, "change", "budget", "PSNR", "queries")
+    for one in outcomes:
+        scores = [one.clean, one.attacked, *([one.defended_clean, one.defended_attacked] if with_defense else [])]
+        table.add_row(
+            str(one.file),
+            *(f"{score:.4g}" for score in scores),
+            f"{one.linf}/255",
+            "none" if one.budget is None else f"{one.budget}/255",
+            "identical" if one.psnr is None else f"{one.psnr:.1f} dB",
+            str(one.queries),
+        )
+    Console().print(table)
+
+
+def _parameters(fields: dict[str, Any], skip: tuple[str, ...] = ("name",)) -> list[str]:
     def shown(default: Any) -> str:
         if isinstance(default, list):
             return " + ".join(step["name"] for step in default)
         return default if isinstance(default, str) else json.dumps(default)
 
-    return [f"{name}={shown(field.get('default'))}" for name, field in fields.items() if name != "name"]
+    return [f"{name}={shown(field.get('default'))}" for name, field in fields.items() if name not in skip]
 
 
 def metrics(*, as_json: bool) -> None:

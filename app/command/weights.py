@@ -1,4 +1,4 @@
-"""What `purifiqa weights` does: list, add, verify and remove the weights that are too big to ship."""
+"""What `purifiqa weights` does: list, add, pull, verify and remove the weights that are too big to ship."""
 
 import json
 import shutil
@@ -7,6 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
 from rich.table import Table
 
 from models import checkpoints
@@ -42,6 +51,9 @@ def _rows() -> list[dict[str, Any]]:
                 "here": facts is not None,
                 "file": known.published.file if known else facts.source if facts else None,
                 "url": known.published.url if known else None,
+                "download": known.published.download if known else None,
+                "sha256": known.published.sha256 if known else None,
+                "git_sha1": known.published.git_sha1 if known else None,
             }
         )
     return rows
@@ -65,11 +77,44 @@ def add(name: str, source: Path, *, force: bool) -> None:
         raise CheckpointError(f"{name} was added before; --force replaces it")
     facts = published.add(name, source)
     print(f"{name}: {facts.kind} from {facts.source}, converted, tried on a small picture, and kept in {place}")
+    if (score := facts.config.get("trial_score")) is not None:
+        print(f"{name}: {source.stat().st_size:,} bytes became {_size(name):,}; the small picture scores {score}")
+    for note in facts.config.get("notes", ()):
+        print(f"purifiqa: {name}: {note}", file=sys.stderr if note.startswith("warning") else sys.stdout)
     if (gain := facts.config.get("gain_db")) is None:
         return
     print(f"{name}: brings a noisy picture {gain} dB closer to the clean one")
     if gain <= 0:
         print(f"purifiqa: warning: {name} does not denoise; is it trained, and for this schedule?", file=sys.stderr)
+
+
+def pull(name: str, *, force: bool) -> None:
+    """Fetch what is published under `name`, with a progress bar on a terminal, and add it.
+
+    Raises CheckpointError, DownloadError.
+    """
+    from app.command.download import fetch
+    from models.published import PUBLISHED
+
+    entry = PUBLISHED.get(name)
+    if entry is None:
+        raise CheckpointError(f"nothing is published as {name[:80]!r}; `purifiqa weights list` tells what is")
+    if checkpoints.folder(name).exists() and not force:
+        raise CheckpointError(f"{name} was added before; --force replaces it")
+    if entry.published.download is None:
+        raise CheckpointError(f"{name} has no direct address. {entry.published.cure}")
+    folder = checkpoints.home() / ".downloads" / name
+    columns = TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn()
+    with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True) as progress:
+        for published in (*entry.partners, entry.published):
+            bar = progress.add_task(published.file, total=None)
+
+            def told(here: int, of: int | None, bar: TaskID = bar) -> None:
+                progress.update(bar, completed=here, total=of)
+
+            file = fetch(published, folder, told)
+    add(name, file, force=force)
+    shutil.rmtree(folder)
 
 
 def verify(name: str | None) -> list[str]:

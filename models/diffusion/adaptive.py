@@ -1,6 +1,7 @@
 """Choose the timestep per image: the more an image looks disturbed to the denoiser, the more noise purifies it."""
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from models.diffusion.denoiser import Denoiser
@@ -24,9 +25,7 @@ def auto_timesteps(denoiser: Denoiser, images: Tensor) -> list[int]:
     image is from the clean ones. Texture is taken away too, so the size is that of the calmest tenth of 8x8 blocks.
     """
     sigma = torch.full((len(images),), sigma_of(PROBE), device=images.device)
-    removed = images - denoiser.mean(images, sigma)
-    height, width = (side - side % BLOCK for side in removed.shape[2:])
-    blocks = removed[:, :, :height, :width].unfold(2, BLOCK, BLOCK).unfold(3, BLOCK, BLOCK)
-    power = blocks.pow(2).mean(dim=(1, 4, 5)).flatten(1)
+    removed = denoiser.mean(images, sigma).sub_(images)
+    power = F.avg_pool2d(removed.square_(), BLOCK).mean(dim=1).flatten(1)
     calm = power.quantile(SMOOTH_SHARE, dim=1).sqrt()
     return [min(MOST, max(LEAST, round(timestep_of(GAIN * float(size))))) for size in calm]

@@ -1,5 +1,6 @@
 """What the diffusion defenses have in common: their parameters, and the way from an image to a purified one."""
 
+import math
 from typing import Annotated, ClassVar, Literal
 
 import torch
@@ -9,11 +10,11 @@ from torch import Tensor
 
 from models.availability import Availability
 from models.defense import Cost, Defense
-from models.diffusion.adaptive import auto_timesteps
+from models.diffusion.adaptive import MOST, auto_timesteps
 from models.diffusion.denoiser import Denoiser
 from models.diffusion.denoisers import find_denoiser
 from models.diffusion.samplers import SAMPLERS
-from models.diffusion.schedule import STEPS, alpha_bar, sigma_of
+from models.diffusion.schedule import STEPS, alpha_bar, sigma_of, timestep_of
 from models.diffusion.tiling import Tiled
 from models.noise import Noise
 
@@ -47,6 +48,12 @@ class DiffusionDefense(Defense):
         description="How far to diffuse: 30 adds noise of 13.8/255; auto chooses per image; 0 changes nothing.",
         examples=[0, 5, 150, "auto"],
     )
+    margin: float = Field(
+        0,
+        ge=0,
+        le=0.1,
+        description="Strength (RMS) of a perturbation that is denoised as well as the added noise: 0.03 is 8/255.",
+    )
     sampler: Literal["one-shot", "ancestral", "ddim", "dpm-solver"] = Field(
         "one-shot",
         description="The way back: one-shot is the posterior mean; the others draw a sharper sample.",
@@ -79,6 +86,18 @@ class DiffusionDefense(Defense):
                 raise ValueError(f"{info.data['denoiser']} was trained for timesteps up to {most}")
         return timestep
 
+    @field_validator("margin")
+    @classmethod
+    def _within_the_denoiser_too(cls, margin: float, info: ValidationInfo) -> float:
+        if margin and info.data.keys() >= {"denoiser", "timestep"}:
+            timestep = MOST if info.data["timestep"] == "auto" else info.data["timestep"]
+            if timestep == 0:
+                raise ValueError("timestep 0 changes nothing, with a margin too; choose another timestep")
+            name = info.data["denoiser"]
+            if level(timestep, margin) > sigma_of(find_denoiser(name).max_timestep):
+                raise ValueError(f"with timestep {timestep}, this is more noise than {name} was trained for")
+        return margin
+
     @field_validator("denoiser")
     @classmethod
     def _known(cls, denoiser: str) -> str:
@@ -106,7 +125,7 @@ class DiffusionDefense(Defense):
         if self.sampler == "one-shot":
             return 1
         if self.sampler == "ancestral" and not self.steps:
-            return self.timestep if isinstance(self.timestep, int) else STEPS
+            return seen_as(self.timestep, self.margin) if isinstance(self.timestep, int) else STEPS
         return self.steps or DEFAULT_STEPS
 
     def availability(self) -> Availability:
@@ -131,14 +150,25 @@ class DiffusionDefense(Defense):
     def _from(self, denoiser: Denoiser, images: Tensor, timestep: int, noise: Noise) -> Tensor:
         if timestep == 0:
             return images.clone()
-        sigma = sigma_of(timestep)
-        noisy = noise.normal_like(images).mul_(sigma).add_(images)
+        noisy = noise.normal_like(images).mul_(sigma_of(timestep)).add_(images)
         mean = sample = None
         if self.sampler == "one-shot" or self.texture < 1:
-            mean = denoiser.mean(noisy, torch.full((len(images),), sigma, device=images.device))
+            sigma = torch.full((len(images),), level(timestep, self.margin), device=images.device)
+            mean = denoiser.mean(noisy, sigma)
         if self.sampler != "one-shot" and self.texture > 0:
-            x = alpha_bar(timestep) ** 0.5 * (2 * noisy - 1)
-            sample = SAMPLERS[self.sampler](denoiser, x, timestep, self._evaluations, noise).add(1).div(2)
+            start = seen_as(timestep, self.margin)
+            x = alpha_bar(start) ** 0.5 * (2 * noisy - 1)
+            sample = SAMPLERS[self.sampler](denoiser, x, start, self._evaluations, noise).add(1).div(2)
         if mean is None or sample is None:
             return mean if sample is None else sample  # type: ignore[return-value] # one of them is always there
         return torch.lerp(mean, sample, self.texture)
+
+
+def level(timestep: int, margin: float) -> float:
+    """Return the sigma that the denoiser is told: of the added noise and of a perturbation independent of it."""
+    return math.hypot(sigma_of(timestep), margin)
+
+
+def seen_as(timestep: int, margin: float) -> int:
+    """Return the timestep from which a sampler starts so as to remove both: the one of `level`."""
+    return round(timestep_of(level(timestep, margin)))

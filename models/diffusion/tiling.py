@@ -50,17 +50,21 @@ class Tiled(Denoiser):
         rows, columns = (spans(side, self.tile, margin, exact) for side in padded.shape[2:])
         if len(rows) == len(columns) == 1:
             return evaluate(padded)[:, :, :height, :width]
-        result, weight = torch.zeros(0), torch.zeros(padded.shape[2:], device=images.device)
+        result, weight = torch.zeros(0), torch.zeros(0 if exact else padded.shape[2:], device=images.device)
         for row in rows:
             for column in columns:
                 tile = evaluate(padded[:, :, row.start : row.stop, column.start : column.stop])
                 if not len(result):
                     result = tile.new_zeros((len(tile), tile.shape[1], *padded.shape[2:]))
+                if exact:
+                    own = tile[:, :, row.own, column.own]
+                    result[:, :, row.first : row.last, column.first : column.last] = own
+                    continue
                 window = row.window(exact)[:, None] * column.window(exact)[None, :]
                 place = (slice(row.start, row.stop), slice(column.start, column.stop))
                 result[:, :, *place] += tile * window.to(tile)
                 weight[place] += window.to(weight)
-        return (result if exact else result / weight)[:, :, :height, :width]
+        return (result if exact else result.div_(weight))[:, :, :height, :width]
 
 
 class Span(NamedTuple):
@@ -70,6 +74,11 @@ class Span(NamedTuple):
     stop: int
     first: int
     last: int
+
+    @property
+    def own(self) -> slice:
+        """That part, counted from the tile's start."""
+        return slice(self.first - self.start, self.last - self.start)
 
     def window(self, exact: bool) -> Tensor:  # noqa: FBT001
         """Return the tile's weights: 1 in its own part; around it 0 if `exact`, else falling as a raised cosine."""

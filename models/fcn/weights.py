@@ -17,7 +17,7 @@ KIND = "filter"
 NETWORKS: dict[str, type[nn.Module]] = {"fcn": FCNet, "fcn-curves": CurveNet}
 """Each network by the name under which it ships."""
 
-PUBLISHED = Published(
+CHECKPOINT = Published(
     name="fcn-published",
     file="fcn_mse.pth",
     url="https://drive.google.com/drive/folders/1c6hC5cSfeNfi5-jMHwsyZqoH_QXURmB_",
@@ -33,13 +33,13 @@ def shipped(name: str, device: torch.device) -> nn.Module:
 
 def published(device: torch.device) -> nn.Module:
     """Return the paper's network with its published weights, on a device. Raises CheckpointError if not added."""
-    facts = checkpoints.find(PUBLISHED.name, KIND)
+    facts = checkpoints.find(CHECKPOINT.name, KIND)
     return _published(facts.sha256 if facts else "", device)
 
 
 @functools.lru_cache(maxsize=4)
 def _published(sha256: str, device: torch.device) -> nn.Module:  # noqa: ARG001 - part of the key
-    return _ready(FCNet(), checkpoints.load(PUBLISHED.name, KIND)[0], device)
+    return _ready(FCNet(), checkpoints.load(CHECKPOINT.name, KIND)[0], device)
 
 
 def _ready(network: nn.Module, state: dict[str, Tensor], device: torch.device) -> nn.Module:
@@ -56,12 +56,12 @@ def save(network: nn.Module, folder: Path) -> None:
 
 def add(file: Path) -> Facts:
     """Add the published checkpoint, {"model": state, "epoch": number}. Raises CheckpointError for any other file."""
-    check_published(file, PUBLISHED)
+    check_published(file, CHECKPOINT)
     try:
         state = _read(file)
     except CheckpointError as error:
-        raise CheckpointError(f"{error}; fetch {PUBLISHED.file} from {PUBLISHED.url}") from error
-    return checkpoints.add(PUBLISHED.name, KIND, file, state, {"license": PUBLISHED.license})
+        raise CheckpointError(f"{error}; fetch {CHECKPOINT.file} from {CHECKPOINT.url}") from error
+    return checkpoints.add(CHECKPOINT.name, KIND, file, state, {"license": CHECKPOINT.license})
 
 
 def _read(file: Path) -> dict[str, Tensor]:
@@ -77,5 +77,5 @@ def _read(file: Path) -> dict[str, Tensor]:
     return state
 
 
-ENTRIES = (Entry(PUBLISHED, KIND, add),)
+PUBLISHED = (Entry(CHECKPOINT, KIND, add),)
 """What `purifiqa weights add` knows by name."""

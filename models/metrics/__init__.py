@@ -31,16 +31,27 @@ def metrics() -> dict[str, Metric]:
     shortest: dict[str, Metric] = {}
     for name, metric in qualified.items():
         bare = name.rpartition(":")[2]
-        if bare != name and bare in shortest:
+        if bare not in qualified and bare in shortest:
             raise TypeError(f"two families have a metric {bare!r}")
         shortest[name if bare in qualified else bare] = metric
     return dict(sorted(shortest.items()))
 
 
+@functools.cache
+def _aliases() -> dict[str, Metric]:
+    found: dict[str, Metric] = {}
+    for metric in metrics().values():
+        for alias in metric.card.aliases:
+            if alias in metrics() or alias in found:
+                raise TypeError(f"two metrics are named {alias!r}")
+            found[alias] = metric
+    return found
+
+
 def find_metric(name: str) -> Metric:
-    """Return the metric of this name, bare or qualified (`pyiqa:musiq`). Raises UnknownMetricError."""
-    if name in metrics():
-        return metrics()[name]
+    """Return the metric of this name, bare, qualified (`pyiqa:musiq`) or an alias. Raises UnknownMetricError."""
+    if found := metrics().get(name) or _aliases().get(name):
+        return found
     for metric in metrics().values():
         if metric.card.name == name:
             return metric

@@ -109,10 +109,9 @@ def test_nothing_outlives_a_supervisor_that_is_killed(up):
 def test_two_services_do_not_share_a_folder_or_a_port(up, tmp_path):
     first = up()
     port = first.address().rpartition(":")[2]
-    second = up()
+    second, third = up(), up("--port", port, data_dir=tmp_path / "other")
     assert second.process.wait(30) == 1
     assert "--data-dir" in second.log_path.read_text()
-    third = up("--port", port, data_dir=tmp_path / "other")
     assert third.process.wait(30) == 1
     assert "--port" in third.log_path.read_text()
     assert "Traceback" not in second.log_path.read_text() + third.log_path.read_text()

@@ -23,7 +23,10 @@ def network(tmp_path):
 
 def test_what_is_published_is_listed_with_where_it_is(run):
     listed = {row["name"]: row for row in json.loads(run("weights", "list", "--json").output)}
-    assert {"adm-256", "real-esrgan", "mprnet"} <= listed.keys()
+    assert {"adm-256", "real-esrgan", "mprnet", "linearity", "metaiqa", "spaq-mt-s"} <= listed.keys()
+    assert listed["spaq-mt-s"]["kind"] == "metric"
+    assert listed["metaiqa"]["git_sha1"] == "4d2ee23148de49396149b1733f968def9f1375cc"
+    assert "license" in listed["linearity"]
     assert not any(row["here"] for row in listed.values())
     assert listed["adm-256"]["url"].startswith("https://openaipublic")
 

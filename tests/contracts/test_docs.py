@@ -19,7 +19,7 @@ from app.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
-TABLE = re.compile(r"<!-- defenses: purifiqa defenses --markdown -->\n(.*)<!-- /defenses -->", re.DOTALL)
+TABLE = r"<!-- {0}: purifiqa {0} --markdown -->\n(.*)<!-- /{0} -->"
 
 
 def settings_table():
@@ -36,12 +36,14 @@ def test_the_readme_is_short():
     assert len(README.splitlines()) <= 120
 
 
-def test_the_table_of_defenses_is_the_catalogues():
+@pytest.mark.parametrize("kind", ["defenses", "attacks"])
+def test_a_table_is_the_catalogues(kind):
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
-        listing.defenses("markdown")
-    text = (ROOT / "docs" / "defenses.md").read_text()
-    assert TABLE.search(text)[1] == printed.getvalue(), "write it anew: purifiqa defenses --markdown"
+        getattr(listing, kind)("markdown")
+    text = (ROOT / "docs" / f"{kind}.md").read_text()
+    found = re.search(TABLE.format(kind), text, re.DOTALL)
+    assert found[1] == printed.getvalue(), f"write it anew: purifiqa {kind} --markdown"
 
 
 def test_every_setting_is_documented_as_it_is():
@@ -135,7 +137,7 @@ def test_the_example_of_adding_a_defense_is_all_it_takes(tmp_path):
         "-m",
         "pytest",
         "-q",
-        "tests/contracts/test_every_defense.py",
+        *(str(file) for file in sorted(tmp_path.glob("tests/contracts/test_every_defense*.py"))),
         "-k",
         "gamma",
         "-p",

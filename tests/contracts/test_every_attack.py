@@ -20,7 +20,7 @@ from models.defenses import parse_defense
 from models.tensors import MIN_SIDE
 from models.universal import Recipe, learn, save
 
-QUICK = {"queries": 120, "iterations": 6, "population": 20, "pairs": 5}
+QUICK = {"queries": 80, "iterations": 6, "population": 20, "pairs": 5}
 """Smaller numbers than the defaults, where an attack has such a parameter and its default is larger."""
 
 EVERY_CLASS = pytest.mark.parametrize("attack_class", ATTACKS.values(), ids=ATTACKS)
@@ -83,11 +83,10 @@ def steps(images):
 def test_the_claimed_quality_goes_where_the_attacker_wants(attack_class, goal, higher_is_better):
     metric = Standin(higher_is_better=higher_is_better)
     attack = quick(attack_class, goal=goal, higher_is_better=higher_is_better)
-    for size in sizes(attack):
-        images = photograph_like(2, *size)
-        gained = metric(attack(images, metric)) - metric(images)
-        assert ((gained > 0) == ((goal == "raise") == higher_is_better)).all()
-        assert gained.abs().min() > 0
+    images = photograph_like(1, *sizes(attack)[-1])
+    gained = metric(attack(images, metric)) - metric(images)
+    assert gained.item() != 0
+    assert (gained.item() > 0) == ((goal == "raise") == higher_is_better)
 
 
 @EVERY_RUNNABLE
@@ -113,11 +112,10 @@ def test_the_output_is_8_bit_the_input_untouched_and_the_budget_held(attack_clas
 @EVERY_RUNNABLE
 def test_an_image_and_its_seed_decide_the_result_alone_or_in_a_batch(attack_class):
     attack, metric = quick(attack_class), Standin()
-    images = photograph_like(3, *sizes(attack)[-1])
-    together = attack(images, metric, seed=[4, 5, 6])
-    alone = torch.cat([attack(images[i : i + 1], metric, seed=4 + i) for i in range(3)])
+    images = photograph_like(2, *sizes(attack)[-1])
+    together = attack(images, metric, seed=[4, 5])
+    alone = torch.cat([attack(image[None], metric, seed=seed) for image, seed in zip(images, (4, 5), strict=True)])
     assert torch.equal(together, alone)
-    assert torch.equal(together, attack(images, metric, seed=[4, 5, 6]))
 
 
 @EVERY_RUNNABLE
@@ -145,16 +143,15 @@ def test_with_a_defense_the_defended_score_is_attacked(attack_class, defense):
     assert torch.stack(gained).mean() > 0 or attack.universal or (hard and not attack.white_box)
 
 
-@pytest.mark.parametrize("values", [0.0, 1.0], ids=["black", "white"])
+@pytest.mark.parametrize("value", [0.0, 1.0], ids=["black", "white"])
 @EVERY_RUNNABLE
-def test_pixels_at_the_end_of_the_scale_are_attacked_too(attack_class, values):
+def test_pixels_at_the_end_of_the_scale_are_attacked_too(attack_class, value):
     attack = quick(attack_class)
-    side = max(16, attack.min_side)
-    images = torch.full((1, 3, side, side), values)
-    attacked = attack(images, Standin())
-    assert attacked.isfinite().all()
-    if type(attack).budgets is not Attack.budgets:
-        assert not torch.equal(attacked, images)
+    images = photograph_like(1, *sizes(attack)[0])
+    half = images[..., images.shape[3] // 2 :]
+    half[:] = value
+    attacked = attack(images, Standin())[..., images.shape[3] // 2 :]
+    assert not torch.equal(attacked, half) or type(attack).budgets is Attack.budgets
 
 
 @EVERY_RUNNABLE
@@ -169,10 +166,10 @@ def test_a_metric_without_gradients_is_refused_exactly_by_a_white_box_attack(att
 
 
 @pytest.mark.parametrize("attack_class", WITH_BUDGET.values(), ids=WITH_BUDGET)
-@settings(max_examples=10, deadline=None, database=None, derandomize=True)
+@settings(max_examples=6, deadline=None, database=None, derandomize=True)
 @given(data=st.data())
 def test_a_budget_holds_exactly_whatever_it_is(attack_class, data):
-    few = {"queries": 40, "iterations": 3}
+    few = {"queries": 20, "iterations": 3}
     numbers = {}
     for name, schema in parameters(attack_class).items():
         if schema.get("type") == "number":

@@ -173,7 +173,7 @@ def test_any_other_file_is_refused_naming_it_and_where_the_right_one_is(tmp_path
     with pytest.raises(CheckpointError, match=reason) as refused:
         published.add("fcn-published", file)
     assert str(file) in str(refused.value)
-    assert weights.PUBLISHED.url in str(refused.value)
+    assert weights.CHECKPOINT.url in str(refused.value)
     assert not (tmp_path / "purifiqa-was-here").exists()
     assert checkpoints.added() == []
 
@@ -184,7 +184,7 @@ def test_missing_and_torn_files_are_refused(tmp_path):
     for name in ("torn.pth", "missing.pth"):
         with pytest.raises(CheckpointError, match=name) as refused:
             weights.add(tmp_path / name)
-        assert weights.PUBLISHED.url in str(refused.value)
+        assert weights.CHECKPOINT.url in str(refused.value)
 
 
 @pytest.mark.parametrize("name", weights.NETWORKS)

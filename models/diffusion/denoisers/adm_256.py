@@ -18,10 +18,12 @@ class ADM256(AddedUNet):
     tile = 256
 
 
+_URL = "https://openaipublic.blob.core.windows.net/diffusion/jul-2021/256x256_diffusion_uncond.pt"
 _FILE = Published(
     name=ADM256.name,
     file="256x256_diffusion_uncond.pt",
-    url="https://openaipublic.blob.core.windows.net/diffusion/jul-2021/256x256_diffusion_uncond.pt",
+    url=_URL,
+    download=_URL,
     license=ADM256.license,
     size=2_211_383_297,
     sha256="a37c32fffd316cd494cf3f35b339936debdc1576dad13fe57c42399a5dbc78b1",

@@ -75,6 +75,27 @@ def test_a_perturbation_is_mostly_gone():
         assert share < most
 
 
+def test_a_margin_removes_more_of_a_strong_perturbation_and_costs_the_clean_image_something():
+    cheated = (CUP + 8 / 255 * Noise([1]).normal_like(CUP).sign()).clamp(0, 1)
+    plain, wide = diffpure(timestep=10), diffpure(timestep=10, margin=8 / 255)
+    assert psnr(wide(cheated, 2), CUP) > psnr(plain(cheated, 2), CUP) + 2
+    assert psnr(plain(CUP, 2), CUP) > psnr(wide(CUP, 2), CUP) > psnr(diffpure(timestep=50)(CUP, 2), CUP)
+
+
+def test_a_margin_adds_no_noise_but_tells_the_denoiser_of_more():
+    noisy = CAT + sigma_of(10) * Noise([7]).normal_like(CAT)
+    told = torch.tensor([(sigma_of(10) ** 2 + 0.03**2) ** 0.5])
+    expected = find_denoiser("ffdnet").mean(noisy, told).clamp(0, 1)
+    torch.testing.assert_close(diffpure(timestep=10, margin=0.03)(CAT, 7), expected, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("sampler", ["ancestral", "ddim", "dpm-solver"])
+def test_every_sampler_with_a_margin_and_one_step_gives_the_posterior_mean(sampler):
+    mean = diffpure(timestep=10, margin=0.03)(CAT, 7)
+    sample = diffpure(timestep=10, margin=0.03, sampler=sampler, steps=1)(CAT, 7)
+    assert (sample - mean).abs().mean() < 1e-3  # a sampler's level is that of a whole timestep
+
+
 def test_auto_chooses_more_for_a_disturbed_image():
     denoiser = Tiled(find_denoiser("ffdnet"))
     noisy = [(CAT + strength / 255 * Noise([1]).normal_like(CAT)).clamp(0, 1) for strength in (0, 3, 8, 60)]
@@ -105,6 +126,8 @@ def test_auto_is_that_timestep_for_each_image_of_a_batch():
         ({"steps": 5}, "choose another sampler"),
         ({"texture": 0.5}, "choose another sampler"),
         ({"squeeze": 100}, "0 or 256"),
+        ({"timestep": 0, "margin": 0.01}, "choose another timestep"),
+        ({"timestep": 168, "margin": 0.01}, "more noise than ffdnet was trained for"),
     ],
 )
 def test_a_parameter_that_cannot_be_is_refused_with_words(parameters, words):

@@ -54,7 +54,8 @@ def test_an_added_unet_purifies_by_its_name(home, channels):
         assert torch.equal(purified[0], purified[1])
 
 
-def test_its_mean_is_the_networks_epsilon_at_the_matching_timestep(home):
+def test_its_mean_is_the_networks_epsilon_at_the_matching_timestep(home, monkeypatch):
+    monkeypatch.setenv("PURIFIQA_PRECISION", "float32")
     network = save_unet(home / "mine")
     published.add("mine", home / "mine")
     noisy, timestep = cat()[..., :48, :64], 40

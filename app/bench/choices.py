@@ -1,0 +1,175 @@
+"""From what the command was given to the parameters of a study; all that can be wrong is found before anything runs."""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from app.bench import pictures
+from app.bench.folder import Folder, write_whole
+from app.bench.items import (
+    BenchError,
+    Found,
+    Item,
+    Skipped,
+    attack_of,
+    find_attacks,
+    find_defenses,
+    find_metrics,
+    metric_of,
+    split,
+)
+from app.bench.parameters import Manifest, Pair, Parameters, check_added, check_same
+from app.bench.presets import PRESETS, Preset
+from app.settings import Settings
+from models.images import ImageLimits
+from workers.worker import pick_device
+
+GALLERY = 3
+NATIVE = "native"
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What the command was given; None: left out."""
+
+    images: Path
+    out: Path
+    preset: str | None = None
+    attacks: str | None = None
+    defenses: str | None = None
+    metrics: str | None = None
+    adaptive: str | None = None
+    size: str | None = None
+    limit: int | None = None
+    seed: int = 0
+    add: bool = False
+    command: str = ""
+    """The command itself, for the report."""
+
+
+def draft(choices: Choices, version: str) -> Manifest:
+    """Return what to do, without the pictures. Raises BenchError for what cannot be done; nothing is written."""
+    settings, preset = Settings(), _preset(choices)
+    attacks = _found(find_attacks, choices.attacks, preset.attacks)
+    defenses = _found(find_defenses, choices.defenses, preset.defenses)
+    metrics = _found(find_metrics, choices.metrics, settings.default_metric_names)
+    pairs, impossible = _pairs(attacks.items, metrics.items, {item.label for item in attacks.items if choices.attacks})
+    parameters = Parameters(
+        size=_size(choices.size, preset),
+        seed=choices.seed,
+        device=pick_device(settings.device),
+        pictures=(),
+        metrics=metrics.items,
+        attacks=attacks.items,
+        defenses=defenses.items,
+        adaptive=_adaptive(choices.adaptive, defenses.items),
+        pairs=pairs,
+        gallery=GALLERY,
+    )
+    skipped = (*attacks.skipped, *defenses.skipped, *metrics.skipped, *impossible)
+    return Manifest(version=version, command=choices.command, parameters=parameters, skipped=skipped)
+
+
+def settle(choices: Choices, drafted: Manifest) -> Manifest:
+    """Return what to do with the pictures, once they and the manifest are in the folder `choices.out`.
+
+    Raises BenchError if there are none that can be used, and if the folder holds a study with other parameters.
+    """
+    folder, parameters = Folder(choices.out), drafted.parameters
+    check = check_added if choices.add else check_same
+    before = folder.manifest()
+    if before:
+        check(before.parameters, parameters.model_copy(update={"pictures": before.parameters.pictures}))
+
+    def keep(key: str, data: bytes) -> None:
+        if not folder.clean_picture(key).is_file():
+            write_whole(folder.clean_picture(key), data)
+
+    chosen, unusable = pictures.prepare(
+        choices.images,
+        out=choices.out,
+        size=parameters.size,
+        most=choices.limit or _preset(choices).images,
+        seed=parameters.seed,
+        limits=Settings().limits,
+        check_size=_size_check(parameters.attacks, parameters.metrics),
+        keep=keep,
+    )
+    parameters = parameters.model_copy(update={"pictures": chosen})
+    if before:
+        check(before.parameters, parameters)
+    manifest = drafted.model_copy(update={"parameters": parameters, "skipped": (*drafted.skipped, *unusable)})
+    folder.set_manifest(manifest)
+    return manifest
+
+
+def _preset(choices: Choices) -> Preset:
+    if choices.preset is None:
+        if choices.attacks is None or choices.defenses is None:
+            raise BenchError(f"name --attacks and --defenses, or a --preset: {', '.join(PRESETS)}")
+        return Preset(attacks=(), defenses=(), size=None)
+    if choices.preset not in PRESETS:
+        raise BenchError(f"there is no preset {choices.preset!r}; there are {', '.join(PRESETS)}")
+    return PRESETS[choices.preset]
+
+
+def _found(find: Callable[..., Found], given: str | None, usual: Sequence[str]) -> Found:
+    return find(usual if given is None else split(given), is_preset=given is None)
+
+
+def _pairs(attacks: Sequence[Item], metrics: Sequence[Item], named: set[str]) -> tuple[tuple[Pair, ...], list[Skipped]]:
+    """Return which attack can mislead which metric. Raises BenchError for a `named` attack that can mislead none."""
+    pairs: list[Pair] = []
+    impossible: list[Skipped] = []
+    for attack in attacks:
+        before = len(pairs)
+        for metric in metrics:
+            if attack_of(attack).white_box and not metric_of(metric).card.differentiable:
+                reason = f"{attack.label} follows gradients and {metric.label} has none"
+                impossible.append(Skipped(kind="pair", name=f"{attack.label} on {metric.label}", reason=reason))
+            else:
+                pairs.append(Pair(attack=attack.label, metric=metric.label))
+        if len(pairs) == before and attack.label in named:
+            raise BenchError(f"{impossible[-1].reason}: choose another metric, or an attack that only asks for scores")
+    if not pairs:
+        raise BenchError(f"no attack can mislead a metric: {'; '.join(one.reason for one in impossible)}")
+    return tuple(pairs), impossible
+
+
+def _adaptive(given: str | None, defenses: Sequence[Item]) -> tuple[str, ...]:
+    """Return the labels of the defenses to attack through."""
+    labels = [defense.label for defense in defenses if defense.label != "none"]
+    if given is None:
+        return ()
+    if given == "all":
+        return tuple(labels)
+    wanted = [item.label for item in find_defenses(split(given), is_preset=False).items if item.label != "none"]
+    if missing := [label for label in wanted if label not in labels]:
+        raise BenchError(f"--adaptive names {', '.join(missing)}, which --defenses does not")
+    return tuple(label for label in labels if label in wanted)
+
+
+def _size(given: str | None, preset: Preset) -> tuple[int, int] | None:
+    if given is None:
+        return preset.size
+    if given == NATIVE:
+        return None
+    found = re.fullmatch(r"(\d{2,5})x(\d{2,5})", given)
+    if not found:
+        raise BenchError(f"--size is WIDTHxHEIGHT, such as 299x299, or {NATIVE}; got {given!r}")
+    width, height = int(found[1]), int(found[2])
+    ImageLimits().check_size(width, height)
+    return width, height
+
+
+def _size_check(attacks: Sequence[Item], metrics: Sequence[Item]) -> Callable[[int, int], None]:
+    smallest = max(attack_of(attack).min_side for attack in attacks)
+
+    def check(height: int, width: int) -> None:
+        for metric in metrics:
+            metric_of(metric).check_size(height, width)
+        if min(height, width) < smallest:
+            raise ValueError(f"it is {width}x{height}; an attack needs at least {smallest} pixels a side")
+
+    return check

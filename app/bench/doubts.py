@@ -1,0 +1,85 @@
+"""Reasons to doubt a study's own numbers: attacks that may be weaker than they could be."""
+
+from collections.abc import Iterator, Sequence
+
+import torch
+
+from app.bench.cells import CLEAN, Cell
+from app.bench.items import attack_of, metric_of
+from app.bench.parameters import Parameters
+from app.bench.summary import mean
+from models.attack_checks import Flag, check_black_box, check_defense, check_effect, check_gradients
+from models.defenses import parse_defense
+
+Doubt = tuple[str, str, str, str, str]
+"""Metric, attack, defense that it goes through, code, and why."""
+
+
+def doubts(parameters: Parameters, cells: Sequence[Cell]) -> Iterator[Doubt]:
+    """Yield what is to be doubted about each attack, alone and through a defense, where it was run."""
+    by_place: dict[tuple[str, str, str, bool], list[Cell]] = {}
+    for cell in cells:
+        if cell.attack != CLEAN:
+            by_place.setdefault((cell.metric, cell.attack, cell.defense, cell.adaptive), []).append(cell)
+    attacks = {item.label: attack_of(item) for item in parameters.attacks}
+    metrics = {item.label: metric_of(item) for item in parameters.metrics}
+    defenses = {item.label: parse_defense(item.json_text) for item in parameters.defenses}
+    for (metric, label, through, adaptive), its in by_place.items():
+        if not adaptive and through != "none":
+            continue
+        attack = attacks[label]
+        sign = attack.goal.sign(metrics[metric])
+        flags = check_effect(_gained(its, sign))
+        if attack.white_box:
+            slopes = torch.tensor([cell.measures.get("first_slope", torch.nan) for cell in its])
+            flags += check_gradients(slopes)
+        if adaptive:
+            flags += check_defense(attack, defenses[through])
+        else:
+            flags += _beaten(parameters, by_place, metric, label)
+        named = through if adaptive else "nothing"
+        yield from ((metric, label, named, str(flag.code), flag.message) for flag in flags)
+        if adaptive:
+            yield from _weaker(metric, label, through, its, by_place.get((metric, label, through, False), []))
+
+
+def _gained(cells: Sequence[Cell], sign: int) -> torch.Tensor:
+    """Return how far each score went the attacker's way, (N,), from that of the clean picture equally defended."""
+    changes = [cell.measures["score"] - cell.measures["defended_clean_score"] for cell in cells if _has_both(cell)]
+    return sign * torch.tensor(changes)
+
+
+def _has_both(cell: Cell) -> bool:
+    return "defended_clean_score" in cell.measures
+
+
+def _beaten(
+    parameters: Parameters, by_place: dict[tuple[str, str, str, bool], list[Cell]], metric: str, black: str
+) -> list[Flag]:
+    """Flag a black-box attack that does more than every one with gradients that changed values at least as far."""
+    attacks = {item.label: attack_of(item) for item in parameters.attacks}
+    if attacks[black].white_box or attacks[black].universal:
+        return []
+    sign = attacks[black].goal.sign(metric_of(next(item for item in parameters.metrics if item.label == metric)))
+    its = by_place[metric, black, "none", False]
+    reach = max(cell.measures["linf"] for cell in its)
+    best: torch.Tensor | None = None
+    for label, attack in attacks.items():
+        others = by_place.get((metric, label, "none", False), [])
+        comparable = attack.white_box and attack.goal == attacks[black].goal and others
+        if comparable and max(cell.measures["linf"] for cell in others) >= reach:
+            gained = _gained(others, sign)
+            best = gained if best is None or gained.mean() > best.mean() else best
+    return [] if best is None else check_black_box(best, _gained(its, sign))
+
+
+def _weaker(
+    metric: str, attack: str, through: str, adaptive: Sequence[Cell], transfer: Sequence[Cell]
+) -> Iterator[Doubt]:
+    """Tell of an attack through a defense that moves the defended score less than one that knows of no defense."""
+    images = {cell.image for cell in adaptive} & {cell.image for cell in transfer}
+    shared = [[cell for cell in cells if cell.image in images] for cells in (adaptive, transfer)]
+    one, other = (mean(cells, "both_defended_rel_gain") for cells in shared)
+    if one and other and one.value < other.value:
+        why = f"it moves the defended score by {one.value:.3g}; without knowing of the defense, by {other.value:.3g}"
+        yield metric, attack, through, "weaker-than-transfer", why

@@ -1,0 +1,172 @@
+"""A study's folder: what is finished is kept there, and nothing in it is ever half written."""
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from app.bench.items import BenchError, slug
+from app.bench.parameters import Manifest
+from app.bench.units import ATTACK, Unit
+
+
+class NotKeptError(Exception):
+    """A file of the study could not be written or read back, so that it makes no sense to go on."""
+
+
+class AttackRecord(BaseModel):
+    """What an attack did to a picture."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    kind: Literal["attack"] = "attack"
+    seconds: float
+    queries: int = Field(description="How often the picture was scored meanwhile.")
+    linf: int = Field(description="Largest change of a value, in 8-bit levels.")
+    first_slope: float | None = Field(description="Sum of the magnitudes of the first gradient; null: none was asked.")
+
+    @property
+    def step(self) -> str:
+        """Return the step that is done."""
+        return ATTACK
+
+
+class DefenseRecord(BaseModel):
+    """What a defense made of a clean or attacked picture."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    kind: Literal["defense"] = "defense"
+    defense: str
+    scores: dict[str, float] = Field(description="By metric.")
+    psnr: float
+    ssim: float
+    aligned_psnr: float | None = Field(description="Null: no pixel of the source is left.")
+    aligned_ssim: float | None
+    valid: float = Field(description="Share of the source's pixels that is left.")
+    seconds: float
+
+    @property
+    def step(self) -> str:
+        """Return the step that is done."""
+        return self.defense
+
+
+class FailureRecord(BaseModel):
+    """A step that could not be done; a later record of the same step counts instead."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    kind: Literal["failure"] = "failure"
+    step: str
+    why: str
+
+
+Record = AttackRecord | DefenseRecord | FailureRecord
+_RECORD: TypeAdapter[Record] = TypeAdapter(Record)
+
+
+class Folder:
+    """The files of a study."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keep other processes from working in it. Raises BenchError if one does."""
+        self.root.mkdir(parents=True, exist_ok=True)
+        with (self.root / ".lock").open("a") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise BenchError(f"{self.root}: another purifiqa bench is at work there") from error
+            yield
+
+    def manifest(self) -> Manifest | None:
+        """Return what the folder is about; None: nothing yet. Raises BenchError for a file that cannot be read."""
+        file = self.root / "manifest.json"
+        try:
+            return Manifest.model_validate_json(file.read_bytes())
+        except FileNotFoundError:
+            return None
+        except ValidationError as error:
+            raise BenchError(f"{file} is not that of a study of this version; name another --out") from error
+
+    def set_manifest(self, manifest: Manifest) -> None:
+        """Say what the folder is about."""
+        write_whole(self.root / "manifest.json", manifest.model_dump_json(indent=1).encode())
+
+    def clean_picture(self, key: str) -> Path:
+        """Return where the picture is, as it is attacked and scored."""
+        return self.root / "clean" / f"{key}.png"
+
+    def attacked_picture(self, unit: Unit) -> Path:
+        """Return where the attacked picture is."""
+        return self.root / "attacked" / f"{unit.place}.png"
+
+    def purified_picture(self, unit: Unit, defense: str, *, aligned: bool = False) -> Path:
+        """Return where the purified picture is, as the metric sees it or on its source's grid."""
+        return self.root / "purified" / unit.place / f"{slug(defense)}{'.aligned' if aligned else ''}.png"
+
+    def append(self, unit: Unit, record: Record) -> None:
+        """Add a record, whole or not at all: a line that was cut short is passed over. Raises NotKeptError."""
+        file = self._records(unit)
+        line = b"\n" + record.model_dump_json().encode() + b"\n"
+        with _kept(file):
+            file.parent.mkdir(parents=True, exist_ok=True)
+            with file.open("ab", buffering=0) as opened:
+                if opened.write(line) != len(line):
+                    raise NotKeptError(f"{file} could not be written whole: is the disk full?")
+                os.fsync(opened.fileno())
+
+    def records(self, unit: Unit) -> dict[str, Record]:
+        """Return the last record of every step."""
+        try:
+            lines = self._records(unit).read_bytes().splitlines()
+        except FileNotFoundError:
+            return {}
+        found: dict[str, Record] = {}
+        for line in lines:
+            try:
+                record = _RECORD.validate_python(json.loads(line))
+            except ValueError:  # empty, or cut short by a kill
+                continue
+            found[record.step] = record
+        return found
+
+    def finished(self, unit: Unit) -> dict[str, Record]:
+        """Return the record of every step that needs not be done again."""
+        records = self.records(unit).items()
+        found: dict[str, Record] = {step: one for step, one in records if not isinstance(one, FailureRecord)}
+        if unit.attack is not None and (ATTACK not in found or not self.attacked_picture(unit).is_file()):
+            return {}
+        return found
+
+    def _records(self, unit: Unit) -> Path:
+        return self.root / "records" / f"{unit.place}.jsonl"
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file, and the folders above it, all or nothing. Raises NotKeptError."""
+    unfinished = path.with_name(f".{path.name}.part")
+    with _kept(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with unfinished.open("wb") as opened:
+            opened.write(data)
+            opened.flush()
+            os.fsync(opened.fileno())
+        unfinished.replace(path)
+
+
+@contextmanager
+def _kept(file: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise NotKeptError(f"{file}: {error.strerror or error}") from error

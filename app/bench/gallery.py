@@ -1,0 +1,95 @@
+"""Sheets of pictures: clean, attacked, and purified by every defense, each above its difference to the clean one."""
+
+import io
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from numpy.typing import NDArray
+
+from app.bench.folder import DefenseRecord, Folder, write_whole
+from app.bench.parameters import Parameters
+from app.bench.units import Unit, units_of
+from models.images import ImageLimits, decode
+
+COLUMNS = 6
+TILE = 1.75
+"""Width of a picture in inches."""
+FACTOR = 10
+"""By which differences are enlarged."""
+
+Pixels = NDArray[np.float32]
+Tile = tuple[str, Pixels, Pixels]
+"""A title, a picture and its difference to the clean one, (H, W, 3)."""
+
+
+def sheets(parameters: Parameters, folder: Folder) -> Iterator[tuple[str, Path]]:
+    """Write a sheet for every picture whose purified ones were kept; yield the title and file of each."""
+    for unit in units_of(parameters):
+        if not unit.keeps_purified or unit.attack is None or not folder.attacked_picture(unit).is_file():
+            continue
+        title = f"{unit.picture.name}: {unit.attack.label} on {unit.metrics[0].label}"
+        file = folder.root / "plots" / f"gallery-{unit.picture.key}.jpg"
+        write_whole(file, _draw(title, list(_tiles(unit, folder))))
+        yield title, file
+
+
+def _tiles(unit: Unit, folder: Folder) -> Iterator[Tile]:
+    metric = unit.metrics[0].label
+    clean, records = _read(folder.clean_picture(unit.picture.key)), folder.records(unit)
+    attacked = _read(folder.attacked_picture(unit))
+    clean_record = folder.records(unit.model_copy(update={"attack": None, "metrics": ()})).get("none")
+    yield f"clean\n{_score(clean_record, metric)}", clean, _difference(clean, clean)
+    for defense in unit.defenses:
+        record = records.get(defense.label)
+        label = "attacked" if defense.label == "none" else defense.label
+        if defense.label == "none":
+            yield f"{label}\n{_score(record, metric)}", attacked, _difference(attacked, clean)
+            continue
+        file, grid = (folder.purified_picture(unit, defense.label, aligned=aligned) for aligned in (False, True))
+        if file.is_file() and grid.is_file():
+            yield f"{label}\n{_score(record, metric)}", _read(file), _difference(_read(grid), clean)
+
+
+def _draw(title: str, tiles: list[Tile]) -> bytes:
+    rows = math.ceil(len(tiles) / COLUMNS)
+    height, width = tiles[0][1].shape[:2]
+    high = TILE * height / width
+    figure = Figure(figsize=(COLUMNS * TILE + 0.2, rows * (2 * high + 0.45) + 0.4))
+    figure.set_layout_engine(ConstrainedLayoutEngine(h_pad=0.01, w_pad=0.03, hspace=0, wspace=0))
+    figure.suptitle(title, fontsize=11)
+    panels = figure.subplots(2 * rows, COLUMNS, squeeze=False)
+    for axes in panels.flat:
+        axes.set_axis_off()
+    for number, (name, picture, difference) in enumerate(tiles):
+        row, column = divmod(number, COLUMNS)
+        for axes, shown in ((panels[2 * row, column], picture), (panels[2 * row + 1, column], difference)):
+            axes.imshow(shown)
+        panels[2 * row, column].set_title(_shortened(name), fontsize=7.5)
+    sheet = io.BytesIO()
+    figure.savefig(sheet, dpi=130, format="jpg", pil_kwargs={"quality": 90})
+    return sheet.getvalue()
+
+
+def _shortened(name: str) -> str:
+    first, _, score = name.partition("\n")
+    return f"{first if len(first) <= 28 else first[:27] + '…'}\n{score}"
+
+
+def _score(record: object, metric: str) -> str:
+    return f"score {record.scores[metric]:.4g}" if isinstance(record, DefenseRecord) else "not scored"
+
+
+def _difference(picture: Pixels, clean: Pixels) -> Pixels:
+    """Return the difference, ten times, around middle gray."""
+    difference: Pixels = np.clip(0.5 + FACTOR * (picture - clean), 0, 1)
+    return difference
+
+
+def _read(file: Path) -> Pixels:
+    image, _ = decode(file.read_bytes(), ImageLimits(max_bytes=2**31, max_pixels=178_000_000))
+    pixels: Pixels = image[0].permute(1, 2, 0).numpy()
+    return pixels

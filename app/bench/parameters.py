@@ -1,0 +1,108 @@
+"""The parameters of a study: all that its numbers depend on, kept beside them."""
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from app.bench.items import BenchError, Item, Skipped
+from models.noise import MAX_SEED
+
+
+class Picture(BaseModel):
+    """A picture of a study, which lies in its folder as an 8-bit PNG."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(description="Of the file, below the folder of images.")
+    key: str = Field(description="Its name here, without ending.")
+    sha256: str = Field(description="Of the original file.")
+    seed: int = Field(ge=0, le=MAX_SEED, description="For defenses and attacks, the same on clean and attacked pixels.")
+    width: int
+    height: int
+
+
+class Pair(BaseModel):
+    """An attack and the metric that it misleads."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    attack: str
+    metric: str
+
+
+class Parameters(BaseModel):
+    """What a study does."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    size: tuple[int, int] | None = Field(description="Width and height that pictures are brought to; null: their own.")
+    seed: int = Field(ge=0, le=MAX_SEED)
+    device: str
+    pictures: tuple[Picture, ...]
+    metrics: tuple[Item, ...]
+    attacks: tuple[Item, ...]
+    defenses: tuple[Item, ...]
+    adaptive: tuple[str, ...] = Field(description="Labels of the defenses that are also attacked through.")
+    pairs: tuple[Pair, ...] = Field(description="Which attack misleads which metric.")
+    gallery: int = Field(ge=0, description="Of so many pictures the purified ones are kept.")
+
+
+class Manifest(BaseModel):
+    """What lies in a study's folder beside its results."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    version: str
+    command: str = Field(description="That made it, the last one.")
+    parameters: Parameters
+    skipped: tuple[Skipped, ...]
+
+
+_LISTS = ("pictures", "metrics", "attacks", "defenses", "adaptive", "pairs")
+
+
+def check_same(before: Parameters, now: Parameters) -> None:
+    """Raise BenchError that tells the differences unless both are the same."""
+    old, new = before.model_dump(), now.model_dump()
+    changed = [name for name in old if old[name] != new[name]]
+    if changed:
+        for cause, effect in (("seed", "pictures"), ("size", "pictures"), ("attacks", "pairs"), ("metrics", "pairs")):
+            if cause in changed and effect in changed:
+                changed.remove(effect)
+        differences = "; ".join(f"{name} {_difference(old[name], new[name])}" for name in changed)
+        raise BenchError(
+            f"the folder holds a study with other parameters: {differences}. Name another --out, or the "
+            "same parameters as before, or --add, which goes on here with more pictures, attacks, defenses or metrics"
+        )
+
+
+def check_added(before: Parameters, now: Parameters) -> None:
+    """Raise BenchError unless everything of before is there now, unchanged."""
+    old, new = before.model_dump(), now.model_dump()
+    for name in old:
+        if name == "gallery":
+            continue
+        kept = all(one in new[name] for one in old[name]) if name in _LISTS else old[name] == new[name]
+        if not kept:
+            difference = _difference(old[name], new[name])
+            raise BenchError(f"--add only adds to what the folder holds, and this changes {name}: {difference}")
+
+
+def _difference(old: Any, new: Any) -> str:
+    if isinstance(old, list | tuple) and isinstance(new, list | tuple) and old and new and not isinstance(old[0], int):
+        gone, come = [one for one in old if one not in new], [one for one in new if one not in old]
+        parts = [f"without {_names(gone)}" if gone else "", f"with {_names(come)}" if come else ""]
+        return " and ".join(part for part in parts if part) or "are in another order"
+    return f"was {_names([old])} and is {_names([new])}"
+
+
+def _names(values: list[Any]) -> str:
+    shown = []
+    for value in values[:5]:
+        if isinstance(value, dict):
+            shown.append(
+                str(value.get("label") or value.get("name") or f"{value.get('attack')} on {value.get('metric')}")
+            )
+        else:
+            shown.append("unset" if value in (None, ()) else str(value))
+    return ", ".join(shown) + (f" and {len(values) - 5} more" if len(values) > 5 else "")

@@ -1,0 +1,151 @@
+"""Do a piece of a study: attack a picture, purify, score, compare; step by step, each kept as soon as it is done."""
+
+import functools
+import math
+import time
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from app.bench.folder import AttackRecord, DefenseRecord, FailureRecord, Folder, NotKeptError, write_whole
+from app.bench.items import Item, attack_of, metric_of
+from app.bench.units import ATTACK, Unit
+from models.defense import Defense
+from models.defenses import parse_defense
+from models.evaluation.fidelity import compare, compare_aligned
+from models.images import ImageError, ImageFormat, ImageLimits, decode, encode
+
+FAILURES = (RuntimeError, ValueError, OSError, MemoryError)
+"""What a step may raise and the study goes on: all that attacks, defenses and metrics say, and no memory."""
+_WARM_UP_SIDE = 64
+_LIMITS = ImageLimits(max_bytes=2**31, max_pixels=178_000_000)  # they were checked when they came in
+
+
+@dataclass(frozen=True)
+class Begun:
+    """A step is being done."""
+
+    step: str
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A step is done, or was found to be impossible."""
+
+    step: str
+    seconds: float
+    failed: bool
+
+
+def perform(unit: Unit, folder: Folder, device: str, left_out: Collection[str] = ()) -> Iterator[Begun | Ended]:
+    """Do the steps of `unit` that are not finished and not `left_out`, and tell of each before and after.
+
+    A step that fails is recorded as failed; without its attack a unit ends. Raises NotKeptError.
+    """
+    finished = folder.finished(unit)
+    clean = _read(folder, unit, attacked=False).to(device)
+    image = clean
+    for step in unit.steps:
+        if step in left_out:
+            if step == ATTACK:
+                return
+            continue
+        if step in finished and step != ATTACK:
+            continue
+        if step in finished:
+            image = _read(folder, unit, attacked=True).to(device)
+            continue
+        yield Begun(step)
+        start, failed = time.perf_counter(), False
+        try:
+            if step == ATTACK:
+                image = _attack(unit, folder, clean)
+            else:
+                defense = next(one for one in unit.defenses if one.label == step)
+                _defend(unit, folder, defense, clean, image)
+        except FAILURES as error:
+            failed = True
+            folder.append(unit, FailureRecord(step=step, why=f"{type(error).__name__}: {error}"[:1000]))
+        yield Ended(step, time.perf_counter() - start, failed)
+        if failed and step == ATTACK:
+            return
+
+
+def _attack(unit: Unit, folder: Folder, clean: Tensor) -> Tensor:
+    if unit.attack is None:
+        raise ValueError("a clean picture is not attacked")
+    through = None if unit.through is None else _defense(unit.through.json_text)
+    start = time.perf_counter()
+    done = attack_of(unit.attack).run(clean, metric_of(unit.metrics[0]), through, unit.picture.seed)
+    _wait(clean)
+    seconds = time.perf_counter() - start
+    write_whole(folder.attacked_picture(unit), encode(done.images.cpu(), ImageFormat.PNG))
+    record = AttackRecord(
+        seconds=seconds,
+        queries=int(done.queries.item()),
+        linf=int(((done.images - clean) * 255).round().abs().max().item()),
+        first_slope=_number(done.first_slope.item()),
+    )
+    folder.append(unit, record)
+    return done.images
+
+
+def _defend(unit: Unit, folder: Folder, item: Item, clean: Tensor, image: Tensor) -> None:
+    defense, seed = _warm(item.json_text, clean.device), unit.picture.seed
+    with torch.no_grad():
+        _wait(image)
+        start = time.perf_counter()
+        purified = defense(image, seed)
+        _wait(image)
+        seconds = time.perf_counter() - start
+        scores = {metric.label: float(metric_of(metric)(purified)) for metric in unit.metrics}
+        aligned = defense.align(purified, (clean.shape[2], clean.shape[3]), seed)
+    plain = compare(clean.cpu(), purified.cpu())
+    back = compare_aligned(clean.cpu(), aligned.images.cpu(), aligned.valid.cpu())
+    if unit.keeps_purified:
+        write_whole(folder.purified_picture(unit, item.label), encode(purified.cpu(), ImageFormat.PNG))
+        grid = encode(aligned.images.clamp(0, 1).cpu(), ImageFormat.PNG)
+        write_whole(folder.purified_picture(unit, item.label, aligned=True), grid)
+    record = DefenseRecord(
+        defense=item.label,
+        scores=scores,
+        psnr=plain.psnr,
+        ssim=plain.ssim,
+        aligned_psnr=_number(back.psnr),
+        aligned_ssim=_number(back.ssim),
+        valid=aligned.valid.double().mean().item(),
+        seconds=seconds,
+    )
+    folder.append(unit, record)
+
+
+@functools.cache
+def _defense(json_text: str) -> Defense:
+    return parse_defense(json_text)
+
+
+@functools.cache
+def _warm(json_text: str, device: torch.device) -> Defense:
+    """Return a defense that has been called once, so that the time of its first call is not that of loading it."""
+    defense = _defense(json_text)
+    defense(torch.full((1, 3, _WARM_UP_SIDE, _WARM_UP_SIDE), 0.5, device=device))
+    return defense
+
+
+def _read(folder: Folder, unit: Unit, *, attacked: bool) -> Tensor:
+    file = folder.attacked_picture(unit) if attacked else folder.clean_picture(unit.picture.key)
+    try:
+        return decode(file.read_bytes(), _LIMITS)[0]
+    except (ImageError, OSError) as error:
+        raise NotKeptError(f"{file} cannot be read back ({error}): remove it and run the same command again") from error
+
+
+def _wait(images: Tensor) -> None:
+    if images.device.type == "cuda":
+        torch.cuda.synchronize()
+
+
+def _number(value: float) -> float | None:
+    return value if math.isfinite(value) else None

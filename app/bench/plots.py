@@ -1,0 +1,145 @@
+"""The plots of a report: Gain against fidelity, attacks by defenses, and bars for every attack."""
+
+import io
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import PowerNorm
+from matplotlib.figure import Figure
+
+from app.bench.folder import write_whole
+from app.bench.items import slug
+from app.bench.labels import place_labels
+from app.bench.summary import Row
+from models.evaluation.bootstrap import Mean
+
+INK, ACCENT, BASELINE = "#222222", "#1f6fb2", "#b2431f"
+DPI = 130
+
+Gains = Mapping[str, Mapping[str, Mean]]
+"""Mean Gain by attack and defense."""
+
+
+def draw(
+    root: Path, metric: str, rows: Sequence[Row], gains: Gains, order: Sequence[str], *, adaptive: bool
+) -> Iterator[tuple[str, Path]]:
+    """Write the plots of a metric below `root` and yield the title and file of each.
+
+    `order` names the defenses that have a Gain, the best first.
+    """
+    which = "attacks through the defense" if adaptive else "attacks that know of no defense"
+    folder = root / "plots" / f"{slug(metric)}{'-adaptive' if adaptive else ''}"
+    drawings = {
+        "Gain and fidelity": ("front", _front(rows)),
+        "Gain of every defense under every attack": ("heatmap", _heatmap(gains, order)),
+        "Gain under each attack": ("bars", _bars(gains, order)),
+    }
+    for title, (name, figure) in drawings.items():
+        if figure is None:
+            continue
+        figure.suptitle(f"{title}\n{metric}, {which}", fontsize=11, color=INK)
+        file = folder / f"{name}.png"
+        picture = io.BytesIO()
+        figure.savefig(picture, dpi=DPI, format="png")
+        write_whole(file, picture.getvalue())
+        yield title, file
+
+
+def _front(rows: Sequence[Row]) -> Figure | None:
+    """Mean Gain against mean aligned quality; the line is the front: nothing is better in both."""
+    points = [(row.defense, row.gain, row.aligned_quality) for row in rows if row.gain and row.aligned_quality]
+    if not points:
+        return None
+    figure = Figure(figsize=(10, 7), layout="constrained")
+    axes = figure.subplots()
+    for label, gain, quality in points:
+        color = BASELINE if label == "none" else ACCENT
+        axes.errorbar(
+            gain.value, quality.value, xerr=_reach(gain), yerr=_reach(quality),
+            fmt="o", color=color, ecolor=color, elinewidth=0.8, alpha=0.75, markersize=6,
+        )  # fmt: skip
+    front = sorted(
+        (gain.value, quality.value) for _, gain, quality in points
+        if not any(one.value < gain.value and other.value > quality.value for _, one, other in points)
+    )  # fmt: skip
+    axes.plot(*zip(*front, strict=True), color=ACCENT, linewidth=1, linestyle=":", zorder=0)
+    axes.set_xlabel("mean Gain  (lower: the score is closer to that of the clean picture)")
+    axes.set_ylabel("mean aligned quality  (higher: closer to the clean picture)")
+    axes.margins(0.12)
+    _tidy(axes)
+    place_labels(axes, [(gain.value, quality.value, label) for label, gain, quality in points])
+    return figure
+
+
+def _heatmap(gains: Gains, order: Sequence[str]) -> Figure | None:
+    if not gains:
+        return None
+    values = np.array(
+        [[gains[attack][one].value if one in gains[attack] else np.nan for attack in gains] for one in order]
+    )
+    longest = max(map(len, order))
+    figure = Figure(
+        figsize=(max(6, 2.2 + 0.09 * longest + 0.75 * len(gains)), 2.1 + 0.33 * len(order)), layout="constrained"
+    )
+    axes = figure.subplots()
+    top = max(float(np.nanmax(values)), 1e-6)
+    norm = PowerNorm(0.5, vmin=0, vmax=top)
+    axes.set_facecolor("#dddddd")
+    shown = axes.imshow(values, norm=norm, cmap="cividis", aspect="auto")
+    for (row, column), value in np.ndenumerate(values):
+        text = "not run" if math.isnan(value) else f"{value:.3f}" if value < 1 else f"{value:.2f}"
+        dark = math.isnan(value) or norm(value) > 0.55
+        axes.text(column, row, text, ha="center", va="center", fontsize=8, color=INK if dark else "white")
+    axes.set_xticks(range(len(gains)), list(gains), rotation=40, ha="right", rotation_mode="anchor")
+    axes.set_yticks(range(len(order)), list(order))
+    axes.tick_params(length=0, labelsize=9)
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+    figure.colorbar(shown, ax=axes, label="mean Gain", fraction=0.05)
+    return figure
+
+
+def _bars(gains: Gains, order: Sequence[str]) -> Figure | None:
+    if not gains:
+        return None
+    wide = min(3, len(gains))
+    high = math.ceil(len(gains) / wide)
+    longest = max(map(len, order))
+    figure = Figure(
+        figsize=(wide * 3.1 + 0.085 * longest + 0.4, 0.8 + high * (0.9 + 0.21 * len(order))), layout="constrained"
+    )
+    panels = figure.subplots(high, wide, squeeze=False, sharey=True)
+    for axes in panels.flat[len(gains) :]:
+        axes.set_visible(False)
+    for axes, (attack, means) in zip(panels.flat, gains.items(), strict=False):
+        for row, defense in enumerate(order):
+            if defense not in means:
+                axes.text(0, row, " not run", va="center", fontsize=7, color="#888888")
+                continue
+            mean = means[defense]
+            color = BASELINE if defense == "none" else ACCENT
+            axes.barh(row, mean.value, color=color, height=0.7, xerr=_reach(mean), error_kw={"elinewidth": 0.8})
+        axes.set_title(attack, fontsize=10, color=INK)
+        axes.set_yticks(range(len(order)), list(order), fontsize=8)
+        axes.set_ylim(len(order) - 0.4, -0.6)
+        axes.set_xlim(left=0)
+        axes.tick_params(axis="x", labelsize=8)
+        _tidy(axes)
+    figure.supxlabel("mean Gain, 95 % interval", fontsize=10)
+    return figure
+
+
+def _reach(mean: Mean) -> list[list[float]] | None:
+    """Return how far the interval reaches down and up, as error bars want it."""
+    if mean.low is None or mean.high is None:
+        return None
+    return [[max(mean.value - mean.low, 0)], [max(mean.high - mean.value, 0)]]
+
+
+def _tidy(axes: Axes) -> None:
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(color="#e6e6e6", linewidth=0.8)
+    axes.set_axisbelow(True)

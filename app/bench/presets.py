@@ -1,0 +1,111 @@
+"""Named choices of attacks, defenses and picture size, and the groups in which attacks are reported."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from models.attacks import ATTACKS
+
+
+class Preset(BaseModel):
+    """What is done where the command names nothing else."""
+
+    model_config = ConfigDict(frozen=True)
+
+    attacks: tuple[str, ...]
+    defenses: tuple[str, ...]
+    size: tuple[int, int] | None
+    """(width, height)."""
+    images: int | None = None
+    """At most so many; None: all."""
+
+
+def _middle(name: str, **also: float) -> str:
+    """Return an attack at the middle strength of Guardians of Image Quality, 4 levels for most."""
+    if name not in ATTACKS:
+        return name
+    values = {parameter: values[min(1, len(values) - 1)] for parameter, values in ATTACKS[name].presets.items()}
+    return json.dumps({"name": name, **values, **also})
+
+
+def _with(name: str, **parameters: Any) -> str:
+    return json.dumps({"name": name, **parameters})
+
+
+GRADIENT_ATTACKS = ("ifgsm", "mifgsm", "amifgsm")
+ZHANG_ATTACKS = ("zhang-ssim", "zhang-lpips", "zhang-dists")
+
+PRESETS: Mapping[str, Preset] = {
+    "quick": Preset(
+        attacks=("ifgsm", "korhonen"),
+        defenses=("none", "jpeg", "gaussian-blur", "median-blur", "resize", "flip"),
+        size=(192, 192),
+        images=4,
+    ),
+    # The ten attacks and sixteen purifiers of arXiv 2404.06957, each as its code has them (299 pixels, as NIPS 2017).
+    "paper": Preset(
+        attacks=("adv-cf", *ZHANG_ATTACKS, "amifgsm", "ifgsm", "mifgsm", "korhonen", "madc", "ssah"),
+        defenses=(
+            "none",
+            "flip",
+            "random-crop",
+            _with("rotate", interpolation="nearest", border="zeros"),
+            "median-blur",
+            "gaussian-blur",
+            _with("resize", antialias=False),
+            *(_with("upscale", mode=mode, antialias=False) for mode in ("nearest", "bilinear", "bicubic")),
+            _with("jpeg", channel_order="bgr"),
+            "fcn",
+            "real-esrgan",
+            "mprnet",
+            "diffpure",
+            "diffpure-unsharp",
+            "diffpure-edges",
+        ),
+        size=(299, 299),
+    ),
+    # The attacks of arXiv 2408.01541 at its middle strength; black-box ones with fewer than its 10,000 queries.
+    "guardians": Preset(
+        attacks=(
+            *(_middle(name) for name in ("ifgsm", "korhonen", "madc", "ssah", "zhang-dists")),
+            "stadv",
+            *(_middle(name, queries=1000) for name in ("nes", "square", "parsimonious", "onepixel")),
+            *("uap", "cadv", "cnn-attack", "patch-rs"),
+        ),
+        defenses=(
+            "none",
+            "flip",
+            _with("rotate", limit=15, interpolation="nearest", border="zeros"),
+            _with("random-crop", size=128),
+            "median-blur",
+            "gaussian-blur",
+            _with("resize", antialias=False),
+            _with("upscale", antialias=False),
+            "jpeg",
+            "diffjpeg",
+            "color-quantization",
+            "unsharp",
+            "random-noise",
+            "fcn",
+            "real-esrgan",
+            "mprnet",
+            _with("diffpure", timestep=5),
+            "disco",
+        ),
+        size=(512, 384),
+    ),
+}  # fmt: skip
+
+GROUPS: Mapping[str, tuple[str, ...]] = {
+    "fgsm": GRADIENT_ATTACKS,
+    "zhang": ZHANG_ATTACKS,
+    "black-box": ("square", "nes", "parsimonious", "onepixel"),
+}
+"""The groups of arXiv 2404.06957, and one of ours; any other attack is a group of its own."""
+
+
+def group_of(name: str) -> str:
+    """Return the group that the attack of this name is reported in."""
+    return next((group for group, names in GROUPS.items() if name in names), name)

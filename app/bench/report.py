@@ -1,0 +1,175 @@
+"""What a study found, as `report.md` and as `report.html`, one file with all pictures in it."""
+
+import importlib.util
+from collections.abc import Iterator, Sequence
+
+from app.bench import doubts, summary
+from app.bench.cells import Findings
+from app.bench.folder import Folder, write_whole
+from app.bench.html import to_html
+from app.bench.parameters import Manifest
+from app.bench.presets import group_of
+from app.bench.summary import Row
+from models.evaluation.bootstrap import Mean
+
+NOTHING = "-"
+HEADER = (
+    "defense", "Gain ↓", "aligned quality ↑", "quality ↑", "similarity ↑", "clean shift", "clean aligned quality ↑",
+    "SROCC clean ↑", "SROCC attacked ↑", "ms", "n",
+)  # fmt: skip
+NOTES = """\
+Means over pictures and attacks, with 95 % intervals (bootstrap over pictures). **Gain** is |f(clean) - f(defended
+attacked)| / |f(clean)|: 0 means that the defense undid the attack. **Quality** is (SSIM + PSNR/80)/2 of clean and
+defended attacked pixels; **aligned**, with geometry undone where pixels are left. **Similarity** is SSIM + PSNR/40.
+**Clean shift** is what the defense does to the score of a picture that nobody attacked, relative to it; **SROCC**, how
+well defended scores rank the pictures as the clean undefended ones do. **ms** is the median time per picture of one
+process with one thread. **n** counts the attacked pictures behind the Gain; - means that nothing was measured."""
+
+
+def write(manifest: Manifest, findings: Findings, folder: Folder) -> None:
+    """Write plots and both reports. Raises NotKeptError."""
+    text = "\n".join(_text(manifest, findings, folder)) + "\n"
+    write_whole(folder.root / "report.md", text.encode())
+    if importlib.util.find_spec("markdown_it"):
+        write_whole(folder.root / "report.html", to_html(text, folder.root).encode())
+
+
+def _text(manifest: Manifest, findings: Findings, folder: Folder) -> Iterator[str]:
+    parameters = manifest.parameters
+    size = "at their own size" if parameters.size is None else f"of {parameters.size[0]}x{parameters.size[1]} pixels"
+    yield "# Defenses against attacks on image-quality metrics\n"
+    yield f"{len(parameters.pictures)} pictures {size}, {len(parameters.attacks)} attacks, "
+    yield f"{len(parameters.defenses) - 1} defenses, {len(parameters.metrics)} metrics; seed {parameters.seed}, "
+    yield f"{parameters.device}, PurifIQA {manifest.version}. All parameters are in `manifest.json`, all measures in "
+    yield f"`results.csv`. Made by\n\n    {manifest.command}\n"
+    if findings.done < findings.steps:
+        yield f"**Incomplete: {findings.done} of {findings.steps} steps are done**; means are over what was run.\n"
+    yield NOTES + "\n"
+    for metric in parameters.metrics:
+        yield from _metric(manifest, findings, folder, metric.label)
+    yield from _doubts(manifest, findings)
+    yield from _gallery(manifest, folder)
+    yield from _left_out(manifest, findings)
+
+
+def _metric(manifest: Manifest, findings: Findings, folder: Folder, metric: str) -> Iterator[str]:
+    parameters, cells = manifest.parameters, findings.cells
+    if not any(pair.metric == metric for pair in parameters.pairs):
+        return
+    yield f"## {metric}\n"
+    for adaptive in (False, True):
+        rows = [row for row in summary.table(cells, parameters, metric, adaptive=adaptive) if _has_any(row)]
+        if not rows:
+            continue
+        if adaptive:
+            yield "### Attacks that go through the defense (adaptive)\n"
+        else:
+            yield "### Attacks that know of no defense\n"
+        yield from _table(HEADER, [_cells_of(row) for row in rows])
+        yield from _groups(manifest, findings, metric, adaptive=adaptive)
+        yield from _plots(manifest, findings, folder, metric, rows, adaptive=adaptive)
+    yield from _attacks(manifest, findings, metric)
+
+
+def _groups(manifest: Manifest, findings: Findings, metric: str, *, adaptive: bool) -> Iterator[str]:
+    found = summary.grouped(findings.cells, manifest.parameters, metric, adaptive=adaptive, by_group=True)
+    if len(found) < 2:
+        return
+    members: dict[str, list[str]] = {}
+    for attack in manifest.parameters.attacks:
+        members.setdefault(group_of(attack.label.partition("(")[0]), []).append(attack.label)
+    labels = [one.label for one in manifest.parameters.defenses if any(one.label in means for means in found.values())]
+    told = [f"{group} = {', '.join(members[group])}" for group in found if members[group] != [group]]
+    yield f"Gain by group of attacks{': ' if told else ''}{'; '.join(told)}.\n"
+    yield from _table(
+        ("defense", *found), [[label, *(_mean(means.get(label)) for means in found.values())] for label in labels]
+    )
+
+
+def _attacks(manifest: Manifest, findings: Findings, metric: str) -> Iterator[str]:
+    """The attacks themselves: what they do to an undefended score, and what they cost."""
+    rows = []
+    for attack in manifest.parameters.attacks:
+        its = [
+            cell for cell in findings.cells
+            if (cell.metric, cell.attack, cell.defense) == (metric, attack.label, "none") and not cell.adaptive
+        ]  # fmt: skip
+        means = [summary.mean(its, name) for name in ("gain", "psnr", "ssim", "linf", "queries", "attack_ms")]
+        if means[0] is not None:
+            plain = [NOTHING if mean is None else f"{mean.value:.4g}" for mean in means[1:]]
+            rows.append([attack.label, _mean(means[0]), *plain, str(means[0].n)])
+    if rows:
+        yield "### The attacks, undefended\n"
+        yield from _table(("attack", "Gain", "PSNR", "SSIM", "largest change, levels", "queries", "ms", "n"), rows)
+
+
+def _plots(
+    manifest: Manifest, findings: Findings, folder: Folder, metric: str, rows: Sequence[Row], *, adaptive: bool
+) -> Iterator[str]:
+    if importlib.util.find_spec("matplotlib") is None:
+        yield "There are no plots: matplotlib is not installed (`pip install 'purifiqa[bench]'`).\n"
+        return
+    from app.bench import plots
+
+    found = summary.grouped(findings.cells, manifest.parameters, metric, adaptive=adaptive, by_group=False)
+    order = [row.defense for row in rows if row.gain is not None]
+    for title, file in plots.draw(folder.root, metric, rows, found, order, adaptive=adaptive):
+        yield f"![{title}]({file.relative_to(folder.root).as_posix()})\n"
+
+
+def _doubts(manifest: Manifest, findings: Findings) -> Iterator[str]:
+    found = list(doubts.doubts(manifest.parameters, findings.cells))
+    if found:
+        yield "## Doubts\n"
+        yield "Reasons why an attack may be weaker than it could be, and a defense therefore look better than it is.\n"
+        yield from _table(("metric", "attack", "through", "doubt", "why"), found)
+
+
+def _gallery(manifest: Manifest, folder: Folder) -> Iterator[str]:
+    if importlib.util.find_spec("matplotlib") is None:
+        return
+    from app.bench import gallery
+
+    sheets = list(gallery.sheets(manifest.parameters, folder))
+    if sheets:
+        yield "## Pictures\n"
+        yield "Above as the metric sees it, below ten times the difference to the clean picture, geometry undone.\n"
+    for title, file in sheets:
+        yield f"![{title}]({file.relative_to(folder.root).as_posix()})\n"
+
+
+def _left_out(manifest: Manifest, findings: Findings) -> Iterator[str]:
+    if manifest.skipped:
+        pictures = sum(one.kind == "image" for one in manifest.skipped)
+        yield f"## Skipped ({pictures} pictures)\n"
+        yield from _table(("what", "name", "why"), [[one.kind, one.name, one.reason] for one in manifest.skipped])
+    if findings.failures:
+        yield f"## Failed ({len(findings.failures)} steps)\n"
+        yield from _table(("where", "step", "why"), [[one.place, one.step, one.why] for one in findings.failures])
+
+
+def _has_any(row: Row) -> bool:
+    return any(value is not None for value in row[1:])
+
+
+def _cells_of(row: Row) -> list[str]:
+    plain = [NOTHING if value is None else f"{value:.3f}" for value in (row.srocc_clean, row.srocc_attacked)]
+    means = [row.gain, row.aligned_quality, row.quality, row.similarity, row.clean_shift, row.clean_quality]
+    time = NOTHING if row.milliseconds is None else f"{row.milliseconds:.3g}"
+    return [row.defense, *map(_mean, means), *plain, time, str(row.gain.n if row.gain else 0)]
+
+
+def _mean(mean: Mean | None) -> str:
+    if mean is None:
+        return NOTHING
+    if mean.low is None or mean.high is None:
+        return f"{mean.value:.3f}"
+    return f"{mean.value:.3f} [{mean.low:.3f}, {mean.high:.3f}]"
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    yield f"| {' | '.join(header)} |"
+    yield "|---" * len(header) + "|"
+    for row in rows:
+        yield f"| {' | '.join(' '.join(value.replace('|', '/').split()) for value in row)} |"
+    yield ""

@@ -1,0 +1,92 @@
+"""A study from its choices to its tables and report."""
+
+import os
+import time
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from app.bench import pool, report
+from app.bench.cells import Findings, read, write_csv, write_parquet
+from app.bench.choices import Choices, draft, settle
+from app.bench.folder import Folder, NotKeptError
+from app.bench.items import BenchError
+from app.bench.parameters import Manifest
+from app.bench.perform import Ended
+from app.bench.progress import Bar, Estimate
+from app.bench.units import Unit, units_of
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a study."""
+
+    manifest: Manifest
+    findings: Findings
+    interrupted: bool
+    """By Ctrl-C or because its time was over."""
+
+
+def run(choices: Choices, version: str, jobs: int | None = None, minutes: float | None = None) -> Outcome:
+    """Do what is not finished of a study, and write its tables and report in any case.
+
+    `jobs` is the number of processes, by default one per core, on a GPU one; after `minutes` it stops.
+    Raises BenchError for what cannot be done or kept.
+    """
+    deadline = None if minutes is None else time.monotonic() + 60 * minutes
+    drafted, folder = draft(choices, version), Folder(choices.out)
+    try:
+        with folder.alone():
+            manifest = settle(choices, drafted)
+            try:
+                interrupted = not _do(manifest, folder, jobs, deadline)
+            except KeyboardInterrupt:
+                interrupted = True
+            except BenchError:
+                _write(manifest, folder)
+                raise
+            return Outcome(manifest, _write(manifest, folder), interrupted)
+    except (NotKeptError, OSError) as error:
+        raise BenchError(f"{pool.CANNOT_KEEP}: {error}. {pool.GO_ON}") from error
+
+
+def _do(manifest: Manifest, folder: Folder, jobs: int | None, deadline: float | None) -> bool:
+    waiting, ahead, total = _ahead(units_of(manifest.parameters), folder)
+    device = manifest.parameters.device
+    jobs = jobs or (1 if device == "cuda" else _cores())
+    estimate = Estimate(ahead, jobs)
+    with Bar(total, total - ahead.total(), estimate) as bar:
+
+        def tell(unit: Unit, ended: Ended) -> None:
+            estimate.ended(unit.kind_of(ended.step), ended.seconds)
+            bar.advance()
+
+        return pool.run(waiting, folder.root, device, jobs, tell, deadline)
+
+
+def _cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _ahead(units: Iterable[Unit], folder: Folder) -> tuple[list[Unit], Counter[str], int]:
+    """Return the units with something to do, how many steps of each kind that is, and all steps of all units."""
+    waiting: list[Unit] = []
+    ahead: Counter[str] = Counter()
+    total = 0
+    for unit in units:
+        finished = folder.finished(unit)
+        steps = [unit.kind_of(step) for step in unit.steps if step not in finished]
+        total += len(unit.steps)
+        ahead.update(steps)
+        if steps:
+            waiting.append(unit)
+    return waiting, ahead, total
+
+
+def _write(manifest: Manifest, folder: Folder) -> Findings:
+    findings = read(manifest, folder)
+    write_csv(findings.cells, folder.root / "results.csv")
+    write_parquet(findings.cells, folder.root / "results.parquet")
+    report.write(manifest, findings, folder)
+    return findings

@@ -1,0 +1,67 @@
+"""How `purifiqa attack` and `purifiqa attacks` are called."""
+
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from app.cli_options import DefenseOption, Images, JsonOption, fail
+
+
+class Goal(StrEnum):
+    """Which way the claimed quality shall go."""
+
+    RAISE = "raise"
+    LOWER = "lower"
+
+
+def attacks(
+    as_json: JsonOption = False,
+    as_markdown: Annotated[bool, typer.Option("--markdown", help="Print the table of docs/attacks.md.")] = False,
+) -> None:
+    """List the attacks, their parameters, and what a missing one needs."""
+    from app.command import listing
+
+    listing.attacks("json" if as_json else "markdown" if as_markdown else "table")
+
+
+def attack(
+    images: Images,
+    attack: Annotated[
+        str, typer.Option("--attack", "-a", help='A name, or JSON such as {"name": "ifgsm", "epsilon": 4}.')
+    ],
+    metric: Annotated[str, typer.Option("--metric", "-m", help="The metric to mislead.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder; or a PNG file for one image.")],
+    defense: DefenseOption = None,
+    goal: Annotated[Goal | None, typer.Option(help="Which way the claimed quality shall go.")] = None,
+    seed: Annotated[int, typer.Option(min=0, max=2**53 - 1, help="Of everything random.")] = 0,
+    learn: Annotated[
+        bool, typer.Option("--learn", help="Learn a pattern for `uap` on the images; -o is FILE.safetensors.")
+    ] = False,
+    epochs: Annotated[int, typer.Option(min=1, max=1000, help="With --learn: how often each image is seen.")] = 5,
+    as_json: JsonOption = False,
+) -> None:
+    """Attack a metric, with --defense through that defense; write 8-bit PNGs and say how far the score went."""
+    from app.command import attacks, listing
+    from app.command.files import FilesError
+
+    try:
+        order = attacks.make_order(attack, metric, defense, goal and str(goal), seed)
+        if learn:
+            print(attacks.learn_pattern(order, images, out, epochs))
+            return
+        found = attacks.run(order, images, out)
+    except FilesError as error:
+        fail(str(error))
+    listing.attacked(found.done, as_json=as_json)
+    for flag in found.doubts(order):
+        print(f"purifiqa: doubt: {flag.message} ({flag.link})", file=sys.stderr)
+    for file, why in found.failed:
+        print(f"{file}: {why}", file=sys.stderr)
+    if found.interrupted:
+        print("purifiqa: stopped; the rest was not done", file=sys.stderr)
+        raise typer.Exit(130)
+    if found.failed:
+        raise typer.Exit(1)

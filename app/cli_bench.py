@@ -1,0 +1,82 @@
+"""How `purifiqa bench` is called."""
+
+import shlex
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from app.cli_options import fail
+
+
+class PresetName(StrEnum):
+    """Named choices of attacks, defenses and picture size."""
+
+    QUICK = "quick"
+    PAPER = "paper"
+    GUARDIANS = "guardians"
+
+
+def bench(
+    images: Annotated[Path, typer.Option(help="Folder of pictures, or one picture.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for results; the same command goes on in it.")],
+    attacks: Annotated[
+        str | None, typer.Option("--attacks", "-a", help='Comma list; also JSON: {"name": "square", "queries": 500}.')
+    ] = None,
+    defenses: Annotated[
+        str | None, typer.Option("--defenses", "-d", help='Comma list; also JSON: {"name": "jpeg", "quality": 30}.')
+    ] = None,
+    metrics: Annotated[
+        str | None,
+        typer.Option("--metrics", "-m", help="Comma list.", show_default="PURIFIQA_DEFAULT_METRICS, if usable"),
+    ] = None,
+    preset: Annotated[
+        PresetName | None, typer.Option(help="Attacks, defenses and size, where no option names them.")
+    ] = None,
+    adaptive: Annotated[
+        str | None, typer.Option(help="Also attack through these defenses: a comma list, or `all`.")
+    ] = None,
+    size: Annotated[
+        str | None,
+        typer.Option(metavar="WxH", help="Cut the middle of this shape and shrink it; `native`: leave it as it is."),
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Use so many pictures, the first by name.")] = None,
+    jobs: Annotated[int | None, typer.Option("--jobs", "-j", min=1, help="Processes.", show_default="cores")] = None,
+    seed: Annotated[int, typer.Option(min=0, max=2**53 - 1, help="Of everything random.")] = 0,
+    minutes: Annotated[
+        float | None, typer.Option(min=0.01, help="Stop after so long; the same command goes on.")
+    ] = None,
+    add: Annotated[
+        bool, typer.Option("--add", help="Go on in a folder with more pictures, attacks, defenses or metrics.")
+    ] = False,
+) -> None:
+    """Measure defenses against attacks: tables and a report, resumable, on all cores."""
+    from importlib.metadata import version
+
+    from app.bench import study
+    from app.bench.choices import Choices
+    from app.bench.items import BenchError
+
+    name, command = None if preset is None else str(preset), shlex.join(["purifiqa", *sys.argv[1:]])
+    choices = Choices(images, out, name, attacks, defenses, metrics, adaptive, size, limit, seed, add, command)
+    try:
+        outcome = study.run(choices, version("purifiqa"), jobs, minutes)
+    except (BenchError, ValueError) as error:
+        fail(str(error))
+    findings = outcome.findings
+    for one in outcome.manifest.skipped:
+        print(f"skipped {one.kind} {one.name}: {one.reason}", file=sys.stderr)
+    for failure in findings.failures:
+        print(f"failed {failure.place}, {failure.step}: {failure.why}", file=sys.stderr)
+    skipped = sum(one.kind == "image" for one in outcome.manifest.skipped)
+    print(
+        f"{findings.done} of {findings.steps} steps done, {len(findings.failures)} failed, {skipped} pictures skipped: "
+        f"{out / 'report.html'}"
+    )
+    if outcome.interrupted:
+        print("purifiqa: stopped; the same command goes on where it was", file=sys.stderr)
+        raise typer.Exit(130)
+    if findings.failures:
+        raise typer.Exit(1)

@@ -1,0 +1,231 @@
+"""What `purifiqa attack` and `purifiqa attacks` do, in this process. A broken file stops no other."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import BaseModel, Field, ValidationError
+from torch import Tensor
+
+from app.command.batch import EXPECTED, progress_bar, write_whole
+from app.command.files import FilesError, ImageFile, find_images, plan_outputs
+from app.errors import ProblemError, invalid_fields
+from app.orders import chosen_defense, chosen_metrics
+from app.settings import Settings
+from models.attack import Attack, Attacked, AttackError, AttackUnavailableError, NoGradientError
+from models.attack_checks import Flag, check_defense, check_effect, check_gradients
+from models.attacks import ATTACKS, UnknownAttackError, parse_attack
+from models.availability import Availability
+from models.defense import Defense
+from models.images import ImageError, ImageFormat, decode, encode
+from models.metric import Metric
+from models.metrics import find_metric
+from models.universal import Recipe, learn, save
+from workers.worker import pick_device
+
+COMMON = ("name", "goal", "draws")
+"""Parameters that every attack has, or that tell them apart."""
+UNIVERSAL = "uap"
+
+
+class AttackEntry(BaseModel):
+    """An attack and its parameters."""
+
+    name: str
+    summary: str
+    description: str = Field(description="With sources.")
+    sees: str = Field(description="gradients; scores: it only asks; nothing: learned beforehand.")
+    stochastic: bool = Field(description="Whether the result depends on the seed.")
+    source: str
+    presets: dict[str, tuple[float, ...]] = Field(description="Values for a sweep.")
+    weights: tuple[str, ...]
+    parameters: dict[str, Any] = Field(description="JSON Schema of the object to give as `--attack`.")
+    availability: Availability
+
+
+def list_attacks() -> list[AttackEntry]:
+    """Return every attack, in alphabetical order."""
+    return [
+        AttackEntry(
+            name=name,
+            summary=kind.summary(),
+            description=" ".join((kind.__doc__ or "").split()),
+            sees="nothing" if kind.universal else "gradients" if kind.white_box else "scores",
+            stochastic=kind.stochastic,
+            source=kind.source,
+            presets=dict(kind.presets),
+            weights=kind.weights,
+            parameters=kind.model_json_schema(),
+            availability=parse_attack(name).availability(),
+        )
+        for name, kind in ATTACKS.items()
+    ]
+
+
+@dataclass(frozen=True)
+class Order:
+    """What to do with every image."""
+
+    attack: Attack
+    metric_name: str
+    metric: Metric
+    defense: Defense | None
+    seed: int
+
+
+class Outcome(BaseModel):
+    """What an attack did to one file."""
+
+    file: Path
+    output: Path
+    metric: str
+    goal: str
+    attack: dict[str, Any]
+    defense: dict[str, Any] | None
+    seed: int
+    clean: float = Field(description="Score of the image as it was.")
+    attacked: float = Field(description="Score of the attacked image.")
+    defended_clean: float | None = Field(description="Score of the image purified; null without a defense.")
+    defended_attacked: float | None = Field(description="Score of the attacked image purified.")
+    linf: int = Field(description="Largest change of a value, in 8-bit levels.")
+    psnr: float | None = Field(description="Of the attacked image, in decibels; null: identical.")
+    budget: int | None = Field(description="Largest change that was allowed, in 8-bit levels; null: no such limit.")
+    queries: int = Field(description="How often the image was scored during the attack.")
+    first_slope: float | None = Field(description="Sum of the magnitudes of the first gradient of the loss.")
+    gained: float = Field(description="How far the attacked score, with its defense, went the attacker's way.")
+    flags: list[Flag] = Field(description="Reasons to doubt the result.")
+
+
+@dataclass
+class Results:
+    """What became of every file."""
+
+    done: list[Outcome] = field(default_factory=list)
+    failed: list[tuple[Path, str]] = field(default_factory=list)
+    interrupted: bool = False
+
+    def doubts(self, order: Order) -> list[Flag]:
+        """Return what is to be doubted about all files together."""
+        slopes = torch.tensor([torch.nan if one.first_slope is None else one.first_slope for one in self.done])
+        return _doubts(order, slopes, torch.tensor([one.gained for one in self.done]))
+
+
+def make_order(attack: str, metric: str, defense: str | None, goal: str | None, seed: int) -> Order:
+    """Return what is asked for, checked as far as it can be without an image. Raises FilesError."""
+    try:
+        made = parse_attack(attack)
+        if goal is not None:
+            made = type(made).model_validate({**made.model_dump(), "goal": goal})
+        names = chosen_metrics(metric)
+        chosen = None if defense is None else chosen_defense(defense)
+    except ValidationError as error:
+        raise FilesError(str(invalid_fields(error, "attack"))) from error
+    except (UnknownAttackError, ProblemError, ValueError) as error:
+        raise FilesError(str(error)) from error
+    if len(names) != 1:
+        raise FilesError(f"an attack misleads one metric, got {metric!r}")
+    return Order(made, names[0], find_metric(names[0]), chosen, seed)
+
+
+def run(order: Order, arguments: list[str], out: Path) -> Results:
+    """Attack every image that the arguments name and write PNGs, with a progress bar on a terminal.
+
+    Raises FilesError for names that cannot be worked with, and for an order that cannot be carried out on any file.
+    """
+    images = find_images(arguments, out)
+    if out.suffix.lower() in (".jpg", ".jpeg", ".webp"):
+        raise FilesError(f"{out}: attacked images are PNG files, which keep every value")
+    outputs = plan_outputs(images, out, ".png")
+    results = Results()
+    with progress_bar() as bar:
+        task = bar.add_task(order.attack.name, total=len(images))
+        for image, output in zip(images, outputs, strict=True):
+            try:
+                results.done.append(_attack_file(order, image.path, output))
+            except (AttackUnavailableError, NoGradientError) as error:
+                raise FilesError(str(error)) from error  # it would be the same for every file
+            except (AttackError, ValueError, *EXPECTED) as error:
+                results.failed.append((image.path, str(error)))
+            except KeyboardInterrupt:
+                results.interrupted = True
+                break
+            bar.advance(task)
+    return results
+
+
+def _attack_file(order: Order, file: Path, output: Path) -> Outcome:
+    images = _read(file)
+    done = order.attack.run(images, order.metric, order.defense, order.seed)
+    outcome = _measure(order, images, done, file, output)
+    write_whole(output, encode(done.images, ImageFormat.PNG))
+    return outcome
+
+
+def _read(file: Path) -> Tensor:
+    settings = Settings()
+    images, _ = decode(file.read_bytes(), settings.limits)
+    return images.to(pick_device(settings.device))
+
+
+def _measure(order: Order, images: Tensor, done: Attacked, file: Path, output: Path) -> Outcome:
+    metric, defense = order.metric, order.defense
+    both = [images, done.images]
+    with torch.no_grad():
+        scores = [metric(one) for one in both]
+        defended = None if defense is None else [metric(defense(one, order.seed)) for one in both]
+    clean, attacked = defended or scores
+    gained = order.attack.goal.sign(metric) * (attacked - clean)
+    change = ((done.images - images) * 255).round()
+    error = change.square().mean().item()
+    return Outcome(
+        file=file,
+        output=output,
+        metric=order.metric_name,
+        goal=order.attack.goal,
+        attack=order.attack.model_dump(mode="json"),
+        defense=None if defense is None else defense.model_dump(mode="json"),
+        seed=order.seed,
+        clean=scores[0].item(),
+        attacked=scores[1].item(),
+        defended_clean=defended[0].item() if defended else None,
+        defended_attacked=defended[1].item() if defended else None,
+        linf=int(change.abs().max().item()),
+        psnr=10 * torch.log10(torch.tensor(255**2 / error)).item() if error else None,
+        budget=None if done.budget is None else int(done.budget.item()),
+        queries=int(done.queries.item()),
+        first_slope=None if bool(done.first_slope.isnan()) else done.first_slope.item(),
+        gained=gained.item(),
+        flags=_doubts(order, done.first_slope, gained),
+    )
+
+
+def _doubts(order: Order, first_slope: Tensor, gained: Tensor) -> list[Flag]:
+    return [*check_gradients(first_slope), *check_defense(order.attack, order.defense), *check_effect(gained)]
+
+
+def learn_pattern(order: Order, arguments: list[str], out: Path, epochs: int) -> Path:
+    """Learn a universal pattern on every image that the arguments name and write it. Raises FilesError."""
+    if order.attack.name != UNIVERSAL or out.suffix != ".safetensors":
+        raise FilesError(f"--learn makes a pattern for --attack {UNIVERSAL}, and -o must be a .safetensors file")
+    recipe = Recipe(goal=order.attack.goal, epochs=epochs, seed=order.seed)
+    images = find_images(arguments)
+    with progress_bar() as bar:
+        task = bar.add_task("learn", total=epochs)
+        try:
+            learned = learn(
+                _pictures(images), order.metric, recipe, order.defense, lambda done, _: bar.update(task, completed=done)
+            )
+            save(learned, out)
+        except (ValueError, *EXPECTED) as error:
+            raise FilesError(str(error)) from error
+    return out
+
+
+def _pictures(images: list[ImageFile]) -> Iterator[Tensor]:
+    for image in images:
+        try:
+            yield _read(image.path)[0]
+        except ImageError as error:
+            raise FilesError(f"{image.path}: {error}") from error

@@ -1,0 +1,4 @@
+"""What a defense is worth, as numbers: the measures of arXiv 2404.06957 and of arXiv 2408.01541, and their intervals.
+
+Pure functions, tensors or numbers in and numbers out; they know no attack, no defense and no metric.
+"""

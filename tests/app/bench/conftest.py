@@ -1,0 +1,24 @@
+"""A folder of two small pictures and one that is broken, and the stand-in metric in the catalogue."""
+
+import pytest
+from standin_metrics import Standin, photograph_like
+
+from models.images import ImageFormat, encode
+from models.metrics import metrics
+
+
+@pytest.fixture
+def standin(monkeypatch):
+    metric = Standin()
+    monkeypatch.setitem(metrics(), "standin", metric)
+    return metric
+
+
+@pytest.fixture
+def photos(tmp_path):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for number, name in enumerate(("a.png", "b.png")):
+        (folder / name).write_bytes(encode(photograph_like(1, 64, 72, seed=number), ImageFormat.PNG))
+    (folder / "broken.png").write_bytes(b"no picture")
+    return folder

@@ -1,0 +1,58 @@
+"""A study doubts attacks that are weaker than they could be."""
+
+import dataclasses
+
+import pytest
+
+from app.bench.cells import Cell
+from app.bench.choices import Choices, draft
+from app.bench.doubts import doubts
+
+
+@pytest.fixture
+def parameters(tmp_path, standin):
+    attacks = 'ifgsm,{"name": "square", "queries": 9}'
+    choices = Choices(tmp_path, tmp_path / "out", attacks=attacks, defenses="jpeg,random-noise", metrics="standin")
+    return draft(choices, "1").parameters
+
+
+def cell(attack, defense="none", *, adaptive=False, score=6.0, linf=10, slope=100.0, image="a"):
+    moved = abs(score - 5) / 5
+    measures = {
+        "score": score, "defended_clean_score": 5.0, "linf": linf, "first_slope": slope, "both_defended_rel_gain": moved
+    }  # fmt: skip
+    if attack != "ifgsm":
+        del measures["first_slope"]
+    return Cell(image, "standin", attack, defense, adaptive, measures)
+
+
+SQUARE = "square(queries=9)"
+
+
+@pytest.mark.parametrize(
+    ("cells", "expected"),
+    [
+        ([cell("ifgsm"), cell(SQUARE, score=5.5)], []),
+        ([cell("ifgsm", slope=0.0)], [("ifgsm", "nothing", "zero-gradient")]),
+        ([cell("ifgsm", score=4.9)], [("ifgsm", "nothing", "no-effect")]),
+        ([cell("ifgsm"), cell(SQUARE, score=7)], [(SQUARE, "nothing", "black-box-wins")]),
+        ([cell("ifgsm"), cell(SQUARE, score=7, linf=25)], []),
+        ([cell("ifgsm", "jpeg", adaptive=True)], [("ifgsm", "jpeg", "straight-through")]),
+        ([cell("ifgsm", "random-noise", adaptive=True)], [("ifgsm", "random-noise", "randomness-not-averaged")]),
+        (
+            [cell(SQUARE, "jpeg", adaptive=True, score=5.5), cell(SQUARE, "jpeg", score=5.6)],
+            [(SQUARE, "jpeg", "weaker-than-transfer")],
+        ),
+        ([cell(SQUARE, "jpeg", adaptive=True, score=5.6), cell(SQUARE, "jpeg", score=5.5)], []),
+    ],
+    ids=["none", "zero", "no effect", "black box", "stronger black box", "bpda", "no eot", "weaker", "stronger"],
+)
+def test_each_reason_to_doubt_is_told_where_it_holds_and_nowhere_else(parameters, cells, expected):
+    found = [(attack, through, code) for _, attack, through, code, _ in doubts(parameters, cells)]
+    assert found == expected
+
+
+def test_other_pictures_are_no_comparison(parameters):
+    cells = [cell(SQUARE, "jpeg", adaptive=True, score=5.5), cell(SQUARE, "jpeg", score=5.6, image="b")]
+    assert list(doubts(parameters, cells)) == []
+    assert list(doubts(parameters, [dataclasses.replace(cells[0], attack="clean")])) == []

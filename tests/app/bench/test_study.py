@@ -1,0 +1,242 @@
+"""What is measured is what the parts give by themselves; tables are exact; what did not run has no number."""
+
+import csv
+import dataclasses
+import re
+
+import pytest
+import torch
+
+from app.bench import cells, report, study
+from app.bench.choices import Choices, draft, settle
+from app.bench.folder import AttackRecord, DefenseRecord, FailureRecord, Folder
+from app.bench.items import BenchError
+from app.bench.parameters import Manifest
+from app.bench.perform import perform
+from app.bench.units import ATTACK, units_of
+from models.attacks import parse_attack
+from models.defenses import parse_defense
+from models.evaluation.fidelity import compare
+from models.images import decode
+
+TIMES = ("ms", "attack_ms")
+
+
+@pytest.fixture
+def choices(photos, tmp_path, standin):
+    return Choices(
+        photos, tmp_path / "out", attacks="ifgsm", defenses="random-noise,flip", metrics="standin", adaptive="flip"
+    )
+
+
+def settled(choices):
+    return settle(choices, draft(choices, "1")), Folder(choices.out)
+
+
+def performed(choices):
+    manifest, folder = settled(choices)
+    for unit in units_of(manifest.parameters):
+        list(perform(unit, folder, "cpu"))
+    return manifest, folder
+
+
+def test_every_number_is_what_the_parts_give_by_themselves(choices, standin):
+    manifest, folder = performed(choices)
+    findings = cells.read(manifest, folder)
+    assert (findings.done, findings.steps) == (2 * (3 + 4 + 2), 18)
+    picture = manifest.parameters.pictures[1]
+    clean, _ = decode((choices.images / "b.png").read_bytes())
+    attack, noise, flip = parse_attack("ifgsm"), parse_defense("random-noise"), parse_defense("flip")
+    attacked = attack(clean, standin, None, picture.seed)
+    by_name = {(one.attack, one.defense, one.adaptive): one for one in findings.cells if one.image == "b.png"}
+    assert set(by_name) == {
+        ("clean", "none", False), ("clean", "random-noise", False), ("clean", "flip", False),
+        ("ifgsm", "none", False), ("ifgsm", "random-noise", False), ("ifgsm", "flip", False), ("ifgsm", "flip", True),
+    }  # fmt: skip
+    c, a = float(standin(clean)), float(standin(attacked))
+    da, dc = float(standin(noise(attacked, picture.seed))), float(standin(noise(clean, picture.seed)))
+    measures = by_name["ifgsm", "random-noise", False].measures
+    assert measures["gain"] == abs(c - da) / c
+    assert measures["robust_abs_gain"] == abs(c - da) / 10
+    assert measures["both_defended_rel_gain"] == pytest.approx(abs(dc - da) / dc)
+    assert measures["quality"] == compare(clean, noise(attacked, picture.seed)).quality
+    assert measures["linf"] == 10
+    assert by_name["ifgsm", "none", False].measures["gain"] == abs(c - a) / c
+    assert by_name["clean", "random-noise", False].measures["clean_shift"] == (dc - c) / c
+    flipped = by_name["ifgsm", "flip", False].measures
+    assert flipped["quality"] < flipped["aligned_quality"] == by_name["ifgsm", "none", False].measures["quality"]
+    through = attack(clean, standin, flip, picture.seed)
+    assert by_name["ifgsm", "flip", True].measures["score"] == float(standin(flip(through)))
+
+
+def test_what_is_finished_is_not_done_again_and_a_line_cut_short_is(choices):
+    manifest, folder = performed(choices)
+    unit = next(unit for unit in units_of(manifest.parameters) if unit.attack)
+    file = folder.root / "records" / f"{unit.place}.jsonl"
+    whole = file.read_bytes()
+    assert list(perform(unit, folder, "cpu")) == []
+    last = whole.rindex(b"\n{")
+    file.write_bytes(whole[: last + 40])  # as a kill leaves it
+    done = [message.step for message in perform(unit, folder, "cpu")]
+    assert done == ["flip", "flip"]  # begun and ended
+    assert strip_times(file.read_bytes()[-len(whole) + last - 30 :]).endswith(strip_times(whole[last:]))
+
+
+def strip_times(text):
+    return re.sub(rb'"seconds":[^,}]*', b"", text)
+
+
+def test_a_missing_attacked_picture_is_made_again(choices):
+    manifest, folder = performed(choices)
+    unit = next(unit for unit in units_of(manifest.parameters) if unit.attack)
+    before = folder.attacked_picture(unit).read_bytes()
+    folder.attacked_picture(unit).unlink()
+    assert next(iter(perform(unit, folder, "cpu"))).step == ATTACK
+    list(perform(unit, folder, "cpu"))
+    assert folder.attacked_picture(unit).read_bytes() == before
+
+
+def test_a_step_that_fails_stops_no_other_and_has_no_number(choices, monkeypatch):
+    from models.defenses.flip import Flip
+
+    monkeypatch.setattr(Flip, "purify", lambda self, images, noise: images * float("nan"))
+    manifest, folder = performed(choices)
+    findings = cells.read(manifest, folder)
+    assert {failure.step for failure in findings.failures} == {"flip", ATTACK}  # the adaptive attack meets it too
+    assert "PurificationError: flip returned NaN" in findings.failures[0].why
+    assert not [cell for cell in findings.cells if cell.defense == "flip"]
+    assert len([cell for cell in findings.cells if cell.defense == "random-noise"]) == 4
+    report.write(manifest, findings, folder)
+    text = (folder.root / "report.md").read_text()
+    assert "| flip | - | - | - | - | - | - | - | - | - | 0 |" in text or "| flip |" not in text.split("## Failed")[0]
+    assert "## Failed (6 steps)" in text
+    assert "**Incomplete: 10 of 18 steps" in text
+
+
+def test_the_csv_is_exactly_this(choices):
+    manifest, folder = settled(dataclasses.replace(choices, defenses="flip", adaptive=None, limit=1))
+    clean, attacked = units_of(manifest.parameters)
+    same = {"psnr": 150, "ssim": 1, "aligned_psnr": 150, "aligned_ssim": 1, "valid": 1, "seconds": 0.5}
+    other = {**same, "psnr": 40, "ssim": 0.5, "aligned_psnr": 20, "aligned_ssim": None}
+    folder.append(clean, DefenseRecord(defense="none", scores={"standin": 4}, **same))
+    folder.append(clean, FailureRecord(step="flip", why="no"))
+    folder.append(attacked, AttackRecord(seconds=2, queries=10, linf=4, first_slope=None))
+    folder.append(attacked, DefenseRecord(defense="flip", scores={"standin": 5}, **other))
+    findings = cells.read(manifest, folder)
+    assert (findings.done, findings.steps, len(findings.failures)) == (3, 5, 1)
+    cells.write_csv(findings.cells, folder.root / "results.csv")
+    expected = {
+        ("clean", "none"): {
+            "psnr": 150, "ssim": 1, "quality": 1.4375, "similarity": 4.75, "valid": 1, "ms": 500,
+            "aligned_psnr": 150, "aligned_ssim": 1, "aligned_quality": 1.4375,
+            "score": 4, "clean_score": 4, "clean_shift": 0,
+        },
+        ("ifgsm", "flip"): {
+            "psnr": 40, "ssim": 0.5, "quality": 0.5, "similarity": 1.5, "valid": 1, "ms": 500, "aligned_psnr": 20,
+            "score": 5, "clean_score": 4, "gain": 0.25, "robust_rel_gain": 1 / 4.000001, "robust_abs_gain": 0.1,
+            "attack_ms": 2000, "queries": 10, "linf": 4,
+        },
+    }  # fmt: skip
+    lines = [
+        f"a.png,standin,{attack},{defense},false,{measure},{float(value)!r}"
+        for (attack, defense), measures in expected.items()
+        for measure, value in measures.items()
+    ]
+    text = (folder.root / "results.csv").read_text()
+    assert text == "image,metric,attack,defense,adaptive,measure,value\n" + "\n".join(lines) + "\n"
+
+
+def test_parquet_holds_the_same_table(choices):
+    parquet = pytest.importorskip("pyarrow.parquet")
+    manifest, folder = performed(choices)
+    found = cells.read(manifest, folder).cells
+    cells.write_csv(found, folder.root / "results.csv")
+    assert cells.write_parquet(found, folder.root / "results.parquet")
+    table = parquet.read_table(folder.root / "results.parquet").to_pylist()
+    with (folder.root / "results.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [{**row, "value": float(row["value"]), "adaptive": row["adaptive"] == "true"} for row in rows] == table
+
+
+def test_the_report_is_one_file_with_every_defense_plot_and_picture(choices):
+    manifest, folder = performed(choices)
+    report.write(manifest, cells.read(manifest, folder), folder)
+    text, page = (folder.root / "report.md").read_text(), (folder.root / "report.html").read_text()
+    for row in ("| random-noise | ", "| flip | ", "| none | ", "| image | broken.png | the file is not a PNG"):
+        assert row in text
+    assert "Attacks that go through the defense" in text
+    shown = re.findall(r"!\[.*\]\((.*)\)", text)
+    assert len(shown) == 3 + 3 + 2  # three plots, non-adaptive and adaptive, and a sheet for every picture
+    assert all((folder.root / name).is_file() for name in shown)
+    assert page.count('src="data:image/') == len(shown)
+    assert not re.search(r'(src|href)="(?!data:)', page)
+    assert "Incomplete" not in text
+
+
+def test_other_parameters_are_refused_unless_they_only_add(choices):
+    settled(choices)
+    for change, message in [
+        ({"seed": 1}, "seed was 0 and is 1"),
+        ({"size": "32x32"}, "size was unset and is"),
+        ({"attacks": "ifgsm,fgsm"}, "attacks with fgsm"),
+        ({"attacks": '{"name": "ifgsm", "epsilon": 4}'}, r"without ifgsm and with ifgsm\(epsilon=4\)"),
+        ({"limit": 1}, "pictures without b.png"),
+    ]:
+        with pytest.raises(BenchError, match=message):
+            settled(dataclasses.replace(choices, **change))
+    (manifest, _) = settled(dataclasses.replace(choices, attacks="ifgsm,fgsm", add=True))
+    assert len(manifest.parameters.pairs) == 2
+    with pytest.raises(BenchError, match="only adds to what the folder holds"):
+        settled(dataclasses.replace(choices, attacks="fgsm", add=True))
+
+
+def test_a_folder_of_something_else_and_one_in_use_are_refused(choices):
+    choices.out.mkdir()
+    (choices.out / "manifest.json").write_text("{}")
+    with pytest.raises(BenchError, match="not that of a study"):
+        settled(choices)
+    with Folder(choices.out).alone(), pytest.raises(BenchError, match="another purifiqa bench"):
+        study.run(choices, "1")
+
+
+def test_an_attack_that_follows_gradients_needs_a_metric_that_has_some(choices, monkeypatch):
+    from standin_metrics import Standin
+
+    from models.metrics import metrics
+
+    monkeypatch.setitem(metrics(), "flat", Standin(differentiable=False))
+    with pytest.raises(BenchError, match="ifgsm follows gradients and flat has none: choose another metric"):
+        draft(dataclasses.replace(choices, metrics="flat"), "1")
+    both = draft(
+        dataclasses.replace(choices, metrics="standin,flat", attacks='{"name":"square","queries":9},ifgsm'), "1"
+    )
+    assert [(pair.attack, pair.metric) for pair in both.parameters.pairs] == [
+        ("square(queries=9)", "standin"), ("square(queries=9)", "flat"), ("ifgsm", "standin"),
+    ]  # fmt: skip
+    assert [one.name for one in both.skipped] == ["ifgsm on flat"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"attacks": None}, "name --attacks and --defenses, or a --preset"),
+        ({"size": "big"}, "WIDTHxHEIGHT"),
+        ({"adaptive": "jpeg"}, "--adaptive names jpeg, which --defenses does not"),
+        ({"preset": "papers"}, "no preset 'papers'"),
+    ],
+)
+def test_choices_that_cannot_be_carried_out_leave_nothing_behind(choices, change, message):
+    with pytest.raises(BenchError, match=message):
+        study.run(dataclasses.replace(choices, **change), "1")
+    assert not choices.out.exists()
+
+
+def test_a_manifest_reads_back_as_it_was(choices):
+    manifest, folder = settled(choices)
+    assert folder.manifest() == manifest == Manifest.model_validate_json(manifest.model_dump_json())
+
+
+def test_pictures_are_stored_as_they_are_scored(choices):
+    _, folder = performed(choices)
+    clean, _ = decode(folder.clean_picture("a.png").read_bytes())
+    assert torch.equal(clean, decode((choices.images / "a.png").read_bytes())[0])

@@ -1,0 +1,131 @@
+"""`purifiqa attack` and `purifiqa attacks`."""
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+from standin_metrics import Standin
+from typer.testing import CliRunner
+
+from app.cli import app
+from models.metrics import metrics
+
+
+@pytest.fixture
+def run(monkeypatch, tmp_path):
+    monkeypatch.setenv("PURIFIQA_DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.setenv("COLUMNS", "250")
+    monkeypatch.setitem(metrics(), "standin", Standin())
+    monkeypatch.setitem(metrics(), "standin-without-gradients", Standin(differentiable=False))
+    return lambda *arguments: CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+@pytest.fixture
+def folder(tmp_path):
+    generator = np.random.default_rng(1)
+    (tmp_path / "photos" / "below").mkdir(parents=True)
+    for name in ("a.png", "below/b.png"):
+        pixels = generator.integers(0, 256, (20, 24, 3), np.uint8)
+        cv2.imwrite(str(tmp_path / "photos" / name), pixels)
+    return tmp_path / "photos"
+
+
+def levels(path):
+    return cv2.imread(str(path)).astype(int)
+
+
+def test_the_written_files_are_as_the_report_says(run, folder, tmp_path):
+    out = tmp_path / "out"
+    done = run("attack", folder, "-a", "ifgsm", "-m", "standin", "-o", out, "--json")
+    assert done.exit_code == 0, done.output
+    outcomes = json.loads(done.stdout)
+    assert [one["output"] for one in outcomes] == [str(out / "a.png"), str(out / "below" / "b.png")]
+    for one in outcomes:
+        change = levels(one["output"]) - levels(one["file"])
+        assert np.abs(change).max() == one["linf"] <= one["budget"] == 10
+        assert one["psnr"] == pytest.approx(10 * np.log10(255**2 / np.square(change).mean()), abs=1e-3)
+        assert one["attacked"] > one["clean"]
+        assert one["defended_clean"] is None
+        assert one["queries"] == 10
+        assert one["flags"] == []
+
+
+def test_the_table_tells_scores_change_budget_and_psnr(run, folder, tmp_path):
+    done = run("attack", folder / "a.png", "-a", "ifgsm", "-m", "standin", "-d", "resize", "-o", tmp_path / "x.png")
+    assert done.exit_code == 0, done.output
+    for word in ("clean", "attacked, defended", "10/255", " dB", "queries"):
+        assert word in done.stdout
+    assert (tmp_path / "x.png").is_file()
+
+
+def test_the_goal_may_be_given_beside_the_attack(run, folder, tmp_path):
+    attack = '{"name": "ifgsm", "epsilon": 2}'
+    done = run("attack", folder, "-a", attack, "-m", "standin", "--goal", "lower", "-o", tmp_path / "out", "--json")
+    for one in json.loads(done.stdout):
+        assert one["goal"] == "lower"
+        assert one["attacked"] < one["clean"]
+        assert one["linf"] == 2
+
+
+def test_doubts_are_told_with_their_link(run, folder, tmp_path):
+    done = run("attack", folder, "-a", "ifgsm", "-m", "standin", "-d", "random-noise", "-o", tmp_path / "out")
+    assert done.exit_code == 0, done.output
+    assert "docs/attacks.md#randomness-not-averaged" in done.stderr
+    assert done.stderr.count("randomness-not-averaged") == 1
+
+
+def test_a_pattern_is_learned_and_then_used(run, folder, tmp_path):
+    pattern = tmp_path / "pattern.safetensors"
+    done = run("attack", folder, "-a", "uap", "-m", "standin", "--learn", "--epochs", "3", "-o", pattern)
+    assert done.exit_code == 0, done.output
+    assert done.stdout.strip() == str(pattern)
+    attack = json.dumps({"name": "uap", "file": str(pattern)})
+    done = run("attack", folder, "-a", attack, "-m", "standin", "-o", tmp_path / "out", "--json")
+    assert [one["linf"] for one in json.loads(done.stdout)] == [10, 10]
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["-a", "ifgms", "-m", "standin"], "did you mean 'ifgsm'"),
+        (["-a", "ifgsm", "-m", "standni"], "did you mean 'standin'"),
+        (["-a", "ifgsm", "-m", "standin", "-d", "jpge"], "did you mean 'jpeg'"),
+        (["-a", '{"name": "ifgsm", "epsilon": 300}', "-m", "standin"], "less than or equal to 64"),
+        (["-a", "ifgsm", "-m", "standin-without-gradients"], "has none"),
+        (["-a", "ifgsm", "-m", "standin,entropy"], "one metric"),
+        (["-a", "uap", "-m", "standin"], "--learn"),
+        (["-a", "ifgsm", "-m", "standin", "--learn"], "for --attack uap"),
+    ],
+)
+def test_an_order_that_no_file_can_satisfy_is_told_once(run, folder, tmp_path, options, told):
+    done = run("attack", folder, *options, "-o", tmp_path / "out")
+    assert done.exit_code == 1
+    assert told in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_lossy_file_name_is_refused(run, folder, tmp_path):
+    done = run("attack", folder / "a.png", "-a", "ifgsm", "-m", "standin", "-o", tmp_path / "x.jpg")
+    assert done.exit_code == 1
+    assert "PNG" in done.stderr
+
+
+def test_a_broken_and_a_tiny_file_are_named_and_the_others_are_done(run, folder, tmp_path):
+    (folder / "broken.png").write_bytes((folder / "a.png").read_bytes()[:200])
+    cv2.imwrite(str(folder / "tiny.png"), np.zeros((8, 8, 3), np.uint8))
+    done = run("attack", folder, "-a", "fgsm", "-m", "standin", "-o", tmp_path / "out")
+    assert done.exit_code == 1
+    assert "broken.png" in done.stderr
+    assert "tiny.png" in done.stderr
+    assert len(list((tmp_path / "out").rglob("*.png"))) == 2
+
+
+def test_attacks_are_listed_with_what_a_missing_one_needs(run):
+    entries = {entry["name"]: entry for entry in json.loads(run("attacks", "--json").stdout)}
+    assert entries["ifgsm"]["sees"] == "gradients"
+    assert entries["square"]["sees"] == "scores"
+    assert "learn" in entries["uap"]["availability"]["cure"]
+    assert entries["ifgsm"]["parameters"]["properties"]["epsilon"]["maximum"] == 64
+    assert "zhang-ssim" in run("attacks").stdout

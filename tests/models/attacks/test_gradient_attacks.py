@@ -1,0 +1,125 @@
+"""What sets each attack with gradients apart, as its paper or the code of arXiv 2404.06957 has it."""
+
+import pytest
+import torch
+from standin_metrics import Standin, photograph_like
+
+from models.attacks.adv_cf import AdvCf, apply_curves
+from models.attacks.fgsm import Fgsm
+from models.attacks.ifgsm import Ifgsm
+from models.attacks.korhonen import Korhonen, spatial_activity
+from models.attacks.madc import Madc
+from models.attacks.mifgsm import Mifgsm
+from models.attacks.ssah import Ssah, coarse
+from models.attacks.stadv import move
+from models.attacks.zhang_ssim import ZhangSsim
+from models.ssim import ssim
+
+METRIC = Standin()
+
+
+def rising(images):
+    """The gradient of the score."""
+    leaf = images.clone().requires_grad_()
+    return torch.autograd.grad(METRIC(leaf).sum(), leaf)[0]
+
+
+def change(attack, images):
+    return ((attack(images, METRIC) - images) * 255).round()
+
+
+def test_fgsm_goes_along_the_sign_of_the_gradient():
+    images = 0.25 + photograph_like(1, 16, 16) / 2
+    images = (images * 255).round() / 255
+    assert torch.equal(change(Fgsm(epsilon=7), images), 7 * rising(images).sign())
+
+
+def test_ifgsm_is_written_out():
+    images = photograph_like(1, 17, 20)
+    attacked = images.clone()
+    for _ in range(4):
+        attacked = attacked + 2 / 255 * rising(attacked).sign()
+        attacked = attacked.clamp(images - 5 / 255, images + 5 / 255).clamp(0, 1)
+    expected = ((attacked - images) * 255).round()
+    assert torch.equal(change(Ifgsm(epsilon=5, step=2, iterations=4), images), expected)
+
+
+def test_momentum_keeps_the_direction_and_none_is_ifgsm():
+    images = photograph_like(1, 17, 20)
+    assert torch.equal(change(Mifgsm(momentum=0), images), change(Ifgsm(), images))
+    assert change(Mifgsm(), images).abs().mean() >= change(Ifgsm(), images).abs().mean()
+
+
+def test_korhonen_leaves_flat_regions_alone():
+    images = photograph_like(1, 32, 40)
+    images[..., 20:] = 100 / 255
+    activity = spatial_activity(images)
+    assert activity.max() == 1
+    assert activity[..., 24:].max() == 0
+    changed = change(Korhonen(), images)
+    assert changed[..., 24:].abs().max() == 0
+    assert changed[..., 4:16].abs().max() > 0
+
+
+def test_activity_is_the_horizontal_edge_widened_to_a_disc():
+    images = torch.zeros(1, 3, 16, 16)
+    images[..., 8, 8] = 1
+    activity = spatial_activity(images)[0, 0]
+    assert activity[8, 5:12].tolist() == pytest.approx([1] * 7)
+    assert activity[10, 4:13].tolist() == pytest.approx([0, 0.5, 1, 1, 1, 1, 1, 0.5, 0])
+    assert activity[11, 4:13].tolist() == pytest.approx([0, 0, 0.5, 0.5, 0.5, 0.5, 0.5, 0, 0])
+    assert activity[12].max() == 0
+
+
+def test_madc_holds_its_distance_after_rounding_too():
+    images = photograph_like(2, 32, 32)
+    for epsilon in (0.5, 1, 3):
+        attacked = Madc(epsilon=epsilon, learning_rate=0.01)(images, METRIC)
+        distance = ((attacked - images) * 255).square().mean(dim=(1, 2, 3)).sqrt()
+        assert (distance <= epsilon + 1e-3).all()
+        assert (METRIC(attacked) > METRIC(images)).all() or epsilon < 1
+
+
+def test_ssahs_coarse_picture_is_the_mean_of_2x2_pixels():
+    images = photograph_like(1, 16, 20)
+    expected = images.view(1, 3, 8, 2, 10, 2).mean(dim=(3, 5))
+    assert torch.allclose(coarse(images)[..., ::2, ::2], expected)
+    assert torch.allclose(coarse(images)[..., 1::2, 1::2], expected)
+    assert coarse(images[..., :15, :17]).shape == (1, 3, 15, 17)
+
+
+def test_ssahs_penalty_keeps_the_coarse_picture():
+    images = photograph_like(1, 32, 32)
+    free, kept = (Ssah(weight=weight, learning_rate=0.02)(images, METRIC) for weight in (0, 100))
+    moved = [(coarse(attacked) - coarse(images)).abs().mean() for attacked in (free, kept)]
+    assert moved[1] < moved[0] / 2
+
+
+def test_zhangs_penalty_keeps_similarity():
+    images = photograph_like(1, 32, 32)
+    wide = Standin(bounds=(0.0, 1e6))  # the score hardly counts beside the penalty
+    loose, tight = ZhangSsim()(images, METRIC), ZhangSsim()(images, wide)
+    assert ssim(tight, images) > ssim(loose, images)
+
+
+def test_straight_curves_change_nothing_and_bent_ones_stay_monotone_and_keep_white():
+    levels = torch.arange(256).view(1, 1, 256).expand(1, 3, 256)
+    assert torch.allclose(apply_curves(torch.ones(1, 3, 64), levels), levels / 255, atol=1e-6)
+    bent = apply_curves(torch.rand(1, 3, 64, generator=torch.Generator().manual_seed(1)), levels)
+    assert (bent.diff(dim=2) >= -1e-6).all()
+    assert torch.allclose(bent[..., [0, 255]], torch.tensor([0.0, 1.0]).expand(1, 3, 2))
+
+
+def test_color_curves_map_equal_values_to_equal_values():
+    images = photograph_like(1, 32, 32)
+    attacked = AdvCf()(images, METRIC)
+    for before, after in zip(images[0], attacked[0], strict=True):
+        for level in before.unique():
+            assert after[before == level].unique().numel() == 1
+
+
+def test_a_flow_of_one_pixel_shifts_the_image():
+    images, flow = photograph_like(1, 16, 20), torch.zeros(1, 2, 16, 20)
+    assert torch.allclose(move(images, flow), images, atol=1e-5)
+    flow[:, 1] = 1
+    assert torch.allclose(move(images, flow)[..., :-1], images[..., 1:], atol=1e-5)

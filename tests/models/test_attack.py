@@ -1,0 +1,174 @@
+"""The base class and its target: directions, scales, budgets, draws, and what is refused."""
+
+from typing import ClassVar
+
+import pytest
+import torch
+from standin_metrics import Standin, photograph_like
+
+from models.attack import Attack, AttackError
+from models.attack_target import Target
+from models.attacks import UnknownAttackError, parse_attack
+from models.attacks.ifgsm import Ifgsm
+from models.attacks.square import Square
+from models.defenses import parse_defense
+from models.noise import derive_seed
+
+
+class Drawn(Attack):
+    """Return what it is told to."""
+
+    name: str = "drawn"
+    source: ClassVar[str] = "here"
+    shift: float = 0
+    epsilon: float | None = None
+    cut: int = 0
+
+    def budgets(self, images):
+        return None if self.epsilon is None else torch.full((len(images),), self.epsilon)
+
+    def perturb(self, target):
+        return (target.images + self.shift)[..., self.cut :]
+
+
+class Recorder(Standin):
+    """Remembers the images that it scored."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def score(self, images):
+        self.seen.append(images.detach().clone())
+        return super().score(images)
+
+
+def target(metric, defense=None, sign=1, draws=1, seeds=(5, 6)):
+    return Target(photograph_like(2, 17, 20), seeds, metric, defense, sign=sign, draws=draws, budget=None)
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_the_loss_is_one_less_the_score_in_units_of_the_range(sign):
+    metric = Standin(bounds=(-10.0, 30.0))
+    aim = target(metric, sign=sign)
+    expected = 1 - sign * metric(aim.images) / 40
+    torch.testing.assert_close(aim.loss(aim.images), expected)
+    torch.testing.assert_close(aim.gradient(aim.images).loss, expected)
+
+
+def test_the_scale_of_an_open_range_is_the_clean_score():
+    metric = Standin(bounds=(0.0, None))
+    aim = target(metric)
+    torch.testing.assert_close(aim.loss(aim.images), torch.zeros(2))
+    assert aim.loss(1 - aim.images).abs().max() > 0
+
+
+def test_the_gradient_is_that_of_the_loss_also_through_a_defense():
+    metric, defense = Standin(), parse_defense("resize")
+    aim = target(metric, defense)
+    leaf = aim.images.clone().requires_grad_()
+    (expected,) = torch.autograd.grad((1 - metric(defense(leaf)) / 10).sum(), leaf)
+    with torch.no_grad():
+        slope = aim.gradient(aim.images)
+    torch.testing.assert_close(slope.gradient, expected)
+    torch.testing.assert_close(aim.first_slope, expected.abs().sum(dim=(1, 2, 3)))
+    assert not slope.gradient.requires_grad
+
+
+def test_draws_are_averaged_and_none_is_used_twice_or_the_evaluators():
+    metric, defense = Standin(), parse_defense('{"name": "random-noise", "sigma": 0.1}')
+    aim = target(metric, defense, draws=3)
+    first, second = aim.loss(aim.images), aim.loss(aim.images)
+    assert not torch.equal(first, second)
+    seeds = [[derive_seed(seed, part, "attack") for seed in (5, 6)] for part in range(1, 7)]
+    assert all(draw != [5, 6] for draw in seeds)
+    one_by_one = torch.stack([1 - metric(defense(aim.images, draw)) / 10 for draw in seeds])
+    torch.testing.assert_close(
+        torch.stack([first, second]), torch.stack([one_by_one[:3].mean(0), one_by_one[3:].mean(0)])
+    )
+    again = target(metric, defense, draws=3)
+    leaf = aim.images.clone().requires_grad_()
+    mean = sum(1 - metric(defense(leaf, draw)) / 10 for draw in seeds[:3]) / 3
+    torch.testing.assert_close(again.gradient(aim.images).gradient, torch.autograd.grad(mean.sum(), leaf)[0])
+    assert aim.queries.tolist() == [6, 6]
+    assert again.queries.tolist() == [3, 3]
+
+
+def test_a_defense_that_is_not_random_is_drawn_once():
+    aim = target(Standin(), parse_defense("resize"), draws=8)
+    aim.gradient(aim.images)
+    assert aim.queries.tolist() == [1, 1]
+
+
+def test_variants_of_one_image_share_their_draws_and_are_counted_for_it():
+    aim = target(Standin(), parse_defense("random-noise"))
+    losses = aim.of(1).loss(aim.images[1:].repeat(20, 1, 1, 1))
+    assert losses.unique().numel() == 1
+    assert aim.queries.tolist() == [0, 20]
+
+
+@pytest.mark.parametrize("epsilon", [0.9, 1, 2.5, 10 * 255 / 255, 7.9999999])
+def test_a_budget_counts_whole_levels(epsilon):
+    images = photograph_like(1, 16, 16)
+    done = Drawn(shift=0.5, epsilon=epsilon).run(images, Standin())
+    levels = int(epsilon + 1e-4)
+    assert done.budget.tolist() == [levels]
+    assert ((done.images - images) * 255).round().max() == levels
+
+
+def test_budgets_count_from_the_image_as_a_file_holds_it():
+    between = (photograph_like(1, 16, 16) * 255 + 0.4).clamp(max=255) / 255
+    done = Drawn(shift=0.5, epsilon=3).run(between, Standin())
+    assert ((done.images * 255).round() - (between * 255).round()).max() == 3
+
+
+@pytest.mark.parametrize(("shift", "cut", "reason"), [(torch.nan, 0, "NaN"), (torch.inf, 0, "NaN"), (0, 1, "shape")])
+def test_what_is_no_image_is_not_handed_on(shift, cut, reason):
+    with pytest.raises(AttackError, match=reason):
+        Drawn().model_copy(update={"shift": shift, "cut": cut})(photograph_like(1, 16, 16), Standin())
+
+
+@pytest.mark.parametrize(
+    ("images", "seed", "reason"),
+    [
+        (torch.zeros(1, 3, 15, 16), 0, "at least 16"),
+        (torch.full((1, 3, 16, 16), 1.1), 0, "0, 1"),
+        (torch.zeros(1, 3, 16, 16, dtype=torch.uint8), 0, "float32"),
+        (torch.zeros(2, 3, 16, 16), [1], "2 images need 2 seeds"),
+        (torch.zeros(1, 3, 16, 16), -1, "seed"),
+    ],
+)
+def test_what_cannot_be_attacked_is_refused(images, seed, reason):
+    with pytest.raises(ValueError, match=reason):
+        Ifgsm()(images, Standin(), seed=seed)
+
+
+def test_no_graph_is_kept_and_gradients_that_were_off_stay_off():
+    with torch.no_grad():
+        attacked = Ifgsm()(photograph_like(1, 16, 16).requires_grad_(), Standin())
+    assert not attacked.requires_grad
+    assert attacked.grad_fn is None
+
+
+def test_a_budget_of_steps_scores_the_image_just_as_often():
+    metric = Recorder()
+    done = Ifgsm(iterations=10).run(photograph_like(3, 16, 16), metric)
+    assert len(metric.seen) == 10
+    assert done.queries.tolist() == [10, 10, 10]
+
+
+def test_queries_are_never_exceeded_and_are_8_bit_images():
+    metric = Recorder()
+    done = Square(queries=30).run(photograph_like(2, 16, 16), metric)
+    assert done.queries.tolist() == [30, 30]
+    for images in metric.seen:
+        assert (images * 255 - (images * 255).round()).abs().max() < 1e-3
+
+
+def test_a_wrong_name_suggests_the_right_one():
+    with pytest.raises(UnknownAttackError, match="did you mean 'ifgsm'"):
+        parse_attack("ifgms")
+    with pytest.raises(ValueError, match="nor JSON"):
+        parse_attack('{"name": ')
+    with pytest.raises(ValueError, match='with a "name"'):
+        parse_attack("[1]")

@@ -1,0 +1,76 @@
+"""A universal perturbation: learned, kept, read back, applied."""
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from standin_metrics import Standin, photograph_like
+
+from models.attack import AttackUnavailableError, NoGradientError
+from models.attacks.uap import Uap
+from models.universal import Recipe, UniversalFileError, learn, load, save
+
+
+@pytest.fixture(scope="module")
+def learned():
+    images = [photograph_like(1, side, 48, seed)[0] for seed, side in enumerate([40, 40, 48, 40, 33, 48])]
+    return learn(images, Standin(), Recipe(side=40, learning_rate=0.01, batch=2))
+
+
+def test_it_raises_the_scores_of_images_that_it_was_not_learned_on(learned, tmp_path):
+    save(learned, tmp_path / "pattern.safetensors")
+    images = photograph_like(4, 50, 90, seed=99)
+    done = Uap(file=str(tmp_path / "pattern.safetensors"), epsilon=4).run(images, Standin())
+    assert (Standin()(done.images) > Standin()(images)).all()
+    assert ((done.images - images) * 255).abs().max() <= 4 + 1e-3
+    assert done.queries.tolist() == [0, 0, 0, 0]
+
+
+def test_the_pattern_is_repeated_over_larger_images(learned):
+    over = learned.over(torch.zeros(1, 3, 85, 50))
+    assert over.shape == (1, 3, 85, 50)
+    assert torch.equal(over[..., 40:80, :], over[..., :40, :])
+    assert torch.equal(over[..., 40:], over[..., :10])
+    assert learned.pattern.abs().max() == 1
+
+
+def test_the_same_recipe_learns_the_same_pattern():
+    images = [photograph_like(1, 32, 32, seed)[0] for seed in range(3)]
+    first, second = (learn(images, Standin(), Recipe(side=32, epochs=2)) for _ in range(2))
+    assert torch.equal(first.pattern, second.pattern)
+
+
+def test_a_file_keeps_where_it_comes_from(learned, tmp_path):
+    file = tmp_path / "below" / "pattern.safetensors"
+    save(learned, file)
+    again = load(file)
+    assert torch.equal(again.pattern, learned.pattern)
+    assert again.facts == learned.facts
+    assert (again.facts.metric, again.facts.images) == ("standin", 6)
+    assert [path.name for path in file.parent.iterdir()] == ["pattern.safetensors"]
+
+
+def test_a_pattern_for_the_other_direction_is_refused(learned, tmp_path):
+    save(learned, tmp_path / "pattern.safetensors")
+    with pytest.raises(AttackUnavailableError, match="learned to raise"):
+        Uap(file=str(tmp_path / "pattern.safetensors"), goal="lower")(photograph_like(1, 16, 16), Standin())
+
+
+def test_what_is_no_pattern_is_refused_by_name(tmp_path):
+    broken, foreign, wild = (tmp_path / f"{name}.safetensors" for name in ("broken", "foreign", "wild"))
+    broken.write_bytes(b"no tensors")
+    save_file({"perturbation": torch.zeros(3, 8, 8)}, foreign)
+    facts = '{"metric": "m", "defense": null, "images": 1, "recipe": {}}'
+    save_file({"perturbation": torch.full((3, 8, 8), 2.0)}, wild, {"purifiqa": facts})
+    for file in (broken, foreign, wild, tmp_path / "missing.safetensors"):
+        with pytest.raises(UniversalFileError, match=file.stem):
+            load(file)
+        state = Uap(file=str(file)).availability()
+        assert file.name in state.reason
+        assert "--learn" in state.cure
+
+
+def test_nothing_to_learn_from_is_an_error():
+    with pytest.raises(ValueError, match="needs images"):
+        learn([], Standin(), Recipe())
+    with pytest.raises(NoGradientError, match="standin"):
+        learn([torch.zeros(3, 16, 16)], Standin(differentiable=False), Recipe())
