@@ -198,7 +198,7 @@ def pull(
     """Download published weights from their authors and add them; an interrupted download is gone on with."""
     from app.command import weights
 
-    with _said_plainly():
+    with said_plainly():
         weights.pull(name, force=force)
 
 

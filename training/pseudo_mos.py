@@ -1,9 +1,10 @@
 """A label without people: what full-reference metrics, fused, say about a distorted photograph beside the original.
 
-Each metric's value becomes its rank among the distorted training photographs (0 worst, 1 best), so that all count alike however
-they are scaled; their mean times 100 is the pseudo-MOS, and the untouched photograph has 100. Fusing ranks of full-reference
-metrics to learn quality without opinions is the idea of Ye, Kumar and Doermann, CVPR 2014 ("Beyond human opinion scores").
-The metrics are piq's (Apache-2.0), so that nothing about the labels is bound to a noncommercial licence.
+Each metric's value becomes its rank among the distorted training photographs (0 worst, 1 best), so that all count alike
+however they are scaled; their mean times 100 is the pseudo-MOS, and the untouched photograph has 100. Fusing ranks of
+full-reference metrics to learn quality without opinions is the idea of Ye, Kumar and Doermann, CVPR 2014 ("Beyond human
+opinion scores"). The metrics are piq's (Apache-2.0), so that nothing about the labels is bound to a noncommercial
+licence.
 """
 
 import json

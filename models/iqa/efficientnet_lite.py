@@ -1,7 +1,7 @@
 """The trunk of EfficientNet-Lite0 (Tan and Le, arXiv 1905.11946; the Lite variant of TensorFlow's TPU repository).
 
-Convolutions and ReLU6 only: no squeeze-and-excitation and, once trained, no normalization, for batch normalization is folded
-into the convolutions. So an image's score cannot depend on the batch that it is in.
+Convolutions and ReLU6 only: no squeeze-and-excitation and, once trained, no normalization, for batch normalization is
+folded into the convolutions. So an image's score cannot depend on the batch that it is in.
 """
 
 from collections.abc import Sequence

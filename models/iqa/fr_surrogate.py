@@ -1,4 +1,4 @@
-"""The network behind `fr-surrogate`: EfficientNet-Lite0's features of every resolution, pooled, and two linear layers."""
+"""The network behind `fr-surrogate`: EfficientNet-Lite0's features of every resolution, pooled, and two layers."""
 
 import functools
 from pathlib import Path

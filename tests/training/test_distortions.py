@@ -2,7 +2,8 @@
 
 import numpy as np
 import pytest
-from photographs import NAMES, pixels
+from known_photographs import NAMES, pixels
+
 from training.distortions import FAMILIES, LEVELS
 
 EVERY_FAMILY = pytest.mark.parametrize("family", FAMILIES)

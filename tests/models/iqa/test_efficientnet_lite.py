@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from photographs import pixels, tensor
+from known_photographs import pixels, tensor
 
 from models.iqa.efficientnet_lite import TAP_CHANNELS, EfficientNetLite0
 from training import imagenet

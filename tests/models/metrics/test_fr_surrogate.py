@@ -6,16 +6,16 @@ import sys
 import numpy as np
 import pytest
 import torch
-from photographs import NAMES, pixels, tensor
-from training.distortions import FAMILIES
+from known_photographs import NAMES, pixels, tensor
 
 from models.iqa.fr_surrogate import SHIPPED, FRSurrogate
 from models.metric import UnsuitableSizeError
 from models.metrics import find_metric
 from models.metrics.fr_surrogate import MAX_PIXELS
+from training.distortions import FAMILIES
 
 METRIC = find_metric("fr-surrogate")
-GOLDEN = {"chelsea": 0.0, "coffee": 0.0, "astronaut": 0.0, "rocket": 0.0}
+GOLDEN = {"chelsea": 84.155, "coffee": 75.61, "astronaut": 95.763, "rocket": 90.979}
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -34,7 +34,7 @@ def test_an_image_over_the_cap_is_scored_as_its_shrunk_self():
     photo = tensor(pixels("coffee")).repeat(1, 1, 8, 8)
     assert photo.shape[2] * photo.shape[3] > MAX_PIXELS
     side = int(MAX_PIXELS**0.5)
-    shrunk = torch.nn.functional.interpolate(photo, size=(side, side), mode="bilinear", antialias=True)
+    shrunk = torch.nn.functional.interpolate(photo, size=(side, side), mode="bilinear", antialias=True).clamp(0, 1)
     assert METRIC(photo).item() == pytest.approx(METRIC(shrunk).item(), abs=1e-3)
 
 
