@@ -4,7 +4,7 @@ import os
 
 import pytest
 import torch
-from photographs import pixels, tensor
+from known_photographs import pixels, tensor
 from torch import nn
 
 from models import checkpoints, published

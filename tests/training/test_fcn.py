@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from photographs import pixels
+from known_photographs import pixels
 from standin_metrics import Standin
 
 from models.attacks.adv_cf import AdvCf
