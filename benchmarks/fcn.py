@@ -22,14 +22,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.purify import center, header, psnr, read, row, ssim
+from benchmarks.purify import center, header, read, row
 from models.attacks.adv_cf import AdvCf
 from models.defense import Defense
 from models.defenses import parse_defense
+from models.evaluation.bootstrap import bootstrap_mean
+from models.evaluation.fidelity import compare
+from models.evaluation.gains import gain
 from models.metric import Metric
 from models.metrics import find_metric
 
@@ -95,27 +97,24 @@ def judge(defense: Defense, metric: Metric, pairs: Sequence[tuple[Tensor, Tensor
     gains, qualities, shifts, clean_gains = [], [], [], []
     for clean, attacked in pairs:
         truth, purified = float(metric(clean)), defense(attacked)
-        size = (clean.shape[2], clean.shape[3])
-        image = defense.align(purified, size).images if purified.shape != clean.shape else purified
-        identical = bool(torch.equal(image, clean))
-        qualities.append((ssim(image, clean) + (150 if identical else psnr(image, clean)) / 80) / 2)
-        shifts.append(float(metric(purified)) - truth)
-        gains.append(abs(shifts[-1]) / truth)
-        clean_gains.append(abs(float(metric(defense(clean))) - truth) / truth)
+        score = float(metric(purified))
+        gains.append(gain(truth, score))
+        qualities.append(compare(clean, purified).quality)
+        shifts.append(score - truth)
+        clean_gains.append(gain(truth, float(metric(defense(clean)))))
     columns = {"gain": gains, "quality": qualities, "shift": shifts, "gain on clean": clean_gains}
     return {"defense": defense.name, **{name: interval(values) for name, values in columns.items()}}
 
 
 def adaptive_gain(attack: AdvCf, photo: Tensor, metric: Metric, defense: Defense) -> float:
-    truth = float(metric(photo))
-    return abs(float(metric(defense(attack(photo, metric, defense)))) - truth) / truth
+    return gain(float(metric(photo)), float(metric(defense(attack(photo, metric, defense)))))
 
 
 def interval(values: Sequence[float]) -> list[float]:
-    """Return the mean and half the width of its 95 % bootstrap interval."""
-    draws = np.random.default_rng(0).choice(np.asarray(values), (2000, len(values))).mean(axis=1)
-    low, high = np.percentile(draws, [2.5, 97.5])
-    return [round(float(np.mean(values)), 4), round(float(high - low) / 2, 4)]
+    """Return the mean and half the width of its 95 % bootstrap interval; of one value there is none: 0."""
+    found = bootstrap_mean(values, range(len(values)))
+    half = 0.0 if found.low is None or found.high is None else (found.high - found.low) / 2
+    return [round(found.value, 4), round(half, 4)]
 
 
 if __name__ == "__main__":
