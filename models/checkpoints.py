@@ -62,7 +62,7 @@ class Facts(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
-    kind: str = Field(description="What it is: denoiser, restorer or metric.")
+    kind: str = Field(description="What it is: denoiser, restorer, filter or metric.")
     source: str = Field(description="Name of the file it was made from.")
     source_sha256: str
     sha256: str = Field(description="Of the converted weights.")
@@ -235,7 +235,7 @@ class Entry(NamedTuple):
 
     published: Published
     kind: str
-    """What it becomes: denoiser, restorer or metric."""
+    """What it becomes: denoiser, restorer, filter or metric."""
     add: Callable[[Path], Facts]
     """Verifies the file, converts it, and adds it. Raises CheckpointError."""
     partners: tuple[Published, ...] = ()

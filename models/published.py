@@ -7,13 +7,14 @@ from models.checkpoints import CheckpointError, Entry, Facts
 from models.diffusion import adoption, denoisers
 from models.diffusion.denoisers import DENOISERS
 from models.discovery import modules
+from models.fcn import weights as fcn
 
 PUBLISHED: dict[str, Entry] = {
     entry.published.name: entry
-    for module in (*modules(denoisers), *modules(metrics), restoration)
+    for module in (*modules(denoisers), *modules(metrics), restoration, fcn)
     for entry in getattr(module, "PUBLISHED", ())
 }
-"""By name: what the files of denoisers and metrics, and restoration, declare as `PUBLISHED`."""
+"""By name: what the files of denoisers and metrics, restoration, and the FCN filter declare as `PUBLISHED`."""
 
 
 def add(name: str, source: Path) -> Facts:

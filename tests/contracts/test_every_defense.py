@@ -19,6 +19,7 @@ from models.defense import Cost
 from models.tensors import MIN_SIDE
 
 SIZES = [(16, 16), (17, 33), (31, 64)]
+FORGETFUL = {"fcn": "its instance norm forgets how bright and how full of contrast an image was, as published"}
 
 
 def assert_is_an_image(purified, count, size):
@@ -113,7 +114,9 @@ def test_aligning_gives_an_image_and_a_mask_of_the_input_size(defense):
 
 
 @EVERY_RUNNABLE_CLASS
-def test_the_default_parameters_hardly_change_a_smooth_image(defense_class):
+def test_the_default_parameters_hardly_change_a_smooth_image(defense_class, request):
+    if defense_class().name in FORGETFUL:
+        request.applymarker(pytest.mark.xfail(strict=True, reason=FORGETFUL[defense_class().name]))
     defense, image = defense_class(), smooth_image(70, 90)
     aligned = defense.align(defense(image, 1), (70, 90), 1)
     assert (aligned.images - image).abs()[aligned.valid.expand_as(image)].mean() < 0.03
