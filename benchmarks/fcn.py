@@ -25,7 +25,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmarks.purify import center, header, read, row
+from benchmarks.purify import center, read
+from benchmarks.tables import header, row
 from models.attacks.adv_cf import AdvCf
 from models.defense import Defense
 from models.defenses import parse_defense

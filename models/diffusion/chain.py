@@ -33,9 +33,17 @@ class ChainDenoiser(Denoiser):
     tile = 640
 
     def mean(self, noisy: Tensor, sigma: Tensor) -> Tensor:
-        exact = sigma.min() < LEAST_SIGMA_IN_BFLOAT16 or noisy.device.type != "cpu"
+        sigma = sigma.to(noisy).expand(len(noisy))
+        exact = sigma < LEAST_SIGMA_IN_BFLOAT16 if noisy.device.type == "cpu" else torch.ones_like(sigma).bool()
+        if bool(exact.all()) or not bool(exact.any()):
+            return self._evaluate(noisy, sigma, exact=bool(exact[0]))
+        # An image's precision may depend on its own noise only: alone and in a batch it must come out the same.
+        images = zip(torch.split(noisy, 1), torch.split(sigma, 1), exact.tolist(), strict=True)
+        return torch.cat([self._evaluate(image, level, exact=precise) for image, level, precise in images])
+
+    def _evaluate(self, noisy: Tensor, sigma: Tensor, *, exact: bool) -> Tensor:
         network = _network(self.name, noisy.device, torch.float32 if exact else dtype_for(noisy.device))
-        restored: Tensor = network(noisy.contiguous(memory_format=torch.channels_last), sigma.to(noisy))
+        restored: Tensor = network(noisy.contiguous(memory_format=torch.channels_last), sigma)
         return restored.contiguous()
 
 
