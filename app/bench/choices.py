@@ -138,16 +138,22 @@ def _pairs(attacks: Sequence[Item], metrics: Sequence[Item], named: set[str]) ->
 
 
 def _adaptive(given: str | None, defenses: Sequence[Item]) -> tuple[str, ...]:
-    """Return the labels of the defenses to attack through."""
-    labels = [defense.label for defense in defenses if defense.label != "none"]
+    """Return the labels of the defenses to attack through; a bare name means all defenses of that name."""
+    usable = [defense for defense in defenses if defense.label != "none"]
     if given is None:
         return ()
     if given == "all":
-        return tuple(labels)
-    wanted = [item.label for item in find_defenses(split(given), is_preset=False).items if item.label != "none"]
-    if missing := [label for label in wanted if label not in labels]:
-        raise BenchError(f"--adaptive names {', '.join(missing)}, which --defenses does not")
-    return tuple(label for label in labels if label in wanted)
+        return tuple(defense.label for defense in usable)
+    wanted: set[str] = set()
+    for text in split(given):
+        labels = {defense.label for defense in usable if text in (defense.label, defense.about["name"])}
+        if text.startswith("{"):
+            labels = {item.label for item in find_defenses([text], is_preset=False).items[1:]}
+        if not labels or not labels <= {defense.label for defense in usable}:
+            there = ", ".join(defense.label for defense in usable)
+            raise BenchError(f"--adaptive names {text}, which is not among the defenses: {there}")
+        wanted |= labels
+    return tuple(defense.label for defense in usable if defense.label in wanted)
 
 
 def _size(given: str | None, preset: Preset) -> tuple[int, int] | None:

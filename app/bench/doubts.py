@@ -11,6 +11,9 @@ from app.bench.summary import mean
 from models.attack_checks import Flag, check_black_box, check_defense, check_effect, check_gradients
 from models.defenses import parse_defense
 
+WEAKER = 0.9
+"""An attack through a defense that does less than this share of the one that knows of none has not found its way."""
+
 Doubt = tuple[str, str, str, str, str]
 """Metric, attack, defense that it goes through, code, and why."""
 
@@ -80,6 +83,6 @@ def _weaker(
     images = {cell.image for cell in adaptive} & {cell.image for cell in transfer}
     shared = [[cell for cell in cells if cell.image in images] for cells in (adaptive, transfer)]
     one, other = (mean(cells, "both_defended_rel_gain") for cells in shared)
-    if one and other and one.value < other.value:
+    if one and other and one.value < WEAKER * other.value:
         why = f"it moves the defended score by {one.value:.3g}; without knowing of the defense, by {other.value:.3g}"
         yield metric, attack, through, "weaker-than-transfer", why

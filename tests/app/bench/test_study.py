@@ -217,11 +217,27 @@ def test_an_attack_that_follows_gradients_needs_a_metric_that_has_some(choices, 
 
 
 @pytest.mark.parametrize(
+    ("adaptive", "expected"),
+    [
+        ("jpeg", ["jpeg", "jpeg(quality=30)"]),
+        ('{"name": "jpeg", "quality": 30}', ["jpeg(quality=30)"]),
+        ("flip,jpeg(quality=30)", ["jpeg(quality=30)", "flip"]),
+        ("all", ["jpeg", "jpeg(quality=30)", "flip"]),
+        (None, []),
+    ],
+)
+def test_a_bare_name_means_every_defense_of_that_name(choices, adaptive, expected):
+    defenses = 'jpeg,{"name": "jpeg", "quality": 30},flip'
+    drafted = draft(dataclasses.replace(choices, defenses=defenses, adaptive=adaptive), "1")
+    assert list(drafted.parameters.adaptive) == expected
+
+
+@pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"attacks": None}, "name --attacks and --defenses, or a --preset"),
         ({"size": "big"}, "WIDTHxHEIGHT"),
-        ({"adaptive": "jpeg"}, "--adaptive names jpeg, which --defenses does not"),
+        ({"adaptive": "jpeg"}, "--adaptive names jpeg, which is not among the defenses: random-noise, flip"),
         ({"preset": "papers"}, "no preset 'papers'"),
     ],
 )
