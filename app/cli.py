@@ -16,6 +16,7 @@ from app.cli_options import (
     JsonOption,
     SeedOption,
     ServerOption,
+    end,
     fail,
     said_plainly,
 )
@@ -251,13 +252,7 @@ def _run(
     except (FilesError, ServerError, ValueError) as error:
         fail(str(error))
     listing.results(found, form)
-    for file, why in found.failed:
-        print(f"{file}: {why}", file=sys.stderr)
-    if found.interrupted:
-        print("purifiqa: stopped; the rest was not done", file=sys.stderr)
-        raise typer.Exit(130)
-    if found.failed:
-        raise typer.Exit(1)
+    end(found.failed, interrupted=found.interrupted)
 
 
 def _log_to_stderr(level: str = "INFO") -> None:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from app.cli_options import DefenseOption, Images, JsonOption, fail
+from app.cli_options import DefenseOption, Images, JsonOption, end, fail
 
 
 class Goal(StrEnum):
@@ -58,10 +58,4 @@ def attack(
     listing.attacked(found.done, as_json=as_json)
     for flag in found.doubts(order):
         print(f"purifiqa: doubt: {flag.message} ({flag.link})", file=sys.stderr)
-    for file, why in found.failed:
-        print(f"{file}: {why}", file=sys.stderr)
-    if found.interrupted:
-        print("purifiqa: stopped; the rest was not done", file=sys.stderr)
-        raise typer.Exit(130)
-    if found.failed:
-        raise typer.Exit(1)
+    end(found.failed, interrupted=found.interrupted)

@@ -2,7 +2,8 @@
 
 import contextlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
@@ -35,3 +36,15 @@ def fail(message: str) -> NoReturn:
     """Print the message and exit with 1."""
     print(f"purifiqa: {message}", file=sys.stderr)
     raise typer.Exit(1)
+
+
+def end(failed: Iterable[tuple[Path, str]], *, interrupted: bool) -> None:
+    """Tell which files failed and whether the rest was not done; exit with 130 or 1 if so."""
+    wrong = list(failed)
+    for file, why in wrong:
+        print(f"{file}: {why}", file=sys.stderr)
+    if interrupted:
+        print("purifiqa: stopped; the rest was not done", file=sys.stderr)
+        raise typer.Exit(130)
+    if wrong:
+        raise typer.Exit(1)

@@ -28,12 +28,14 @@ import torch
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
+from benchmarks.tables import header, row
 from models.attacks import parse_attack
 from models.iqa import fr_surrogate
 from models.metrics import find_metric
 from training import pseudo_mos
-from training.distorted import center, distort, photographs
+from training.distorted import center, distort
 from training.distortions import FAMILIES, LEVELS
+from training.photos import photographs
 
 OURS = "fr-surrogate"
 PEERS = ("piqe", "niqe", "brisque")
@@ -77,10 +79,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(about)
     for name, rows in found.items():
         print(f"\n## {name}\n")
-        columns = list(rows[0])
-        print("| " + " | ".join(columns) + " |\n|" + "---|" * len(columns))
-        for row in rows:
-            print("| " + " | ".join(str(row[column]) for column in columns) + " |")
+        header(*rows[0])
+        for cells in rows:
+            row(*cells.values())
 
 
 class Run:

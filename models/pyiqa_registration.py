@@ -4,7 +4,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from models.metric import MetricUnavailableError
+from models.metric import Metric, MetricUnavailableError
 from models.metrics import find_metric, metrics
 from models.weights import move_libraries
 
@@ -47,20 +47,24 @@ def register() -> dict[str, str]:
         ARCH_REGISTRY.register(PurifIQAMetric, name=NETWORK)
     registered = {}
     for metric in metrics().values():
-        name = metric.card.name
-        if name.startswith("pyiqa:"):
-            continue
-        free = name if _is_ours(name) or name not in DEFAULT_CONFIGS else f"purifiqa-{name}"
-        if free in DEFAULT_CONFIGS and not _is_ours(free):
-            raise ValueError(f"pyiqa has a metric {free!r} of somebody else's")
-        DEFAULT_CONFIGS[free] = {
-            "metric_opts": {"type": NETWORK, "metric": name},
-            "metric_mode": "NR",
-            "lower_better": not metric.card.higher_is_better,
-            "score_range": ", ".join(_bound(bound, exact=metric.card.range_is_exact) for bound in metric.card.range),
-        }
-        registered[free] = name
+        for name in (metric.card.name, *metric.card.aliases):
+            if not name.startswith("pyiqa:"):
+                registered[_enter(name, metric)] = name
     return registered
+
+
+def _enter(name: str, metric: Metric) -> str:
+    """Make pyiqa know a metric of ours by this name; return pyiqa's name for it."""
+    free = name if _is_ours(name) or name not in DEFAULT_CONFIGS else f"purifiqa-{name}"
+    if free in DEFAULT_CONFIGS and not _is_ours(free):
+        raise ValueError(f"pyiqa has a metric {free!r} of somebody else's")
+    DEFAULT_CONFIGS[free] = {
+        "metric_opts": {"type": NETWORK, "metric": name},
+        "metric_mode": "NR",
+        "lower_better": not metric.card.higher_is_better,
+        "score_range": ", ".join(_bound(bound, exact=metric.card.range_is_exact) for bound in metric.card.range),
+    }
+    return free
 
 
 def _is_ours(name: str) -> bool:

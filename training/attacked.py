@@ -11,7 +11,8 @@ from torch import Tensor
 
 from models.attack import Attack
 from models.metric import Metric
-from training.distorted import anywhere, photographs
+from training.distorted import anywhere
+from training.photos import photographs
 
 ORIGIN = "made-from.json"
 

@@ -6,7 +6,6 @@ trains on with a falling learning rate. Interrupted, the same command goes on fr
 
 import argparse
 import copy
-import csv
 import math
 import os
 import time
@@ -19,6 +18,7 @@ from torch import Tensor, nn
 from models.diffusion.ffdnet import FFDNet
 from training.photos import Photos
 from training.pruning import narrow
+from training.records import append_row, save_whole
 
 WIDTHS = (90, 86, 82, 79, 76, 74, 72)
 WATCHED_SIGMAS = (5.0, 13.8, 15.0, 25.0, 50.0)
@@ -143,12 +143,7 @@ class Run:
 
     def _watch(self, loss: float) -> None:
         row = {"step": self.step, "width": self.network.width, "loss": round(loss, 5), **self._quality()}
-        new = not self.curve.exists()
-        with self.curve.open("a", newline="") as file:
-            writer = csv.DictWriter(file, list(row))
-            if new:
-                writer.writeheader()
-            writer.writerow(row)
+        append_row(self.curve, row)
         print(row, flush=True)
 
     @torch.no_grad()
@@ -174,9 +169,7 @@ class Run:
             "average": self.average.state_dict(),
             "optimizer": self.optimizer.state_dict(),
         }
-        partial = self.checkpoint.with_suffix(".partial")
-        torch.save(state, partial)
-        partial.replace(self.checkpoint)
+        save_whole(self.checkpoint, state)
 
 
 if __name__ == "__main__":

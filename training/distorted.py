@@ -15,9 +15,9 @@ from PIL import Image
 
 from training import pseudo_mos
 from training.distortions import FAMILIES, LEVELS, Pixels
+from training.photos import photographs
 
 CLEAN = "clean"
-SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
 
 
 class Sample(NamedTuple):
@@ -29,14 +29,6 @@ class Sample(NamedTuple):
     """1 to 5; 0: none."""
     members: dict[str, float]
     """Values of the full-reference metrics."""
-
-
-def photographs(folder: Path) -> list[Path]:
-    """Return the photographs of a folder, in the order of their names. Raises ValueError if there are none."""
-    files = sorted(file for file in folder.rglob("*") if file.suffix.lower() in SUFFIXES)
-    if not files:
-        raise ValueError(f"{folder} holds no photographs")
-    return files
 
 
 def center(file: Path, side: int) -> Pixels:

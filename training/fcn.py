@@ -10,7 +10,6 @@ Interrupted, the same command goes on.
 
 import argparse
 import copy
-import csv
 import math
 import random
 import time
@@ -27,6 +26,7 @@ from models.metrics import find_metric
 from models.ssim import ssim
 from training import attacked
 from training.attacked import Pairs
+from training.records import append_row, save_whole
 
 SLIGHT = 1e-4
 """A squared error that is as good as none."""
@@ -169,13 +169,7 @@ class Run:
     def _watch(self, loss: float, seconds: float) -> None:
         quality = self._quality()
         row = {"epoch": self.epoch, "loss": f"{loss:.6f}", **quality}
-        curve = self.folder / "curve.csv"
-        new = not curve.exists()
-        with curve.open("a", newline="") as file:
-            writer = csv.DictWriter(file, list(row))
-            if new:
-                writer.writeheader()
-            writer.writerow(row)
+        append_row(self.folder / "curve.csv", row)
         print(row, f"{seconds:.1f} s", flush=True)
         if quality["ssim"] > self.best_ssim or self.recipe.decays:
             self.best_ssim, self.best = quality["ssim"], copy.deepcopy(self.network.state_dict())
@@ -200,9 +194,7 @@ class Run:
             "network": self.network.state_dict(),
             "optimizer": self.optimizer.state_dict(),
         }
-        partial = self.checkpoint.with_suffix(".partial")
-        torch.save(state, partial)
-        partial.replace(self.checkpoint)
+        save_whole(self.checkpoint, state)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ its last checkpoint.
 
 import argparse
 import copy
-import csv
 import json
 import math
 import os
@@ -23,6 +22,7 @@ from torch import Tensor, nn
 from models.iqa.fr_surrogate import FRSurrogate
 from training import distorted, imagenet, pseudo_mos
 from training.quality_photos import Batch, QualityPhotos
+from training.records import append_row, save_whole
 
 SIDES = (160, 192, 224)
 """Sides of the crops that a step learns from, of images of STORED pixels."""
@@ -147,12 +147,7 @@ class Run:
 
     def _watch(self) -> None:
         row = {"step": self.step, **self.photos.quality(self.average, self.options.device)}
-        new = not self.curve.exists()
-        with self.curve.open("a", newline="") as file:
-            writer = csv.DictWriter(file, list(row))
-            if new:
-                writer.writeheader()
-            writer.writerow(row)
+        append_row(self.curve, row)
         print(row, flush=True)
 
     def _save(self) -> None:
@@ -162,9 +157,7 @@ class Run:
             "average": self.average.state_dict(),
             "optimizer": self.optimizer.state_dict(),
         }
-        partial = self.checkpoint.with_suffix(".partial")
-        torch.save(state, partial)
-        partial.replace(self.checkpoint)
+        save_whole(self.checkpoint, state)
 
 
 if __name__ == "__main__":

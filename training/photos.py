@@ -12,12 +12,20 @@ from torch import Tensor
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
 
 
+def photographs(folder: Path) -> list[Path]:
+    """Return the photographs in and below a folder, in the order of their names. Raises ValueError for none."""
+    files = sorted(file for file in folder.rglob("*") if file.suffix.lower() in SUFFIXES)
+    if not files:
+        raise ValueError(f"{folder} holds no photographs")
+    return files
+
+
 class Photos:
     """The photographs of a folder, uint8 RGB, split into those to train on and a few that are held out."""
 
     def __init__(self, folder: Path, held_out: int = 10) -> None:
         """Read every photograph in `folder`; `held_out` of them serve to watch the training. Raises ValueError."""
-        files = sorted(file for file in folder.rglob("*") if file.suffix.lower() in SUFFIXES)
+        files = photographs(folder)
         if len(files) <= held_out:
             raise ValueError(f"{folder} holds {len(files)} photographs; more than {held_out} are needed")
         random.Random(0).shuffle(files)

@@ -22,7 +22,7 @@ from models.defense import Defense
 from models.images import ImageError, ImageFormat, decode, encode
 from models.metric import Metric
 from models.metrics import find_metric
-from models.universal import Recipe, learn, save
+from models.perturbation.universal import Recipe, learn, save
 from workers.worker import pick_device
 
 COMMON = ("name", "goal", "draws")

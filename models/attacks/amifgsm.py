@@ -7,7 +7,7 @@ from models.attack import Attack
 from models.attack_target import Target
 from models.availability import Availability
 from models.metrics import find_metric
-from models.sign_attack import sign_steps
+from models.perturbation.sign import sign_steps
 
 NIQE = "niqe"
 

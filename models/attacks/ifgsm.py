@@ -6,7 +6,7 @@ from torch import Tensor
 
 from models.attack import Attack
 from models.attack_target import Target
-from models.sign_attack import sign_steps
+from models.perturbation.sign import sign_steps
 
 
 class Ifgsm(Attack):

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from models.adam_attack import AdamAttack
+from models.perturbation.adam import AdamAttack
 
 LUMA = (0.299, 0.587, 0.114)
 

@@ -4,7 +4,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from models.adam_attack import AdamAttack
+from models.perturbation.adam import AdamAttack
 
 
 class Ssah(AdamAttack):

@@ -8,7 +8,7 @@ from torch import Tensor
 from models.attack import Attack
 from models.attack_target import Target
 from models.availability import AVAILABLE, Availability, unavailable
-from models.universal import UniversalFileError, load
+from models.perturbation.universal import UniversalFileError, load
 
 LEARN = "Run: purifiqa attack FOLDER --attack uap --metric NAME --learn -o FILE.safetensors, and name it as `file`"
 

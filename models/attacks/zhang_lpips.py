@@ -1,7 +1,7 @@
 from typing import ClassVar, Literal
 
-from models.perceptual import NEEDS
-from models.zhang_attack import LearnedZhangAttack
+from models.perturbation.perceptual import NEEDS
+from models.perturbation.zhang import LearnedZhangAttack
 
 
 class ZhangLpips(LearnedZhangAttack):

@@ -2,7 +2,7 @@ from typing import ClassVar, Literal
 
 from torch import Tensor
 
-from models.adam_attack import AdamAttack
+from models.perturbation.adam import AdamAttack
 from models.ssim import ssim
 
 

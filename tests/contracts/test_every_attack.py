@@ -17,8 +17,8 @@ from standin_metrics import Standin, photograph_like
 from models.attack import Attack, AttackUnavailableError, NoGradientError
 from models.attacks import ATTACKS, parse_attack
 from models.defenses import parse_defense
+from models.perturbation.universal import Recipe, learn, save
 from models.tensors import MIN_SIDE
-from models.universal import Recipe, learn, save
 
 QUICK = {"queries": 80, "iterations": 6, "population": 20, "pairs": 5}
 """Smaller numbers than the defaults, where an attack has such a parameter and its default is larger."""

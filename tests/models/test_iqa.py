@@ -2,10 +2,10 @@
 
 import itertools
 
-import contracts.test_every_metric as promises
 import numpy as np
 import pytest
 import torch
+from eight_bit_images import as_pil, as_tensor, photo, quantized
 from official_files import trained
 from PIL import Image
 
@@ -13,22 +13,6 @@ from models.iqa import linearity, metaiqa, spaq
 from models.iqa.preprocessing import normalized, resized
 
 NETWORKS = {"linearity": linearity.Linearity, "metaiqa": metaiqa.MetaIQA, **spaq.MAKERS}
-
-
-def photo(height, width, seed=0):
-    return promises.pictures(1, height, width, seed)
-
-
-def as_pil(image):
-    return Image.fromarray((image[0].permute(1, 2, 0) * 255).round().byte().numpy())
-
-
-def as_tensor(image):
-    return torch.from_numpy(np.array(image)).permute(2, 0, 1)[None].float() / 255
-
-
-def quantized(image):
-    return (image * 255).round() / 255
 
 
 # The networks

@@ -72,7 +72,8 @@ def test_a_name_that_pyiqa_has_is_ours_with_a_prefix(name):
 
 
 def test_every_metric_of_ours_is_registered_and_pyiqas_own_are_not_twice():
-    ours = {metric.card.name for metric in catalogue.metrics().values() if not metric.card.name.startswith("pyiqa:")}
+    cards = [metric.card for metric in catalogue.metrics().values() if not metric.card.name.startswith("pyiqa:")]
+    ours = {name for card in cards for name in (card.name, *card.aliases)}
     registered = pyiqa_registration.register()
     assert set(registered.values()) == ours
     assert set(registered) <= set(pyiqa.list_models("NR"))
@@ -155,3 +156,9 @@ def test_the_catalogue_alone_does_not_import_pyiqa():
     code = "import sys, models.metrics; models.metrics.metrics()['niqe']; print('pyiqa' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
+
+
+def test_the_papers_spaq_is_known_by_that_name_too():
+    names = pyiqa_registration.register()
+    assert names["spaq"] == "spaq"
+    assert DEFAULT_CONFIGS["spaq"]["metric_opts"]["metric"] == "spaq"

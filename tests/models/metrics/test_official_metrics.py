@@ -1,9 +1,9 @@
 """Linearity, MetaIQA and SPAQ as metrics: promises, presets, weights that come and go, and their answers."""
 
 import contracts.test_every_metric as promises
-import numpy as np
 import pytest
 import torch
+from eight_bit_images import as_pil, as_tensor, photo, quantized
 from official_files import linearity_file, metaiqa_file, small_backbones, spaq_file
 from PIL import Image
 
@@ -34,22 +34,6 @@ def official(tmp_path, monkeypatch):
 
     yield add
     weights._loaded.clear()
-
-
-def photo(height, width, seed=0):
-    return promises.pictures(1, height, width, seed)
-
-
-def as_pil(image):
-    return Image.fromarray((image[0].permute(1, 2, 0) * 255).round().byte().numpy())
-
-
-def as_tensor(image):
-    return torch.from_numpy(np.array(image)).permute(2, 0, 1)[None].float() / 255
-
-
-def quantized(image):
-    return (image * 255).round() / 255
 
 
 @pytest.mark.parametrize("name", ["linearity-native", "metaiqa-native", "spaq-bl"])

@@ -5,9 +5,9 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from models import perceptual
-from models.adam_attack import AdamAttack
 from models.availability import Availability
+from models.perturbation import perceptual
+from models.perturbation.adam import AdamAttack
 
 
 class LearnedZhangAttack(AdamAttack, ABC):

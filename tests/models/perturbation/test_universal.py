@@ -7,7 +7,7 @@ from standin_metrics import Standin, photograph_like
 
 from models.attack import AttackUnavailableError, NoGradientError
 from models.attacks.uap import Uap
-from models.universal import Recipe, UniversalFileError, learn, load, save
+from models.perturbation.universal import Recipe, UniversalFileError, learn, load, save
 
 
 @pytest.fixture(scope="module")

@@ -5,9 +5,9 @@ import socket
 import pytest
 import torch
 
-from models import perceptual
 from models.attack import AttackUnavailableError
 from models.attacks import parse_attack
+from models.perturbation import perceptual
 
 
 @pytest.fixture

@@ -1,0 +1,1 @@
+"""Machinery of attacks: how pixels are moved and what is penalized, each used by files in models/attacks/."""
