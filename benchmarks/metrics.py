@@ -8,13 +8,14 @@
     speed        CPU time of a score, beside piqe, NIQE and BRISQUE
     start        seconds to import the API and to the first score, and which heavy packages that imported
 
-The photographs must not have been trained on. `--weights FILE` judges another network in the place of the shipped one.
+The photographs must not have been trained on. An image without a score counts as not in order. `--weights FILE` judges another network in the place of the shipped one.
 """
 
 import argparse
 import datetime
 import itertools
 import json
+import math
 import platform
 import subprocess
 import sys
@@ -31,6 +32,7 @@ from scipy.stats import spearmanr
 from benchmarks.tables import header, row
 from models.attacks import parse_attack
 from models.iqa import fr_surrogate
+from models.metric import Metric, MetricError
 from models.metrics import find_metric
 from training import pseudo_mos
 from training.distorted import center, distort
@@ -107,9 +109,23 @@ class Run:
         with torch.no_grad():
             for name in self.metrics:
                 metric = find_metric(name)
-                told = torch.cat([metric(part.float() / 255) for part in torch.split(images, 8)]).double().numpy()
+                told = np.array([_score(metric, image[None].float() / 255) for image in images])
                 scores[name] = told if metric.card.higher_is_better else -told
         return Judged([(one.family, one.level) for one in samples], labels, scores)
+
+
+def _score(metric: Metric, image: torch.Tensor) -> float:
+    """Return the score; NaN where the metric has none, as niqe for an image without texture."""
+    try:
+        return float(metric(image))
+    except MetricError:
+        return math.nan
+
+
+def _srocc(scores: NDArray[np.float64], labels: NDArray[np.float64]) -> float:
+    """Return the rank correlation over the images that have a score."""
+    there = np.isfinite(scores)
+    return float(spearmanr(scores[there], labels[there]).statistic)
 
 
 def _pairs(one: Judged, family: str) -> Iterator[tuple[int, int]]:
@@ -138,14 +154,15 @@ def agreement(run: Run) -> list[dict[str, Any]]:
     labels = np.concatenate([one.labels for one in judged])
     for metric in run.metrics:
         scores = np.concatenate([one.scores[metric] for one in judged])
-        within = [float(spearmanr(one.scores[metric], one.labels).statistic) for one in judged]
+        within = [_srocc(one.scores[metric], one.labels) for one in judged]
         rows.append(
             {
                 "metric": metric,
-                "SROCC, all": round(float(spearmanr(scores, labels).statistic), 3),
+                "SROCC, all": round(_srocc(scores, labels), 3),
                 "SROCC, within one photograph": round(float(np.mean(within)), 3),
                 "pairs of levels in order": round(float(np.mean([_ordered(judged, metric, f) for f in FAMILIES])), 3),
                 "clean beats level 3": round(_clean_wins(judged, metric), 3),
+                "images without a score": int(np.isnan(scores).sum()),
             }
         )
     return rows
@@ -198,6 +215,7 @@ begun = time.process_time()
 import app.main
 imported = time.process_time() - begun
 import torch
+from models.metric import Metric, MetricError
 from models.metrics import find_metric
 torch.set_num_threads(1)
 image = torch.rand(1, 3, 384, 512)
