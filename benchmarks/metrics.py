@@ -8,7 +8,8 @@
     speed        CPU time of a score, beside piqe, NIQE and BRISQUE
     start        seconds to import the API and to the first score, and which heavy packages that imported
 
-The photographs must not have been trained on. An image without a score counts as not in order. `--weights FILE` judges another network in the place of the shipped one.
+The photographs must not have been trained on. An image without a score counts as not in order.
+`--weights FILE` judges another network in the place of the shipped one.
 """
 
 import argparse
