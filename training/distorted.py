@@ -40,11 +40,18 @@ def center(file: Path, side: int) -> Pixels:
         return np.asarray(image.convert("RGB").crop((left, top, left + side, top + side)), np.uint8)
 
 
-def anywhere(file: Path, side: int, seed: int) -> Pixels:
-    """Return a square of a photograph, uint8 RGB (side, side, 3), where the seed says; flat ones are passed over."""
+def anywhere(file: Path, side: int, seed: int, *, shrunk: bool = False) -> Pixels:
+    """Return a square of a photograph, uint8 RGB (side, side, 3), where the seed says; flat ones are passed over.
+
+    `shrunk` makes the photograph smaller first, by a factor down to 1/3, so that few photographs give many contents.
+    """
     draw = np.random.default_rng(seed)
     with Image.open(file) as image:
-        pixels = np.asarray(image.convert("RGB"), np.uint8)
+        whole = image.convert("RGB")
+    if shrunk:
+        factor = max(float(draw.uniform(1 / 3, 1)), side / min(whole.size))
+        whole = whole.resize([max(side, round(edge * factor)) for edge in whole.size], Image.Resampling.LANCZOS)
+    pixels = np.asarray(whole, np.uint8)
     best = pixels[:side, :side]
     for _ in range(8):
         top, left = (int(draw.integers(0, edge - side + 1)) for edge in pixels.shape[:2])
@@ -81,25 +88,27 @@ def distort(clean: Pixels, name: str, wanted: Mapping[str, Sequence[int]]) -> tu
     return samples, stack
 
 
-def make(folder: Path, out: Path, contents: int, side: int, levels: int, processes: int) -> None:
+def make(folder: Path, out: Path, contents: int, side: int, families: int, levels: int, processes: int) -> None:
     """Make the training images of `contents` crops of the photographs in `folder`; what is there is kept.
 
-    Each crop gets `levels` of the five levels of each family. Interrupted, the same call goes on.
+    Each crop gets `levels` of the five levels of `families` families. Interrupted, the same call goes on.
     """
     files = photographs(folder)
     out.mkdir(parents=True, exist_ok=True)
-    work = functools.partial(_make_one, files, out, side, levels)
+    work = functools.partial(_make_one, files, out, side, families, levels)
     missing = [index for index in range(contents) if not (out / f"{index:04}.csv").exists()]
     with multiprocessing.get_context("spawn").Pool(processes, torch.set_num_threads, (1,)) as pool:
         for done, index in enumerate(pool.imap_unordered(work, missing), 1):
             print(f"content {index}: {done} of {len(missing)}", flush=True)
 
 
-def _make_one(files: Sequence[Path], out: Path, side: int, count: int, index: int) -> int:
+def _make_one(files: Sequence[Path], out: Path, side: int, families: int, levels: int, index: int) -> int:
     file = files[index % len(files)]
     draw = np.random.default_rng(index)
-    wanted = {family: sorted(draw.choice(LEVELS, count, replace=False).tolist()) for family in FAMILIES}
-    samples, stack = distort(anywhere(file, side, index), f"{index}/{file.name}", wanted)
+    chosen = draw.choice(sorted(FAMILIES), families, replace=False).tolist()
+    wanted = {family: sorted(draw.choice(LEVELS, levels, replace=False).tolist()) for family in chosen}
+    clean = anywhere(file, side, index, shrunk=bool(index // len(files) % 2))
+    samples, stack = distort(clean, f"{index}/{file.name}", wanted)
     np.save(out / f"{index:04}.npy", stack)
     partial = out / f"{index:04}.partial"
     with partial.open("w", newline="") as stream:

@@ -1,14 +1,7 @@
-"""The records of jobs in Redis, and the only file that knows the names of our keys.
+"""The records of jobs in Redis.
 
 A record is the authority about its job. Every change of state is a compare-and-set in one script, which also tells
 whoever waits: a canceled job can never turn finished.
-
-    purifiqa:job:<id>        hash: the record                          ends result_ttl after the job, or queue_ttl
-    purifiqa:events:<id>     stream: its changes, newest 64            ends with the record
-    purifiqa:expired:<id>    that there was such a job                 ends a week after the record
-    purifiqa:housekeeping    which worker swept the store last          ends after 5 minutes
-    purifiqa:workers         sorted set: live workers by lease end     entries leave when the lease ends
-    purifiqa:jobs-total      hash: ended jobs by kind|defense|status   bounded by the catalogue
 """
 
 import contextlib
@@ -16,7 +9,7 @@ import json
 import time
 from collections.abc import Iterator
 from importlib.resources import files
-from typing import Any, NamedTuple
+from typing import Any
 
 import redis.asyncio
 from pydantic import ValidationError
@@ -29,14 +22,11 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 
 from workers.jobs import Order, Report
+from workers.keys import HOUSEKEEPING, TOTALS, WORKERS, job_keys
 from workers.pulse import LEASE_SECONDS
 from workers.record import Failure, JobRecord, Status
 from workers.settings import WorkerSettings
 
-PREFIX = "purifiqa:"
-WORKERS = f"{PREFIX}workers"
-TOTALS = f"{PREFIX}jobs-total"
-HOUSEKEEPING = f"{PREFIX}housekeeping"
 EVENTS_KEPT = 64
 EXPIRED_NOTE_TTL = 7 * 86_400
 HOUSEKEEPING_SECONDS = 300
@@ -82,7 +72,7 @@ class Ledger:
 
     def write(self, record: JobRecord, pipe: "Pipeline") -> None:
         """Write a new record as part of a transaction."""
-        job, ttl = _keys(record.id), self._settings.queue_ttl
+        job, ttl = job_keys(record.id), self._settings.queue_ttl
         pipe.hset(job.record, mapping={"fixed": json.dumps(record.fixed()), "status": Status.QUEUED, "progress": 0})
         pipe.expire(job.record, ttl)
         pipe.xadd(job.events, {"status": Status.QUEUED, "progress": 0}, maxlen=EVENTS_KEPT)
@@ -91,7 +81,7 @@ class Ledger:
 
     def get(self, job_id: str) -> JobRecord:
         """Return the record. Raises JobUnknownError, JobExpiredError, BROKER_ERRORS."""
-        job = _keys(job_id)
+        job = job_keys(job_id)
         with self._redis.pipeline(transaction=False) as pipe:
             pipe.hgetall(job.record)
             pipe.exists(job.expired)
@@ -129,12 +119,12 @@ class Ledger:
 
     def exists(self, job_id: str) -> bool:
         """Return whether the job's record is still kept."""
-        return bool(self._redis.exists(_keys(job_id).record))
+        return bool(self._redis.exists(job_keys(job_id).record))
 
     def remove(self, job_id: str) -> None:
         """Remove every key of the record. Raises LookupError if there is none."""
         self.get(job_id)
-        self._redis.delete(*_keys(job_id))
+        self._redis.delete(*job_keys(job_id))
 
     def claim_housekeeping(self, worker: str) -> bool:
         """Return whether it is this worker's turn to look after the store."""
@@ -145,7 +135,7 @@ class Ledger:
 
         It may return earlier: a broker that cannot be reached knows nothing, and a service that stops waits no more.
         """
-        deadline, last, events = time.monotonic() + seconds, "0", _keys(job_id).events
+        deadline, last, events = time.monotonic() + seconds, "0", job_keys(job_id).events
         while (left := deadline - time.monotonic()) > 0 and not self._closing:
             try:
                 answer: Any = await self._async.xread(
@@ -209,12 +199,12 @@ class Ledger:
         total = f"{record.order.kind}|{record.order.defense.name}|{status}"
         ttl = self._settings.result_ttl
         self._change(record.id, allowed, status, ttl=ttl, total=total, ended=time.time(), **fields)
-        self._redis.expire(_keys(record.id).expired, ttl + EXPIRED_NOTE_TTL)
+        self._redis.expire(job_keys(record.id).expired, ttl + EXPIRED_NOTE_TTL)
 
     def _change(
         self, job_id: str, allowed: tuple[Status, ...], status: Status, *, ttl: int = 0, total: str = "", **fields: Any
     ) -> None:
-        job = _keys(job_id)
+        job = job_keys(job_id)
         pairs = [item for name, value in fields.items() for item in (name, json.dumps(value))]
         with refusals():
             answer = self._move(
@@ -222,12 +212,6 @@ class Ledger:
             )
         if answer != b"moved":
             raise JobCanceledError(job_id)
-
-
-class _Keys(NamedTuple):
-    record: str
-    events: str
-    expired: str
 
 
 _CHANGING = ("started", "ended", "report", "failure")
@@ -251,7 +235,3 @@ def refusals() -> Iterator[None]:
         raise
     except ResponseError as error:
         raise BrokerRefusedError(str(error)) from error
-
-
-def _keys(job_id: str) -> _Keys:
-    return _Keys(f"{PREFIX}job:{job_id}", f"{PREFIX}events:{job_id}", f"{PREFIX}expired:{job_id}")

@@ -20,7 +20,7 @@ from rq.timeouts import JobTimeoutException
 from models.images import ImageFacts
 from workers.jobs import Order
 from workers.ledger import JobCanceledError, Ledger, refusals
-from workers.record import Failure, JobRecord, Status
+from workers.record import Failure, JobRecord, Origin, Status
 from workers.settings import WorkerSettings
 
 log = logging.getLogger("purifiqa.queue")
@@ -43,9 +43,9 @@ class JobQueue(Ledger):
         super().__init__(settings, patient=patient)
         self._rq = Queue(RQ_QUEUE, connection=self._redis, serializer="json")
 
-    def submit(self, job_id: str, order: Order, image: ImageFacts) -> JobRecord:
+    def submit(self, job_id: str, order: Order, image: ImageFacts, origin: Origin = Origin()) -> JobRecord:  # noqa: B008
         """Write the record and put the job into the queue, both or neither. Raises BROKER_ERRORS."""
-        record = JobRecord(id=job_id, order=order, image=image, created=time.time())
+        record = JobRecord(id=job_id, order=order, image=image, origin=origin, created=time.time())
         with refusals(), self._redis.pipeline() as pipe:
             pipe.multi()  # RQ would ask for it in the middle, where it is too late
             self.write(record, pipe)

@@ -32,6 +32,17 @@ class Failure(BaseModel):
     status: int = 500
 
 
+class Origin(BaseModel):
+    """Where an order came from: never part of what it is, so that it cannot change the answer."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    owner: str = Field("", description="Id of the API key that it came with; empty: keys are off.")
+    request_id: str = Field("", description="Of the HTTP request, for the logs of every process.")
+    traceparent: str = Field("", description="W3C trace context, empty: none.")
+    webhook: str = Field("", description="URL to tell when the job ends; empty: none.")
+
+
 class JobRecord(BaseModel):
     """A job as it stands. Times are seconds since the epoch."""
 
@@ -42,6 +53,7 @@ class JobRecord(BaseModel):
     progress: float = Field(0.0, ge=0, le=1)
     order: Order
     image: ImageFacts
+    origin: Origin = Origin()
     created: float
     started: float | None = None
     ended: float | None = None
@@ -50,4 +62,4 @@ class JobRecord(BaseModel):
 
     def fixed(self) -> dict[str, Any]:
         """Return the part that never changes, ready for JSON."""
-        return self.model_dump(mode="json", include={"id", "order", "image", "created"})
+        return self.model_dump(mode="json", include={"id", "order", "image", "origin", "created"})
