@@ -16,6 +16,10 @@ class MetricError(RuntimeError):
     """A metric failed to give a finite score for every image."""
 
 
+class UndefinedScoreError(MetricError):
+    """The metric has no answer for this image, as some have none for one without texture; another try gives none."""
+
+
 class UnsuitableSizeError(ValueError):
     """The image is too small or too large for this metric."""
 
@@ -101,7 +105,7 @@ class Metric(ABC):
 
         Gradients flow if `images` requires them and the card says `differentiable`; otherwise none are kept.
         Raises ValueError for images out of contract, UnsuitableSizeError, MetricUnavailableError, MetricError for a
-        score that is not finite.
+        score that is not finite, UndefinedScoreError where the metric has none.
         """
         check_images(images)
         self.check_size(images.shape[2], images.shape[3])

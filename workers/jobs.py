@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from models.defense import Defense
 from models.defenses import AnyDefense
 from models.images import ImageFormat, ImageLimits, decode, encode
+from models.metric import MetricError
 from models.metrics import find_metric
 from models.noise import MAX_SEED, derive_seed
 
@@ -97,7 +98,8 @@ def execute(
     with torch.no_grad():
         with clock("score"):
             for name, metric in metrics.items():
-                original[name] = float(metric(image))
+                with _explained(order, name, "the image as it came"):
+                    original[name] = float(metric(image))
                 steps.done()
         for seed in seeds:
             with clock("purify"):
@@ -105,7 +107,8 @@ def execute(
             steps.done()
             with clock("score"):
                 for name, metric in metrics.items():
-                    defended[name].append(float(metric(purified)))
+                    with _explained(order, name, f"the image purified by {order.defense.name}"):
+                        defended[name].append(float(metric(purified)))
                     steps.done()
     scores = tuple(_score(name, original[name], defended[name], order.samples) for name in metrics)
     if order.kind is Kind.SCORE:
@@ -114,6 +117,17 @@ def execute(
         file = encode(purified.cpu(), order.format)
     facts = PurifiedImage(format=order.format, width=purified.shape[3], height=purified.shape[2], bytes=len(file))
     return Report(scores=scores, image=facts, timings_ms=clock.timings), file
+
+
+@contextmanager
+def _explained(order: Order, name: str, which: str) -> Iterator[None]:
+    """Add to a metric's error which image it is about, and how to get everything else."""
+    try:
+        yield
+    except MetricError as error:
+        rest = len(order.metrics) > 1 or order.kind is Kind.PURIFY
+        cure = f"Order without {name}, and everything else is answered" if rest else "Order with another metric"
+        raise type(error)(f"{error}. That is {which}. {cure}.") from error
 
 
 def _distinct_samples(order: Order) -> int:

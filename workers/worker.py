@@ -15,7 +15,7 @@ from models.checkpoints import CheckpointError
 from models.defense import DefenseUnavailableError, PurificationError
 from models.defenses import parse_defense
 from models.images import ImageError, ImageFormat, encode
-from models.metric import MetricError, MetricUnavailableError, UnsuitableSizeError
+from models.metric import MetricError, MetricUnavailableError, UndefinedScoreError, UnsuitableSizeError
 from models.metrics import find_metric
 from workers.jobs import Kind, Order, execute
 from workers.ledger import BROKER_ERRORS, JobCanceledError
@@ -122,6 +122,8 @@ def explain(error: Exception) -> Failure | None:
             return Failure(code="metric-unavailable", detail=str(error), status=409)
         case DefenseUnavailableError() | CheckpointError():
             return Failure(code="defense-unavailable", detail=str(error), status=409)
+        case UndefinedScoreError():
+            return Failure(code="metric-failed", detail=str(error), status=422)
         case MetricError():
             return Failure(code="metric-failed", detail=str(error))
         case PurificationError():

@@ -11,7 +11,7 @@ from conftest import start_worker
 
 from models.defenses import parse_defense
 from models.images import check
-from models.metric import MetricError
+from models.metric import MetricError, UndefinedScoreError
 from workers import worker as worker_module
 from workers.jobs import Kind, Order
 from workers.queue import JobQueue
@@ -89,6 +89,17 @@ def test_an_expected_failure_fails_at_once_and_says_why(submit, burst, queue, mo
     assert (record.status, record.failure.code) == (Status.FAILED, "metric-failed")
     assert "not finite" in record.failure.detail
     assert len(tries) == 1
+
+
+def test_an_image_without_a_score_is_the_senders_to_change(submit, burst, queue, monkeypatch):
+    def flat(*_args, **_kwargs):
+        raise UndefinedScoreError("niqe is not defined for this image")
+
+    monkeypatch.setattr(worker_module, "execute", flat)
+    submit("job1")
+    burst()
+    failure = queue.get("job1").failure
+    assert (failure.code, failure.status) == ("metric-failed", 422)
 
 
 def test_an_unexpected_failure_is_tried_once_more_and_may_then_succeed(submit, burst, queue, monkeypatch):
