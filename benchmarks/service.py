@@ -2,14 +2,14 @@
 
 `python -m benchmarks.service` sends 512x384 photographs to `POST /purify` with diffpure from 8 clients, each of which
 waits for its image before it sends the next, and compares with as many processes as there are workers that call the
-model in a loop and have nothing else to do: no files, no queue, no HTTP. All take turns in the same run, several rounds:
+model in a loop and have nothing else to do: no files, no queue, no HTTP. All take turns, several rounds:
 
     model      processes that call the defense on a tensor, again and again
     files      the same, from file to file: decode, purify, encode
     unbatched  the service: a real Valkey, one API process, warm workers, one job at a time
     batched    the same, with room for `--batch` images at once in each worker
 
-"CPU ms" is that of all processes per image: it holds also where the machine is busy with other things; its load is told.
+"CPU ms" is that of all processes per image: it holds also where the machine is busy; its load is told.
 """
 
 import argparse
