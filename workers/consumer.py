@@ -3,10 +3,12 @@
 import logging
 import math
 import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, suppress
 from typing import Any
 
 from redis import Redis
-from rq import SimpleWorker
+from rq import Queue, SimpleWorker
 from rq.exceptions import NoSuchJobError, StopRequested
 from rq.job import Job
 from rq.timeouts import JobTimeoutException
@@ -25,10 +27,14 @@ WAIT_SECONDS = 1  # for a job, before looking whether to stop
 LONGEST_PAUSE_SECONDS = 2.0  # between two tries to reach a broker that is away
 
 
-def consume(broker_url: str, name: str, stopping: Stopping) -> None:
+Gather = Callable[[str, int], AbstractContextManager[Iterator[str]]]
+"""Given a job's id and placement, yields the entries of those that are to be performed after it."""
+
+
+def consume(broker_url: str, name: str, stopping: Stopping, gather: Gather | None = None) -> None:
     """Take jobs and perform them in this process until told to stop; the current one is still finished.
 
-    A broker that is away is waited for, however long.
+    `gather` may take more jobs together with one that was taken. A broker that is away is waited for, however long.
     """
     pause = 0.1
     while not stopping.requested:
@@ -37,7 +43,7 @@ def consume(broker_url: str, name: str, stopping: Stopping) -> None:
             consumer = Consumer(
                 [RQ_QUEUE], name=name, connection=connection, serializer="json", log_job_description=False
             )
-            consumer.stopping = stopping
+            consumer.stopping, consumer.gather = stopping, gather
             if consumer.work(logging_level="WARNING"):
                 pause = 0.1
         except BROKER_ERRORS as error:
@@ -84,6 +90,7 @@ class Consumer(SimpleWorker):
     job_class = OurJob
     max_connection_wait_time = LONGEST_PAUSE_SECONDS
     stopping = Stopping(0)
+    gather: Gather | None = None
     _last_beat = -math.inf
 
     def request_stop(self, signum: int, frame: Any) -> None:
@@ -104,6 +111,17 @@ class Consumer(SimpleWorker):
         if pipeline is not None or time.monotonic() - self._last_beat > HEARTBEAT_SECONDS:
             self._last_beat = time.monotonic()
             super().heartbeat(timeout, pipeline)
+
+    def execute_job(self, job: Job, queue: Queue) -> None:
+        if self.gather is None:
+            super().execute_job(job, queue)
+            return
+        with self.gather(*job.args) as companions:
+            super().execute_job(job, queue)
+            for entry in companions:
+                with suppress(NoSuchJobError):
+                    companion = self.job_class.fetch(entry, connection=self.connection, serializer=self.serializer)
+                    super().execute_job(companion, queue)
 
     @property
     def dequeue_timeout(self) -> int:

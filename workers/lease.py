@@ -26,9 +26,14 @@ class Hold:
         self.fraction = fraction
         self.check()
 
+    @property
+    def is_wanted(self) -> bool:
+        """Whether there is any point in going on."""
+        return self.verdict == Status.RUNNING
+
     def check(self) -> None:
         """Raise JobCanceledError if there is no point in going on."""
-        if self.verdict != Status.RUNNING:
+        if not self.is_wanted:
             raise JobCanceledError(f"{self.record.id} is {self.verdict}")
 
 
@@ -54,7 +59,7 @@ class Keeper:
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="leases", daemon=True)
             self._thread.start()
-        hold = self._held[record.id] = Hold(record)
+        hold = self._held.setdefault(record.id, Hold(record))  # a batch holds its jobs before each is performed
         self._some.set()
         try:
             yield hold

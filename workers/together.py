@@ -48,6 +48,10 @@ class Room:
         self._most = pixels
         self._shrunk: dict[str, int] = {}
 
+    def __bool__(self) -> bool:
+        """Return whether there is any for a second image."""
+        return self._most > 0
+
     def pixels(self, defense: Defense) -> int:
         """Return the pixels that this defense may compute at once. One image may always be larger."""
         return self._shrunk.get(defense.name, self._most)

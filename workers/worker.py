@@ -22,6 +22,7 @@ from models.defenses import parse_defense
 from models.images import ImageError, ImageFormat, encode
 from models.metric import MetricError, MetricUnavailableError, UnsuitableSizeError
 from models.metrics import find_metric
+from workers.batch import Batcher, is_device_lost, room_for
 from workers.consumer import TimeLimitError, consume
 from workers.jobs import Kind, Order, execute
 from workers.lease import Hold, Keeper
@@ -35,6 +36,7 @@ from workers.record import MOST_SETBACKS, Failure, JobRecord, Status
 from workers.settings import WorkerSettings
 from workers.stopping import StoppedError, Stopping
 from workers.store import Store
+from workers.together import Outcome
 
 log = logging.getLogger("purifiqa.worker")
 
@@ -55,6 +57,11 @@ class Context:
         self.stopping = Stopping(settings.stop_grace)
         self.keeper = Keeper(JobQueue(settings), self.name)
         self.performed = 0
+        self.room = room_for(settings.batch_pixels, self.device)
+        self.batcher = Batcher(
+            self.queue, self.store, self.keeper, self.stopping,
+            room=self.room, device=self.device, limits=settings.limits, hard_limit=_hard_limit,
+        )  # fmt: skip
 
 
 @functools.cache
@@ -75,13 +82,14 @@ def pick_device(wish: str) -> str:
 def perform(job_id: str, placement: int) -> None:
     """Perform one job, once. RQ calls this by its name."""
     here = context()
+    begun = here.batcher.pop(job_id, placement)
     try:
-        record = here.queue.start(job_id, placement=placement, holder=here.keeper.holder)
+        record = begun.record if begun else here.queue.start(job_id, placement=placement, holder=here.keeper.holder)
     except (JobCanceledError, LookupError):
         return
     try:
         with here.keeper.hold(record) as hold, _hard_limit(here.queue.time_limit(record.order)):
-            _try(here, record, hold)
+            _try(here, record, hold, begun.outcome if begun else None)
     except JobCanceledError:
         if read_manifest(here.store, job_id) is None and not here.queue.exists(job_id):
             here.store.erase(job_id)
@@ -90,9 +98,9 @@ def perform(job_id: str, placement: int) -> None:
         _retire_if_old(here)
 
 
-def _try(here: Context, record: JobRecord, hold: Hold) -> None:
+def _try(here: Context, record: JobRecord, hold: Hold, outcome: Outcome | None) -> None:
     try:
-        _carry_out(here, record, hold)
+        _carry_out(here, record, hold, outcome)
     except (JobCanceledError, *BROKER_ERRORS):
         raise
     except StoppedError:
@@ -102,6 +110,8 @@ def _try(here: Context, record: JobRecord, hold: Hold) -> None:
         failure = explain(error)
         if failure is None:
             log.exception("job %s failed", record.id)
+            if is_device_lost(error):
+                here.stopping.retire()
             if record.setbacks + 1 < MOST_SETBACKS:
                 again = functools.partial(here.queue.put_back, record, front=False, setbacks=record.setbacks + 1)
                 _insist(here, again)
@@ -111,8 +121,8 @@ def _try(here: Context, record: JobRecord, hold: Hold) -> None:
         close_manifest(here.store, _ended(record, Status.FAILED, failure=failure))
 
 
-def _carry_out(here: Context, record: JobRecord, hold: Hold) -> None:
-    begun = time.time()
+def _carry_out(here: Context, record: JobRecord, hold: Hold, outcome: Outcome | None) -> None:
+    begun = record.started or time.time()
 
     def check() -> None:
         hold.check()
@@ -130,6 +140,8 @@ def _carry_out(here: Context, record: JobRecord, hold: Hold) -> None:
             limits=here.settings.limits,
             device=here.device,
             progress=report_progress,
+            room=here.room,
+            outcome=outcome,
         )
     if file is not None and report.image is not None:
         digest = here.store.put(record.id, "output", file)
@@ -232,7 +244,7 @@ def serve() -> None:
     reconciler.start()
     log.info("worker %s is ready on %s", here.name, here.device)
     try:
-        consume(here.settings.broker_url(), here.name, here.stopping)
+        consume(here.settings.broker_url(), here.name, here.stopping, here.batcher.batch if here.room else None)
     finally:
         gc.unfreeze()
         reconciler.stop()
