@@ -233,6 +233,22 @@ def test_a_batch_that_nobody_waits_for_any_more_is_given_up(submit, work, queue,
     assert statuses(queue, "job0", "job1", "job2") == ["canceled"] * 3
 
 
+def test_a_batch_that_takes_longer_than_one_of_its_jobs_may_is_given_up_and_each_is_done_alone(
+    submit, work, here, queue, alone, monkeypatch
+):
+    def endless(orders, progress, **options):
+        while True:
+            progress(0.5)
+
+    monkeypatch.setattr(batch_module, "execute_together", endless)
+    monkeypatch.setattr(here.queue, "time_limit", lambda *_: 1)
+    submit("job0", seed=0)
+    submit("job1", seed=1)
+    work()
+    assert alone == [0, 1]
+    assert statuses(queue, "job0", "job1") == ["finished"] * 2
+
+
 def test_a_job_that_took_its_worker_along_is_done_alone(submit, work, queue, batches, alone):
     for number in range(4):
         submit(f"job{number}", seed=number)
