@@ -1,5 +1,6 @@
 """The leases of the jobs that this process performs: renewed by a thread, which also learns of cancels meanwhile."""
 
+import contextlib
 import logging
 import threading
 from collections.abc import Iterator
@@ -51,6 +52,9 @@ class Keeper:
     @property
     def holder(self) -> str:
         """Who holds what this process holds: the worker, and the connection that ends when the process does."""
+        if not self._line:
+            with contextlib.suppress(*BROKER_ERRORS):  # the thread will tell it
+                self._line = self._ledger.connection_id()
         return f"{self._name}@{self._line}"
 
     @contextmanager

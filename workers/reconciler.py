@@ -83,7 +83,7 @@ class Reconciler:
                 symptoms[f"{job_id} queued {state.placement}"] = QUEUED_SECONDS
             elif settled and state.connection is None:
                 symptoms[f"{job_id} running {state.placement}"] = 0
-            elif settled and state.connection not in alive:
+            elif settled and state.connection and state.connection not in alive:
                 symptoms[f"{job_id} running {state.placement}"] = SILENT_SECONDS
         late = self._survey.overdue(symptoms, broker.now)
         return dict(name.split()[:2] for name in late)

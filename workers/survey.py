@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple, cast
 
 from redis import Redis
+from redis.exceptions import ResponseError
 
 from workers.keys import BROKER, MISSING, OPEN, RECONCILING, job_keys
 
@@ -79,9 +80,12 @@ class Survey:
         return found
 
     def connected(self, connections: Iterable[int]) -> set[int]:
-        """Return which of these connections still are."""
-        wanted = sorted(set(connections))
-        clients: Any = self._redis.client_list(client_id=[str(one) for one in wanted]) if wanted else []
+        """Return which of these connections still are; all, where this client may not know: then leases run out."""
+        wanted = {one for one in connections if one}
+        try:
+            clients: Any = self._redis.client_list(client_id=[str(one) for one in wanted]) if wanted else []
+        except ResponseError:
+            return wanted
         return {int(client["id"]) for client in clients}
 
     def kept(self, job_ids: list[str]) -> list[tuple[bool, bool]]:
@@ -111,4 +115,4 @@ class Survey:
 
 
 def _connection(lease: bytes | None) -> int | None:
-    return int(lease.decode().rpartition("@")[2]) if lease else None
+    return int(lease.decode().rpartition("@")[2]) if lease else None  # 0: it has a lease, and no connection yet
