@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from typing import Self, final
+from typing import ClassVar, Self, final
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
@@ -66,6 +66,8 @@ class Metric(ABC):
     """
 
     card: MetricCard
+    is_batchable: ClassVar[bool] = False
+    """Whether scoring several images at once can be faster, and gives each the score that it has alone."""
 
     @abstractmethod
     def score(self, images: Tensor) -> Tensor:
