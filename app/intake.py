@@ -9,6 +9,7 @@ from fastapi.responses import JSONResponse
 
 from app.images import image_response
 from app.negotiation import seconds_to_wait
+from app.request_context import origin
 from app.schemas import job_document
 from app.services import Services
 from models.images import ImageFacts, ImageFormat
@@ -29,7 +30,7 @@ def _keep(services: Services, order: Order, data: bytes, image: ImageFacts) -> J
     job_id = uuid.uuid4().hex
     try:
         services.store.put(job_id, "input", data, durable=True)
-        return services.queue.submit(job_id, order, image)
+        return services.queue.submit(job_id, order, image, origin())
     except BaseException:
         services.store.erase(job_id)
         raise

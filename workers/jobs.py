@@ -14,6 +14,7 @@ from models.defenses import AnyDefense
 from models.images import ImageFormat, ImageLimits, decode, encode
 from models.metrics import find_metric
 from models.noise import MAX_SEED, derive_seed
+from workers.spans import tracer
 
 MAX_SAMPLES = 32
 
@@ -154,7 +155,8 @@ class _Clock:
     @contextmanager
     def __call__(self, stage: str) -> Iterator[None]:
         start = time.perf_counter()
-        yield
+        with tracer.start_as_current_span(stage):
+            yield
         self.timings[stage] = round(self.timings.get(stage, 0.0) + (time.perf_counter() - start) * 1000, 3)
 
 

@@ -4,6 +4,7 @@ RQ carries nothing but a job's id from the API to a worker; what the job is, and
 """
 
 import contextlib
+import json
 import logging
 import math
 import time
@@ -18,7 +19,9 @@ from rq.job import Job
 from rq.timeouts import JobTimeoutException
 
 from models.images import ImageFacts
+from workers import vitals
 from workers.jobs import Order
+from workers.keys import job_keys
 from workers.ledger import JobCanceledError, Ledger, refusals
 from workers.record import Failure, JobRecord, Origin, Status
 from workers.settings import WorkerSettings
@@ -32,6 +35,7 @@ ENTRY = "workers.worker.perform"
 RQ_QUEUE = "purifiqa"
 RETRIES = 1
 HEARTBEAT_SECONDS = 30
+OLDEST_AMONG = 8  # at the head of the queue: some of them may have expired
 WAIT_SECONDS = 1  # for a job, before looking whether to stop, or for jobs that were lost
 MAINTENANCE_SECONDS = 20  # RQ gives back what a killed worker had just taken on a pass a minute after it first saw it
 
@@ -82,6 +86,15 @@ class JobQueue(Ledger):
     def depth(self) -> int:
         """Return how many jobs wait."""
         return self._rq.count
+
+    def oldest_age(self) -> float:
+        """Return for how many seconds the job that has waited longest has done so; 0: none waits."""
+        ids: Any = self._redis.lrange(self._rq.key, 0, OLDEST_AMONG - 1)
+        with self._redis.pipeline(transaction=False) as pipe:
+            for job_id in ids:
+                pipe.hget(job_keys(job_id.decode()).record, "fixed")
+            created = [json.loads(fixed)["created"] for fixed in pipe.execute() if fixed]
+        return max(0.0, time.time() - min(created)) if created else 0.0
 
     def consume(self, name: str, housekeeping: Callable[[], None]) -> None:
         """Take jobs and perform them in this process until SIGTERM or SIGINT; the current one is still finished."""
@@ -134,6 +147,7 @@ class _Consumer(SimpleWorker):
     @property
     def should_run_maintenance_tasks(self) -> bool:
         """RQ asks this before each wait for a job: the one moment at which this worker surely has none."""
+        vitals.HERE.tick()
         if self._stop_requested:
             raise StopRequested
         return bool(super().should_run_maintenance_tasks)

@@ -17,8 +17,10 @@ from models.defenses import parse_defense
 from models.images import ImageError, ImageFormat, encode
 from models.metric import MetricError, MetricUnavailableError, UnsuitableSizeError
 from models.metrics import find_metric
+from workers import tracing, vitals
 from workers.jobs import Kind, Order, execute
 from workers.ledger import BROKER_ERRORS, JobCanceledError
+from workers.measures import MODEL_LOAD_SECONDS
 from workers.pulse import Pulse
 from workers.queue import JobQueue, TimeLimitError, tries_left
 from workers.record import Failure, JobRecord
@@ -56,6 +58,7 @@ def pick_device(wish: str) -> str:
     return wish
 
 
+@vitals.one_job
 def perform(job_id: str) -> None:
     """Perform one job. RQ calls this by its name; it raises only what another try may cure."""
     here = context()
@@ -63,6 +66,7 @@ def perform(job_id: str) -> None:
         record = here.queue.start(job_id)
     except (JobCanceledError, LookupError):
         return
+    vitals.HERE.begin(record, here.queue.time_limit(record.order))
     try:
         try:
             _carry_out(here, record)
@@ -74,9 +78,11 @@ def perform(job_id: str) -> None:
                 here.queue.requeue(job_id)
                 raise
             if failure is None:
-                log.exception("job %s failed", job_id)
+                log.exception("job failed unexpectedly")
                 failure = Failure(code="internal-error", detail="The job failed inside the service.")
             here.queue.fail(record, failure)
+            tracing.failed(failure.code)
+            log.info("job failed", extra={**_facts(record), "outcome": "failed", "code": failure.code})
     except JobCanceledError:
         if not here.queue.exists(job_id):
             here.store.erase(job_id)
@@ -97,7 +103,12 @@ def _carry_out(here: Context, record: JobRecord) -> None:
     waited, ran = begun - record.created, time.time() - begun
     timings = {"queued": round(waited * 1000, 3), **report.timings_ms, "total": round((waited + ran) * 1000, 3)}
     here.queue.finish(record, report.model_copy(update={"timings_ms": timings}))
-    log.info("job %s: %s with %s in %.0f ms", record.id, record.order.kind, record.order.defense.name, ran * 1000)
+    times = {"queued_ms": round(waited * 1000, 3), "run_ms": round(ran * 1000, 3)}
+    log.info("job finished", extra={**_facts(record), **times, "outcome": "finished"})
+
+
+def _facts(record: JobRecord) -> dict[str, str]:
+    return {"kind": str(record.order.kind), "defense": record.order.defense.name}
 
 
 class InputLostError(RuntimeError):
@@ -157,12 +168,17 @@ def serve() -> None:
     torch.set_num_threads(here.settings.threads)
     cv2.setNumThreads(here.settings.threads)
     here.store.open()
+    start = time.perf_counter()
     warm_up(here)
+    here.queue.observations.observe(MODEL_LOAD_SECONDS, time.perf_counter() - start)
     gc.freeze()  # the libraries' million objects are here to stay: looking through them again costs every job
     name = f"{socket.gethostname()}-{os.getpid()}"
-    pulse = Pulse(functools.partial(here.queue.beat, name))
+    pulse = Pulse(
+        lambda: here.queue.beat(name, vitals.HERE.facts(here.device).model_dump_json()),
+        lambda: vitals.HERE.deadline,
+    )
     pulse.start()
-    log.info("worker %s is ready on %s", name, here.device)
+    log.info("worker is ready", extra={"worker": name, "device": here.device})
     try:
         here.queue.consume(name, functools.partial(sweep, here))
     finally:
@@ -188,3 +204,4 @@ def sweep(here: Context) -> None:
         if not here.queue.exists(owner):
             here.store.erase(owner)
     here.store.prune()
+    here.queue.note_store(*here.store.size())
