@@ -161,13 +161,15 @@ app.command()(cli_bench.bench)
 
 @app.command()
 def health(
-    url: Annotated[str, typer.Option(help="URL of the service.")] = "http://127.0.0.1:8000",
+    url: Annotated[
+        str | None, typer.Option(help="URL of the service.", show_default="by PURIFIQA_HOST and PURIFIQA_PORT")
+    ] = None,
     worker: Annotated[bool, typer.Option("--worker", help="Ask about a worker in this container instead.")] = False,
 ) -> None:
     """Exit with 0 if the service is ready, for containers."""
-    from app.command.health import check_service, check_worker
+    from app.command.health import check_service, check_worker, own_address
 
-    wrong = check_worker() if worker else check_service(url)
+    wrong = check_worker() if worker else check_service(url or own_address())
     if wrong:
         fail(wrong)
     print("ready")

@@ -15,7 +15,7 @@ from workers.record import Status
 from workers.store import Store
 from workers.vitals import Facts
 
-STATES = ("busy", "idle")
+STATES = ("busy", "idle", "stuck")
 
 
 class ServiceCollector(Collector):
@@ -57,7 +57,7 @@ class ServiceCollector(Collector):
 
     def _workers(self) -> Iterator[Metric]:
         crew = [Facts.model_validate_json(text) for text in self._queue.crew()]
-        workers = GaugeMetricFamily("purifiqa_workers", "Workers that are alive and ready.", labels=["state"])
+        workers = GaugeMetricFamily("purifiqa_workers", "Workers that are alive and warm.", labels=["state"])
         for state in STATES:
             workers.add_metric([state], sum(facts.state == state for facts in crew))
         yield workers

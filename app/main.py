@@ -55,6 +55,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
     )
     app.state.services = Services(settings, queue, store, anyio.CapacityLimiter(settings.decoders))
+    app.state.draining = False
     app.state.registry = make_registry(queue, store)
     for routes in (purify, score, jobs, catalogue, health):
         app.include_router(routes.router)

@@ -99,7 +99,7 @@ class Store:
                 if folder.stat().st_mtime <= before:
                     yield folder.name
 
-    def size(self) -> tuple[int, int]:
+    def usage(self) -> tuple[int, int]:
         """Return how many bytes and files all jobs together hold; bytes that several hold count once."""
         total = files = 0
         for blob in self._blobs.glob("*/*"):

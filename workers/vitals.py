@@ -4,11 +4,15 @@ import functools
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel
 
 from workers import logs, tracing
 from workers.record import JobRecord
+
+State = Literal["busy", "idle", "stuck"]
+Perform = TypeVar("Perform", bound=Callable[..., None])
 
 IDLE_PATIENCE_SECONDS = 120.0
 GRACE_SECONDS = 60.0  # for whatever ends a job that runs too long
@@ -17,7 +21,7 @@ GRACE_SECONDS = 60.0  # for whatever ends a job that runs too long
 class Facts(BaseModel):
     """A worker as it stands, told with every beat of its pulse."""
 
-    state: str = "idle"
+    state: State = "idle"
     device: str = "cpu"
     gpu: str = ""
     gpu_bytes: int = 0
@@ -42,7 +46,7 @@ class Vitals:
 
     def facts(self, device: str) -> Facts:
         """Return this process as it stands."""
-        state = "busy" if self._busy else "idle"
+        state: State = "stuck" if time.time() > self._deadline else "busy" if self._busy else "idle"
         if device == "cpu":
             return Facts(state=state)
         import torch
@@ -66,18 +70,18 @@ class Vitals:
 HERE = Vitals()
 
 
-def one_job(perform: Callable[[str], None]) -> Callable[[str], None]:
+def one_job(perform: Perform) -> Perform:
     """Decorate the function that performs a job: this process is busy meanwhile, and its lines tell of which job."""
 
     @functools.wraps(perform)
-    def watched(job_id: str) -> None:
+    def watched(job_id: str, *args: Any, **kwargs: Any) -> None:
         with ExitStack() as around:
             HERE._busy, HERE._around = True, around  # noqa: SLF001
             try:
                 around.enter_context(logs.bind(job_id=job_id))
-                perform(job_id)
+                perform(job_id, *args, **kwargs)
             finally:
                 HERE._busy = False  # noqa: SLF001
                 HERE.tick()
 
-    return watched
+    return watched  # type: ignore[return-value]

@@ -204,4 +204,4 @@ def sweep(here: Context) -> None:
         if not here.queue.exists(owner):
             here.store.erase(owner)
     here.store.prune()
-    here.queue.note_store(*here.store.size())
+    here.queue.note_store(*here.store.usage())
