@@ -2,6 +2,7 @@
 
 import logging
 import threading
+from contextvars import Context
 from types import FrameType
 
 import uvicorn
@@ -22,7 +23,7 @@ class _Server(uvicorn.Server):
         seconds = app.state.services.settings.drain_seconds
         if seconds and not app.state.draining:
             app.state.draining = True
-            log.info("stopping in %g s", seconds)
+            Context().run(log.info, "stopping in %g s", seconds)  # not under the id of whichever request was served
             later = threading.Timer(seconds, self.handle_exit, (sig, frame))
             later.daemon = True
             later.start()

@@ -37,7 +37,11 @@ class Vitals:
 
     def tick(self) -> None:
         """Say that the main thread is not stuck: it looks for a job."""
-        self._deadline = time.time() + IDLE_PATIENCE_SECONDS
+        self.allow(IDLE_PATIENCE_SECONDS)
+
+    def allow(self, seconds: float) -> None:
+        """Say that the main thread may be busy for so long before it looks for a job again."""
+        self._deadline = time.time() + seconds
 
     @property
     def deadline(self) -> float:
@@ -56,7 +60,7 @@ class Vitals:
 
     def begin(self, record: JobRecord, limit: float) -> None:
         """Say which job the function decorated by `one_job` does, and how many seconds it may take."""
-        self._deadline = time.time() + limit + GRACE_SECONDS
+        self.allow(limit + GRACE_SECONDS)
         origin = record.origin
         self._around.enter_context(
             logs.bind(

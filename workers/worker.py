@@ -177,6 +177,7 @@ def serve() -> None:
         lambda: here.queue.beat(name, vitals.HERE.facts(here.device).model_dump_json()),
         lambda: vitals.HERE.deadline,
     )
+    vitals.HERE.tick()
     pulse.start()
     log.info("worker is ready", extra={"worker": name, "device": here.device})
     try:
