@@ -1,6 +1,5 @@
 """The command `purifiqa`. Heavy imports wait until a command needs them, so that `--help` and `health` are quick."""
 
-import logging
 import os
 import sys
 from enum import StrEnum
@@ -57,7 +56,7 @@ def up(
     from app.command.parts import StartError
     from app.command.supervisor import Supervisor
 
-    _log_to_stderr()
+    _log()
     try:
         Supervisor(host, port, data_dir, workers).run()
     except StartError as error:
@@ -70,23 +69,28 @@ def api() -> None:
     from app.main import create_app
     from app.server import serve
     from app.settings import Settings
+    from workers import tracing
 
     with said_plainly():
         settings = Settings()
+        tracing.configure("purifiqa-api")
         service = create_app(settings)
-    _log_to_stderr(settings.log_level)
+    _log(settings.log_level, settings.log_format)
     serve(service, settings)
 
 
 @app.command()
 def worker() -> None:
     """Run only one warm worker process; where Redis is comes from PURIFIQA_* variables."""
+    from workers import tracing
     from workers.ledger import BROKER_ERRORS
     from workers.settings import WorkerSettings
     from workers.worker import context, serve
 
     with said_plainly():
-        _log_to_stderr(WorkerSettings().log_level)
+        settings = WorkerSettings()
+        _log(settings.log_level, settings.log_format)
+        tracing.configure("purifiqa-worker")
         context()
     try:
         serve()
@@ -157,13 +161,15 @@ app.command()(cli_bench.bench)
 
 @app.command()
 def health(
-    url: Annotated[str, typer.Option(help="URL of the service.")] = "http://127.0.0.1:8000",
+    url: Annotated[
+        str | None, typer.Option(help="URL of the service.", show_default="by PURIFIQA_HOST and PURIFIQA_PORT")
+    ] = None,
     worker: Annotated[bool, typer.Option("--worker", help="Ask about a worker in this container instead.")] = False,
 ) -> None:
     """Exit with 0 if the service is ready, for containers."""
-    from app.command.health import check_service, check_worker
+    from app.command.health import check_service, check_worker, own_address
 
-    wrong = check_worker() if worker else check_service(url)
+    wrong = check_worker() if worker else check_service(url or own_address())
     if wrong:
         fail(wrong)
     print("ready")
@@ -255,9 +261,13 @@ def _run(
     end(found.failed, interrupted=found.interrupted)
 
 
-def _log_to_stderr(level: str = "INFO") -> None:
-    logging.basicConfig(level=level, format="%(asctime)s %(name)s %(levelname)s %(message)s")
-    logging.getLogger("httpx2").setLevel(logging.WARNING)
+def _log(level: str = "INFO", form: str | None = None) -> None:
+    from workers import logs
+
+    form = form or os.environ.get("PURIFIQA_LOG_FORMAT", "text")
+    if form not in ("json", "text"):
+        fail(f"PURIFIQA_LOG_FORMAT is {form!r}; it must be json or text")
+    logs.configure(level, "json" if form == "json" else "text")
 
 
 def main() -> None:

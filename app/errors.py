@@ -12,6 +12,7 @@ from fastapi.responses import Response
 from pydantic import BaseModel, Field, ValidationError
 from starlette.exceptions import HTTPException
 
+from app.request_context import HEADER, request_id
 from models.images import ImageError
 from workers.ledger import BROKER_ERRORS, JobExpiredError, JobUnknownError
 from workers.store import StoreFullError
@@ -46,6 +47,7 @@ class Problem(BaseModel):
     code: str = Field(description="The kind of problem, as a stable slug.")
     instance: str | None = Field(None, description="The path that was asked for.")
     errors: list[FieldError] | None = Field(None, description="Each wrong field.")
+    request_id: str | None = Field(None, description="Of the request, as in the header X-Request-ID and in the logs.")
 
 
 def order_is_wrong(status: int, errors: list[tuple[str, str]]) -> bool:
@@ -76,7 +78,7 @@ class ProblemError(Exception):
         """Whether it would be the same with any other image."""
         return order_is_wrong(self.status, [(one.field, one.code) for one in self.errors or []])
 
-    def document(self, instance: str | None = None) -> Problem:
+    def document(self, instance: str | None = None, request_id: str | None = None) -> Problem:
         """Return the problem document."""
         return Problem(
             type=f"urn:purifiqa:problem:{self.code}",
@@ -86,6 +88,7 @@ class ProblemError(Exception):
             code=self.code,
             instance=instance,
             errors=self.errors,
+            request_id=request_id,
         )
 
 
@@ -139,8 +142,10 @@ def closest(name: str, known: Iterable[str]) -> str | None:
 
 def respond(request: Request, error: ProblemError) -> Response:
     """Return the problem as a response."""
-    body = error.document(request.url.path).model_dump(mode="json", exclude_none=True)
-    return Response(json.dumps(body), error.status, error.headers, MEDIA_TYPE)  # ASCII: also for lone surrogates
+    name = request_id(request.scope)
+    body = error.document(request.url.path, name).model_dump(mode="json", exclude_none=True)
+    headers = {**(error.headers or {}), **({HEADER: name} if name else {})}
+    return Response(json.dumps(body), error.status, headers, MEDIA_TYPE)  # ASCII: also for lone surrogates
 
 
 def install(app: FastAPI) -> None:

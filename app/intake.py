@@ -10,6 +10,7 @@ from fastapi.responses import JSONResponse
 
 from app.images import image_response
 from app.negotiation import seconds_to_wait
+from app.request_context import origin
 from app.schemas import job_document
 from app.services import Services
 from models.images import ImageFacts, ImageFormat
@@ -28,7 +29,7 @@ async def take(services: Services, order: Order, data: bytes, image: ImageFacts)
 
 
 def _keep(services: Services, order: Order, data: bytes, image: ImageFacts) -> JobRecord:
-    record = JobRecord(id=uuid.uuid4().hex, order=order, image=image, created=time.time())
+    record = JobRecord(id=uuid.uuid4().hex, order=order, image=image, origin=origin(), created=time.time())
     try:
         services.store.put(record.id, "input", data, durable=True)
         open_manifest(services.store, record)

@@ -8,14 +8,14 @@ from importlib.metadata import version
 import anyio
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
-from prometheus_client import CollectorRegistry
 
 from app import documentation, errors
 from app.body_limit import FORM_OVERHEAD, BodyLimit
+from app.request_context import RequestContext, is_watching
 from app.routes import catalogue, health, jobs, purify, score
 from app.services import Services
 from app.settings import Settings
-from app.telemetry import QueueCollector, RequestMetrics
+from app.telemetry import RequestMetrics, make_registry
 from models.defenses import parse_defense
 from models.metrics import find_metric
 from workers.queue import JobQueue
@@ -50,15 +50,18 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         version=version("purifiqa"),
         lifespan=lifespan,
         redoc_url=None,
+        # Requests are spans; Prometheus has the metrics, and a validation error would tell a log what was sent.
+        telemetry={"metrics": False, "logs": False, "operation_spans": False, "exclude": is_watching},
         license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
     )
     app.state.services = Services(settings, queue, store, anyio.CapacityLimiter(settings.decoders))
-    app.state.registry = CollectorRegistry()
-    app.state.registry.register(QueueCollector(queue))
+    app.state.draining = False
+    app.state.registry = make_registry(queue, store)
     for routes in (purify, score, jobs, catalogue, health):
         app.include_router(routes.router)
     errors.install(app)
     documentation.install(app)
     app.add_middleware(BodyLimit, max_bytes=settings.max_bytes + FORM_OVERHEAD)
     app.add_middleware(RequestMetrics, registry=app.state.registry)
+    app.add_middleware(RequestContext)
     return app

@@ -83,7 +83,8 @@ def job_document(record: JobRecord) -> JobDocument:
     if not record.status.is_final:
         links["cancel"] = f"{place}/cancel"
     if record.failure:
-        error = ProblemError(record.failure.status, record.failure.code, record.failure.detail).document(place)
+        problem = ProblemError(record.failure.status, record.failure.code, record.failure.detail)
+        error = problem.document(place, record.origin.request_id or None)
     return JobDocument(
         id=record.id,
         kind=record.order.kind,

@@ -1,5 +1,8 @@
 """Serve the app with uvicorn, and let whoever waits for a job have an answer when the service stops."""
 
+import logging
+import threading
+from contextvars import Context
 from types import FrameType
 
 import uvicorn
@@ -7,13 +10,25 @@ from fastapi import FastAPI
 
 from app.settings import Settings
 
+log = logging.getLogger("purifiqa.api")
+
 STOP_SECONDS = 5
 """Longer than a wait takes to notice that the service stops."""
 
 
 class _Server(uvicorn.Server):
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Let a load balancer see on /readyz that this process ends, then end; at once when told again."""
         app: FastAPI = self.config.app  # type: ignore[assignment]
+        seconds = app.state.services.settings.drain_seconds
+        if seconds and not app.state.draining:
+            app.state.draining = True
+            Context().run(log.info, "stopping in %g s", seconds)  # not under the id of whichever request was served
+            later = threading.Timer(seconds, self.handle_exit, (sig, frame))
+            later.daemon = True
+            later.start()
+            return
+        app.state.draining = True
         app.state.services.queue.stop_waiting()
         super().handle_exit(sig, frame)
 
@@ -21,7 +36,7 @@ class _Server(uvicorn.Server):
 def serve(app: FastAPI, settings: Settings) -> None:
     """Serve `app` until SIGTERM or SIGINT."""
     config = uvicorn.Config(
-        app, host=settings.host, port=settings.port, log_level="warning", access_log=False, server_header=False,
-        timeout_graceful_shutdown=STOP_SECONDS,
+        app, host=settings.host, port=settings.port, log_config=None, log_level="warning", access_log=False,
+        server_header=False, timeout_graceful_shutdown=STOP_SECONDS,
     )  # fmt: skip
     _Server(config).run()

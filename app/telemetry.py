@@ -1,41 +1,33 @@
-"""Prometheus: requests are counted in this process; jobs, queue and workers are read from Redis when asked."""
+"""Prometheus: what this process counts by itself, the requests it answers, and the text that a scrape gets."""
 
 import time
-from collections.abc import Iterator
 
 from fastapi import FastAPI
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Histogram, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
-from prometheus_client.registry import Collector
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    CollectorRegistry,
+    Counter,
+    Histogram,
+    ProcessCollector,
+    generate_latest,
+)
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from workers.ledger import BROKER_ERRORS
+from app.collector import ServiceCollector
+from app.request_context import method, route
 from workers.queue import JobQueue
+from workers.store import Store
+
+BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+"""Seconds; the last is the longest `Prefer: wait`."""
 
 
-class QueueCollector(Collector):
-    """What Redis knows, at the moment of the scrape."""
-
-    def __init__(self, queue: JobQueue) -> None:
-        self._queue = queue
-
-    def collect(self) -> Iterator[Metric]:
-        """Yield the queue's metrics; only `purifiqa_redis_up` when Redis does not answer."""
-        up = GaugeMetricFamily("purifiqa_redis_up", "Whether Redis answers.")
-        try:
-            depth, workers, totals = self._queue.depth(), self._queue.workers(), self._queue.totals()
-        except BROKER_ERRORS:
-            up.add_metric([], 0)
-            yield up
-            return
-        up.add_metric([], 1)
-        yield up
-        yield GaugeMetricFamily("purifiqa_queue_depth", "Jobs that wait.", value=depth)
-        yield GaugeMetricFamily("purifiqa_workers", "Workers that are alive and ready.", value=len(workers))
-        ended = CounterMetricFamily("purifiqa_jobs", "Jobs that ended.", labels=["kind", "defense", "outcome"])
-        for labels, count in totals.items():
-            ended.add_metric(list(labels), count)
-        yield ended
+def make_registry(queue: JobQueue, store: Store) -> CollectorRegistry:
+    """Return what `/metrics` tells, but for the requests."""
+    registry = CollectorRegistry()
+    registry.register(ServiceCollector(queue, store))
+    ProcessCollector(registry=registry)
+    return registry
 
 
 class RequestMetrics:
@@ -46,8 +38,9 @@ class RequestMetrics:
         labels = ["route", "method", "status"]
         self._count = Counter("purifiqa_http_requests", "Requests answered.", labels, registry=registry)
         self._time = Histogram(
-            "purifiqa_http_request_duration_seconds", "Time to the end of the answer.", labels[:2], registry=registry
-        )
+            "purifiqa_http_request_duration_seconds", "Time to the end of the answer.", labels[:2],
+            buckets=BUCKETS, registry=registry,
+        )  # fmt: skip
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on and count it."""
@@ -65,13 +58,8 @@ class RequestMetrics:
         try:
             await self._app(scope, receive, watched)
         finally:
-            route = getattr(scope.get("route"), "path", "unmatched")
-            method = scope["method"] if scope["method"] in _METHODS else "other"
-            self._count.labels(route, method, str(status)).inc()
-            self._time.labels(route, method).observe(time.perf_counter() - start)
-
-
-_METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
+            self._count.labels(route(scope), method(scope), str(status)).inc()
+            self._time.labels(route(scope), method(scope)).observe(time.perf_counter() - start)
 
 
 def exposition(app: FastAPI) -> tuple[bytes, str]:

@@ -18,6 +18,7 @@ from workers.companions import Companions
 from workers.jobs import execute_together
 from workers.lease import Hold, Keeper
 from workers.ledger import BROKER_ERRORS, JobCanceledError
+from workers.measures import BATCH_SIZE
 from workers.queue import JobQueue, entry_id
 from workers.record import JobRecord
 from workers.stopping import StoppedError, Stopping
@@ -158,7 +159,9 @@ class Batcher:
         else:
             for one, outcome in zip(begun, outcomes, strict=True):
                 one.outcome = outcome
-            log.info("computed %d jobs together in %.0f ms", len(begun), (time.monotonic() - start) * 1000)
+            self._queue.observations.observe(BATCH_SIZE, len(begun))
+            ran = round((time.monotonic() - start) * 1000, 3)
+            log.info("jobs were computed together", extra={"jobs": len(begun), "run_ms": ran})
 
     def _check_of(self, holds: list[Hold], seconds: int) -> Callable[[], None]:
         deadline = time.monotonic() + seconds

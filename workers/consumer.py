@@ -13,6 +13,7 @@ from rq.exceptions import NoSuchJobError, StopRequested
 from rq.job import Job
 from rq.timeouts import JobTimeoutException
 
+from workers import vitals
 from workers.ledger import BROKER_ERRORS
 from workers.queue import ENTRY, RQ_QUEUE, entry_id
 from workers.stopping import Stopping
@@ -130,6 +131,7 @@ class Consumer(SimpleWorker):
     @property
     def should_run_maintenance_tasks(self) -> bool:
         """RQ asks this before each wait for a job: the one moment at which this worker surely has none."""
+        vitals.HERE.tick()
         if self.stopping.requested:
             raise StopRequested
         return False

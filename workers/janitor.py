@@ -46,6 +46,7 @@ class Janitor:
                 if not kept:
                     self._decide(job_id, known=known)
         self._store.prune()
+        self._queue.note_store(*self._store.usage())
 
     def _decide(self, job_id: str, *, known: bool) -> None:
         record = None if known else read_manifest(self._store, job_id)

@@ -12,6 +12,7 @@ from models.defenses import AnyDefense
 from models.images import ImageError, ImageFormat, ImageLimits, decode, encode
 from models.metrics import find_metric
 from models.noise import MAX_SEED, derive_seed
+from workers.spans import tracer
 from workers.together import Outcome, Room, Task, compute
 
 MAX_SAMPLES = 32
@@ -99,7 +100,8 @@ def execute(
     if order.kind is Kind.SCORE or outcome.purified is None:
         return Report(scores=scores, timings_ms=outcome.timings_ms), None
     start = time.perf_counter()
-    file = encode(outcome.purified, order.format)
+    with tracer.start_as_current_span("encode"):
+        file = encode(outcome.purified, order.format)
     timings = outcome.timings_ms | {"encode": _ms_since(start)}
     height, width = outcome.purified.shape[2:]
     facts = PurifiedImage(format=order.format, width=width, height=height, bytes=len(file))
@@ -141,7 +143,8 @@ def execute_together(
 def _prepare(order: Order, data: bytes, limits: ImageLimits | None, device: str) -> tuple[Task, float]:
     """Return what is to be computed for an order, and how many milliseconds its image took to decode."""
     start = time.perf_counter()
-    image, _ = decode(data, limits or ImageLimits())
+    with tracer.start_as_current_span("decode"):
+        image, _ = decode(data, limits or ImageLimits())
     seeds = tuple(derive_seed(order.seed, index) for index in range(_distinct_samples(order)))
     has_more = order.kind is Kind.PURIFY or len(order.metrics) > 1
     task = Task(image.to(device), seeds, order.metrics, has_more=has_more)

@@ -12,7 +12,10 @@ Each has an owner and an end of life:
     purifiqa:broker          the run of the broker last reconciled     ends after a day
     purifiqa:housekeeping    which worker swept the store last         ends after 5 minutes
     purifiqa:workers         sorted set: live workers by lease end     entries leave when the lease ends
+    purifiqa:worker:<name>   string: what it is doing                  ends with its lease
+    purifiqa:store           hash: bytes and files in the store        ends after three sweeps that did not come
     purifiqa:jobs-total      hash: ended jobs by kind|defense|status   bounded by the catalogue
+    purifiqa:measures        hash: histograms (workers/measures.py)    bounded by the catalogue, some 800 fields
 """
 
 from typing import NamedTuple
@@ -25,6 +28,8 @@ OPEN = f"{PREFIX}open"
 MISSING = f"{PREFIX}missing"
 RECONCILING = f"{PREFIX}reconciling"
 BROKER = f"{PREFIX}broker"
+MEASURES = f"{PREFIX}measures"
+STORE = f"{PREFIX}store"
 
 
 class JobKeys(NamedTuple):
@@ -39,3 +44,8 @@ class JobKeys(NamedTuple):
 def job_keys(job_id: str) -> JobKeys:
     """Return the keys of a job."""
     return JobKeys(*(f"{PREFIX}{kind}:{job_id}" for kind in ("job", "events", "expired", "lease")))
+
+
+def worker_key(name: str) -> str:
+    """Return the key that tells what a worker is doing."""
+    return f"{PREFIX}worker:{name}"

@@ -22,7 +22,8 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 
 from workers.jobs import Order, Report
-from workers.keys import HOUSEKEEPING, OPEN, TOTALS, WORKERS, job_keys
+from workers.keys import HOUSEKEEPING, MEASURES, OPEN, STORE, TOTALS, WORKERS, job_keys, worker_key
+from workers.measures import QUEUE_SECONDS, RUN_SECONDS, Observations
 from workers.pulse import LEASE_SECONDS
 from workers.record import Failure, JobRecord, Status
 from workers.settings import WorkerSettings
@@ -68,6 +69,7 @@ class Ledger:
         self._redis: Redis = Redis.from_url(url, retry=retry, **timeouts)
         self._async: redis.asyncio.Redis = redis.asyncio.Redis.from_url(url, max_connections=MAX_WAITING, **timeouts)
         self._closing = False
+        self.observations = Observations()
         self._move, self._keep = (self._redis.register_script(script) for script in (_MOVE, _KEEP))
 
     def write(self, record: JobRecord, pipe: "Pipeline") -> None:
@@ -104,6 +106,8 @@ class Ledger:
         ttl = self.time_limit(record.order) + self._settings.result_ttl
         now, allowed = time.time(), (Status.QUEUED, Status.RUNNING)
         self._change(job_id, allowed, Status.RUNNING, only=placement, ttl=ttl, holder=holder, progress=0, started=now)
+        if record.started is None:
+            self.observations.observe(QUEUE_SECONDS, now - record.created)
         return record.model_copy(update={"status": Status.RUNNING, "progress": 0.0, "started": now})
 
     def keep(self, record: JobRecord, holder: str, fraction: float | None = None) -> str:
@@ -123,11 +127,18 @@ class Ledger:
         """Mark the job finished. Raises JobCanceledError if it was canceled, deleted or given to another meanwhile."""
         answer = report.model_dump(mode="json")
         self.end(record, (Status.RUNNING,), Status.FINISHED, only=record.placement, progress=1, report=answer)
+        self._observe_run(record)
 
     def fail(self, record: JobRecord, failure: Failure) -> None:
         """Mark the job failed. Raises JobCanceledError if it was canceled, deleted or given to another meanwhile."""
         allowed = (Status.QUEUED, Status.RUNNING)
         self.end(record, allowed, Status.FAILED, only=record.placement, failure=failure.model_dump())
+        self._observe_run(record)
+
+    def _observe_run(self, record: JobRecord) -> None:
+        if record.started is not None:
+            ran = time.time() - record.started
+            self.observations.observe(RUN_SECONDS, ran, record.order.kind, record.order.defense.name)
 
     def exists(self, job_id: str) -> bool:
         """Return whether the job's record is still kept."""
@@ -170,6 +181,11 @@ class Ledger:
         """Let every `wait` return within BLOCK_SECONDS, because the service stops."""
         self._closing = True
 
+    @property
+    def is_closing(self) -> bool:
+        """Whether the service stops."""
+        return self._closing
+
     async def close(self) -> None:
         """Close all connections."""
         await self._async.aclose()
@@ -188,17 +204,55 @@ class Ledger:
         """Raise BROKER_ERRORS unless Redis answers."""
         self._redis.ping()
 
-    def beat(self, worker: str) -> None:
-        """Say that this worker is alive and ready for LEASE_SECONDS more."""
+    def beat(self, worker: str, facts: str = "") -> None:
+        """Say that this worker is alive and ready for LEASE_SECONDS more, and what it does and has observed."""
         now = time.time()
-        with self._redis.pipeline() as pipe:
+        with self._carrying() as pipe:
             pipe.zadd(WORKERS, {worker: now + LEASE_SECONDS})
             pipe.zremrangebyscore(WORKERS, 0, now)
-            pipe.execute()
+            pipe.set(worker_key(worker), facts, ex=LEASE_SECONDS)
 
     def leave(self, worker: str) -> None:
         """Say that this worker takes no more jobs."""
-        self._redis.zrem(WORKERS, worker)
+        with self._carrying() as pipe:
+            pipe.zrem(WORKERS, worker)
+            pipe.delete(worker_key(worker))
+
+    @contextlib.contextmanager
+    def _carrying(self) -> Iterator[Pipeline]:
+        """Yield a transaction that also carries the observations of this process, and execute it."""
+        executed = False
+        try:
+            with self._redis.pipeline() as pipe:
+                self.observations.carry(pipe)
+                yield pipe
+                pipe.execute()
+                executed = True
+        finally:
+            self.observations.carried(executed=executed)
+
+    def crew(self) -> list[str]:
+        """Return what each worker that is alive says of itself."""
+        names = self.workers()
+        facts: Any = self._redis.mget([worker_key(name) for name in names]) if names else []
+        return [text.decode() for text in facts if text]
+
+    def measures(self) -> dict[str, float]:
+        """Return the counters of all observations, as workers/measures.py explains them."""
+        counts: Any = self._redis.hgetall(MEASURES)
+        return {field.decode(): float(amount) for field, amount in counts.items()}
+
+    def note_store(self, size: int, files: int) -> None:
+        """Say how much the store holds, as housekeeping found it."""
+        with self._redis.pipeline() as pipe:
+            pipe.hset(STORE, mapping={"bytes": size, "files": files})
+            pipe.expire(STORE, 3 * HOUSEKEEPING_SECONDS)
+            pipe.execute()
+
+    def store_size(self) -> tuple[int, int] | None:
+        """Return how many bytes and files the store held at the last housekeeping; None: there was none lately."""
+        size: Any = self._redis.hmget(STORE, "bytes", "files")
+        return None if None in size else (int(size[0]), int(size[1]))
 
     def workers(self) -> list[str]:
         """Return the names of the workers that are alive and ready."""

@@ -1,6 +1,8 @@
 """The pulse of a worker: a lease in Redis for the API, and a file's age for whoever watches the container."""
 
+import contextlib
 import logging
+import math
 import os
 import tempfile
 import threading
@@ -24,6 +26,16 @@ def last_beat() -> float:
     return max((_last_touched(file) for file in _folder().glob(_PATTERN)), default=0.0)
 
 
+def stuck_workers() -> list[int]:
+    """Return the process ids of workers on this machine that say they are alive but do not move on."""
+    now, stuck = time.time(), []
+    for file in _folder().glob(_PATTERN):
+        with contextlib.suppress(FileNotFoundError, ValueError):  # just ended; just being written
+            if file.stat().st_mtime > now - FRESH_SECONDS and float(file.read_text()) < now:
+                stuck.append(int(file.stem.rpartition("-")[2]))
+    return sorted(stuck)
+
+
 def _last_touched(file: Path) -> float:
     try:
         return file.stat().st_mtime
@@ -34,8 +46,9 @@ def _last_touched(file: Path) -> float:
 class Pulse:
     """Calls `beat` from a thread, a few times per lease, from `start` to `stop`."""
 
-    def __init__(self, beat: Callable[[], None]) -> None:
-        self._beat = beat
+    def __init__(self, beat: Callable[[], None], deadline: Callable[[], float] = lambda: math.inf) -> None:
+        """`deadline` tells when the process is stuck unless it has moved on by then, in seconds since the epoch."""
+        self._beat, self._deadline = beat, deadline
         self._file = _folder() / _PATTERN.replace("*", str(os.getpid()))
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -57,7 +70,7 @@ class Pulse:
         while not self._stopping.is_set():
             try:
                 self._beat()
-                self._file.touch()
+                self._file.write_text(str(self._deadline()))
             except Exception as error:  # noqa: BLE001 - whatever it is, the next beat may succeed
                 log.warning("cannot say that this worker is alive: %s", error)
             self._stopping.wait(LEASE_SECONDS / 3)

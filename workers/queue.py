@@ -4,6 +4,7 @@ RQ carries nothing but a job's id from the API to a worker; what the job is, and
 A job that has to be done again is put in again, as an entry of its own: earlier entries of it are void.
 """
 
+import json
 import time
 from dataclasses import dataclass
 from typing import Any, cast
@@ -25,6 +26,7 @@ from workers.settings import WorkerSettings
 
 ENTRY = "workers.worker.perform"
 RQ_QUEUE = "purifiqa"
+OLDEST_AMONG = 8  # at the head of the queue: some of them may have expired
 FAILURE_TTL = 3600
 
 
@@ -151,6 +153,15 @@ class JobQueue(Ledger):
             pipe.lrange(self._rq.intermediate_queue_key, 0, -1)
             waiting, taken = (frozenset(one.decode() for one in ids) for ids in pipe.execute())
         return Entries(waiting, taken)
+
+    def oldest_age(self) -> float:
+        """Return for how many seconds the job that has waited longest has done so; 0: none waits."""
+        ids: Any = self._redis.lrange(self._rq.key, 0, OLDEST_AMONG - 1)
+        with self._redis.pipeline(transaction=False) as pipe:
+            for entry in ids:
+                pipe.hget(job_keys(job_of(entry.decode())).record, "fixed")
+            created = [json.loads(fixed)["created"] for fixed in pipe.execute() if fixed]
+        return max(0.0, time.time() - min(created)) if created else 0.0
 
     def discard(self, entry: str) -> None:
         """Remove all that RQ holds of an entry that nobody will perform or that is void."""

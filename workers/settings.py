@@ -34,6 +34,9 @@ class WorkerSettings(BaseSettings):
         "fr-surrogate,piqe", description="Comma list of metrics when a request names none; also warmed."
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="What is logged.")
+    log_format: Literal["json", "text"] = Field(
+        "text", description="How it is logged: text for people, json (an object per line) for machines."
+    )
     threads: int = Field(1, ge=1, le=256, description="CPU threads of one worker process.")
     result_ttl: int = Field(86_400, ge=1, description="Seconds to keep a job and its files once it has ended.")
     queue_ttl: int = Field(86_400, ge=1, description="Seconds a job may wait in the queue.")

@@ -123,6 +123,18 @@ class Store:
                 if folder.stat().st_mtime <= before:
                     yield folder.name
 
+    def usage(self) -> tuple[int, int]:
+        """Return how many bytes and files all jobs together hold; bytes that several hold count once."""
+        total = files = 0
+        for blob in self._blobs.glob("*/*"):
+            with contextlib.suppress(FileNotFoundError):
+                total, files = total + blob.stat().st_size, files + 1
+        return total, files
+
+    def free_bytes(self) -> int:
+        """Return how much room is left on the disk. Raises OSError."""
+        return shutil.disk_usage(self._incoming).free
+
     def prune(self) -> None:
         """Remove temporary files of writers that died and blobs that nobody owns, both older than an hour."""
         before = time.time() - _STALE_SECONDS

@@ -16,6 +16,7 @@ from torch import Tensor
 from models.defense import Defense
 from models.metric import MetricError
 from models.metrics import find_metric
+from workers.spans import tracer
 
 
 @dataclass(frozen=True)
@@ -154,7 +155,8 @@ class _Work:
     @contextmanager
     def _clock(self, stage: str, pieces: Sequence[_Piece]) -> Iterator[None]:
         start = time.perf_counter()
-        yield
+        with tracer.start_as_current_span(stage):
+            yield
         share = (time.perf_counter() - start) * 1000 / len(pieces)
         for piece in pieces:
             timings = self.outcomes[piece.task].timings_ms

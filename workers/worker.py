@@ -22,12 +22,14 @@ from models.defenses import parse_defense
 from models.images import ImageError, ImageFormat, encode
 from models.metric import MetricError, MetricUnavailableError, UndefinedScoreError, UnsuitableSizeError
 from models.metrics import find_metric
+from workers import tracing, vitals
 from workers.batch import Batcher, is_device_lost, room_for
 from workers.consumer import TimeLimitError, consume
 from workers.jobs import Kind, Order, execute
 from workers.lease import Hold, Keeper
 from workers.ledger import BROKER_ERRORS, JobCanceledError
 from workers.manifest import close_manifest, read_manifest
+from workers.measures import MODEL_LOAD_SECONDS
 from workers.memory import resident_megabytes
 from workers.pulse import Pulse
 from workers.queue import JobQueue
@@ -79,6 +81,7 @@ def pick_device(wish: str) -> str:
     return wish
 
 
+@vitals.one_job
 def perform(job_id: str, placement: int) -> None:
     """Perform one job, once. RQ calls this by its name."""
     here = context()
@@ -87,6 +90,7 @@ def perform(job_id: str, placement: int) -> None:
         record = begun.record if begun else here.queue.start(job_id, placement=placement, holder=here.keeper.holder)
     except (JobCanceledError, LookupError):
         return
+    vitals.HERE.begin(record, here.queue.time_limit(record.order))
     try:
         with here.keeper.hold(record) as hold, _hard_limit(here.queue.time_limit(record.order)):
             _try(here, record, hold, begun.outcome if begun else None)
@@ -104,12 +108,12 @@ def _try(here: Context, record: JobRecord, hold: Hold, outcome: Outcome | None) 
     except (JobCanceledError, *BROKER_ERRORS):
         raise
     except StoppedError:
-        log.info("job %s is given back: this worker has to end", record.id)
+        log.info("job is given back: this worker has to end")
         _insist(here, functools.partial(here.queue.put_back, record))
     except Exception as error:
         failure = explain(error)
         if failure is None:
-            log.exception("job %s failed", record.id)
+            log.exception("job failed unexpectedly")
             if is_device_lost(error):
                 here.stopping.retire()
             if record.setbacks + 1 < MOST_SETBACKS:
@@ -119,6 +123,8 @@ def _try(here: Context, record: JobRecord, hold: Hold, outcome: Outcome | None) 
             failure = Failure(code="internal-error", detail="The job failed inside the service.")
         _insist(here, functools.partial(here.queue.fail, record, failure))
         close_manifest(here.store, _ended(record, Status.FAILED, failure=failure))
+        tracing.failed(failure.code)
+        log.info("job failed", extra={**_facts(record), "outcome": "failed", "code": failure.code})
 
 
 def _carry_out(here: Context, record: JobRecord, hold: Hold, outcome: Outcome | None) -> None:
@@ -151,7 +157,12 @@ def _carry_out(here: Context, record: JobRecord, hold: Hold, outcome: Outcome | 
     report = report.model_copy(update={"timings_ms": timings})
     _insist(here, functools.partial(here.queue.finish, record, report))
     close_manifest(here.store, _ended(record, Status.FINISHED, report=report))
-    log.info("job %s: %s with %s in %.0f ms", record.id, record.order.kind, record.order.defense.name, ran * 1000)
+    times = {"queued_ms": round(waited * 1000, 3), "run_ms": round(ran * 1000, 3)}
+    log.info("job finished", extra={**_facts(record), **times, "outcome": "finished"})
+
+
+def _facts(record: JobRecord) -> dict[str, str]:
+    return {"kind": str(record.order.kind), "defense": record.order.defense.name}
 
 
 def _ended(record: JobRecord, status: Status, **how: object) -> JobRecord:
@@ -238,13 +249,19 @@ def serve() -> None:
     torch.set_num_threads(here.settings.threads)
     cv2.setNumThreads(here.settings.threads)
     here.store.open()
+    start = time.perf_counter()
     warm_up(here)
+    here.queue.observations.observe(MODEL_LOAD_SECONDS, time.perf_counter() - start)
     gc.freeze()  # the libraries' million objects are here to stay: looking through them again costs every job
-    pulse = Pulse(functools.partial(here.queue.beat, here.name))
+    pulse = Pulse(
+        lambda: here.queue.beat(here.name, vitals.HERE.facts(here.device).model_dump_json()),
+        lambda: vitals.HERE.deadline,
+    )
+    vitals.HERE.tick()
     pulse.start()
     reconciler = Reconciler(JobQueue(here.settings), here.store, here.name, here.settings.lease)
     reconciler.start()
-    log.info("worker %s is ready on %s", here.name, here.device)
+    log.info("worker is ready", extra={"worker": here.name, "device": here.device})
     try:
         consume(here.settings.broker_url(), here.name, here.stopping, here.batcher.batch if here.room else None)
     finally:

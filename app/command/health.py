@@ -1,10 +1,11 @@
 """Whether the service, or the worker in this container, is well. Needs neither torch nor curl."""
 
+import os
 import time
 
 import httpx2
 
-from workers.pulse import FRESH_SECONDS, last_beat
+from workers.pulse import FRESH_SECONDS, last_beat, stuck_workers
 
 
 def check_service(url: str) -> str | None:
@@ -20,6 +21,16 @@ def check_service(url: str) -> str | None:
 
 
 def check_worker() -> str | None:
-    """Return what is wrong with the workers on this machine, or None if at least one is alive and ready."""
+    """Return what is wrong with the workers on this machine, or None if one is alive and ready and none is stuck."""
+    stuck = stuck_workers()
+    if stuck:
+        return f"worker process {', '.join(map(str, stuck))} is stuck"
     age = time.time() - last_beat()
     return None if age < FRESH_SECONDS else "no worker on this machine has been ready in the last seconds"
+
+
+def own_address() -> str:
+    """Return where the API of this container answers, by its settings."""
+    host = os.environ.get("PURIFIQA_HOST", "127.0.0.1")
+    host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104
+    return f"http://{host}:{os.environ.get('PURIFIQA_PORT', '8000')}"

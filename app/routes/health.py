@@ -1,14 +1,16 @@
 """`/livez`, `/readyz` and `/metrics`: for whatever watches over the service."""
 
-from fastapi import APIRouter, Request, Response
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import RedirectResponse
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from app.documentation import problems
 from app.errors import FieldError, ProblemError
-from app.services import Services, ServicesDep
+from app.readiness import Check, defaults, look
+from app.services import ServicesDep
 from app.telemetry import exposition
-from workers.ledger import BROKER_ERRORS
 
 router = APIRouter(tags=["operations"])
 
@@ -19,33 +21,39 @@ class Health(BaseModel):
     status: str = "ok"
 
 
+class Readiness(Health):
+    """Jobs can be accepted and will be done."""
+
+    checks: list[Check] | None = Field(None, description="With `?verbose`: everything that was looked at.")
+
+
 @router.get("/livez", operation_id="livez", summary="The process answers")
 async def livez() -> Health:
     """200 while the event loop runs; depends on nothing else."""
     return Health()
 
 
-@router.get("/readyz", operation_id="readyz", summary="Jobs can be accepted and will be done", responses=problems(503))
-def readyz(services: ServicesDep) -> Health:
-    """200 if Redis answers, the store can be written and a worker is alive and warm; else 503, naming what is not."""
-    wrong = list(_wrong(services))
+@router.get(
+    "/readyz",
+    operation_id="readyz",
+    summary="Jobs can be accepted and will be done",
+    responses=problems(503),
+    response_model_exclude_none=True,
+)
+def readyz(
+    request: Request,
+    services: ServicesDep,
+    verbose: Annotated[str | None, Query(description="Tell everything that was looked at, whatever the value.")] = None,
+) -> Readiness:
+    """200 if Redis answers, the store can be written and has room, enough workers are warm and not stuck, and this
+    process is not about to end; else 503, naming what is not.
+    """
+    checks = look(services, draining=request.app.state.draining)
+    wrong = [FieldError(field=one.name, code=one.code, detail=one.detail) for one in checks if not one.ok]
     if wrong:
         detail = "; ".join(f"{one.field}: {one.detail}" for one in wrong)
         raise ProblemError(503, "not-ready", detail, errors=wrong, headers={"Retry-After": "2"})
-    return Health()
-
-
-def _wrong(services: Services) -> list[FieldError]:
-    wrong = []
-    if not services.store.is_writable():
-        wrong.append(FieldError(field="store", code="not-writable", detail="the data folder cannot be written"))
-    try:
-        services.queue.ping()
-        if not services.queue.workers():
-            wrong.append(FieldError(field="workers", code="none", detail="no worker is alive and ready"))
-    except BROKER_ERRORS:
-        wrong.append(FieldError(field="redis", code="unreachable", detail="Redis does not answer"))
-    return wrong
+    return Readiness(checks=None if verbose is None else [*checks, *defaults(services)])
 
 
 @router.get("/metrics", operation_id="prometheus", summary="Prometheus metrics", response_class=Response)

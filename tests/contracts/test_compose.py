@@ -1,11 +1,14 @@
 """docker-compose.yml and the Dockerfile, read as data: what must hold wherever they run."""
 
+import shutil
+import subprocess
 import tomllib
 from pathlib import Path
 
 import pytest
 import yaml
 
+from app.server import STOP_SECONDS
 from app.settings import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -23,15 +26,18 @@ def test_every_service_is_hardened_and_watched(name):
     assert "no-new-privileges:true" in service["security_opt"]
     assert service["restart"] == "unless-stopped"
     assert service["pids_limit"] > 0
+    assert service["mem_limit"]
+    assert service["logging"]["options"].keys() == {"max-size", "max-file"}, "its log is bounded"
     assert service["healthcheck"]["test"]
     assert "container_name" not in service, "it could not be scaled"
 
 
-def test_only_the_api_is_published_and_only_to_this_machine():
-    assert [name for name in SERVICES if "ports" in SERVICES[name]] == ["api"]
+def test_only_the_api_and_the_dashboard_are_published_and_only_to_this_machine():
+    assert [name for name in SERVICES if "ports" in SERVICES[name]] == ["api", "grafana"]
     assert SERVICES["api"]["ports"] == ["${PURIFIQA_PUBLISH:-127.0.0.1:8000}:8000"]
+    assert SERVICES["grafana"]["ports"] == ["${GRAFANA_PUBLISH:-127.0.0.1:3000}:3000"]
     assert COMPOSE["networks"]["inside"]["internal"] is True
-    for name in ("redis", "worker", "worker-gpu"):
+    for name in ("redis", "worker", "worker-gpu", "prometheus"):
         assert SERVICES[name]["networks"] == ["inside"]
 
 
@@ -47,7 +53,8 @@ def test_the_broker_keeps_what_it_is_given_and_asks_for_a_password_from_a_file()
 
 
 def test_the_default_profile_needs_no_gpu_and_the_gpu_worker_reserves_one():
-    assert [name for name in SERVICES if "profiles" in SERVICES[name]] == ["worker-gpu"]
+    profiles = {name: SERVICES[name]["profiles"] for name in SERVICES if "profiles" in SERVICES[name]}
+    assert profiles == {"worker-gpu": ["gpu"], "prometheus": ["monitoring"], "grafana": ["monitoring"]}
     [device] = SERVICES["worker-gpu"]["deploy"]["resources"]["reservations"]["devices"]
     assert device["capabilities"] == ["gpu"]
     assert SERVICES["worker-gpu"]["environment"]["PURIFIQA_DEVICE"] == "cuda"
@@ -59,10 +66,43 @@ def test_a_worker_may_finish_its_job_before_it_is_killed():
     assert grace > Settings.model_fields["timeout_cheap"].default
 
 
+def test_an_api_may_finish_its_answers_before_it_is_killed():
+    assert int(SERVICES["api"]["stop_grace_period"].removesuffix("s")) > STOP_SECONDS
+
+
+def test_containers_log_for_machines():
+    for name in ("api", "worker", "worker-gpu"):
+        assert SERVICES[name]["environment"]["PURIFIQA_LOG_FORMAT"] == "json"
+
+
+def test_every_image_is_pinned_and_every_secret_and_mount_has_a_place():
+    for name, service in SERVICES.items():
+        assert not service["image"].endswith(":latest")
+        assert ":" in service["image"], name
+        assert set(service.get("secrets", [])) <= set(COMPOSE["secrets"])
+        for mount in service.get("volumes", []):
+            source = mount.partition(":")[0]
+            assert (ROOT / source).exists() if source.startswith("./") else source in COMPOSE["volumes"], mount
+
+
+@pytest.mark.parametrize("profile", ["gpu", "monitoring"])
+def test_compose_itself_reads_every_profile(profile, tmp_path):
+    command = shutil.which("docker-compose") and ["docker-compose"]
+    if not command:
+        pytest.skip("docker-compose is not installed")
+    done = subprocess.run(
+        [*command, "-f", str(ROOT / "docker-compose.yml"), "--profile", profile, "config"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert set(yaml.safe_load(done.stdout)["services"]) >= {"api", "worker", "redis"}
+
+
 def test_every_variable_is_a_setting():
     known = {f"PURIFIQA_{name.upper()}" for name in Settings.model_fields}
     for service in SERVICES.values():
-        assert set(service.get("environment", {})) <= known
+        ours = {name for name in service.get("environment", {}) if not name.startswith("GF_")}
+        assert ours <= known
 
 
 def test_the_image_runs_without_root_and_starts_without_a_shell():

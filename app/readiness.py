@@ -1,0 +1,73 @@
+"""Whether jobs can be accepted and will be done: each thing that it takes, looked at now."""
+
+from collections import Counter
+from collections.abc import Iterator
+
+from pydantic import BaseModel, Field
+
+from app.services import Services
+from models.defenses import parse_defense
+from models.metrics import find_metric
+from workers.ledger import BROKER_ERRORS
+from workers.vitals import Facts
+
+
+class Check(BaseModel):
+    """One thing that was looked at."""
+
+    name: str = Field(
+        description="`service`, `store`, `redis`, `workers`, or a default: `defense:NAME`, `metric:NAME`."
+    )
+    ok: bool
+    required: bool = Field(description="Whether the service is not ready without it.")
+    detail: str = Field(description="What was found, in words.")
+    code: str = Field(description="A stable slug.")
+
+
+def look(services: Services, *, draining: bool) -> list[Check]:
+    """Return everything that must hold, and whether it does."""
+    service = Check(name="service", ok=True, required=True, detail="accepts orders", code="ok")
+    if draining or services.queue.is_closing:
+        service = Check(name="service", ok=False, required=True, detail="this process is about to end", code="draining")
+    return [service, _store(services), *_broker_and_workers(services)]
+
+
+def defaults(services: Services) -> Iterator[Check]:
+    """Yield whether what a request gets that names neither a defense nor metrics can be used here."""
+    settings = services.settings
+    defense = parse_defense(settings.default_defense)
+    parts = {f"defense:{defense.name}": defense.availability()}
+    parts |= {f"metric:{name}": find_metric(name).availability() for name in settings.default_metric_names}
+    for name, found in parts.items():
+        code = "ok" if found.available else "unavailable"
+        detail = "can be used" if found.available else found.explanation
+        yield Check(name=name, ok=found.available, required=False, detail=detail, code=code)
+
+
+def _store(services: Services) -> Check:
+    ok, code, detail = services.store.is_writable(), "not-writable", "the data folder cannot be written"
+    if ok:
+        free, least = services.store.free_bytes(), services.settings.min_free_bytes
+        ok, code, detail = True, "ok", f"can be written; {free:,} bytes are free"
+        if free < least:
+            ok, code, detail = False, "full", f"{free:,} bytes are free on its disk; {least:,} have to be"
+    return Check(name="store", ok=ok, required=True, detail=detail, code=code)
+
+
+def _broker_and_workers(services: Services) -> Iterator[Check]:
+    try:
+        services.queue.ping()
+        crew = [Facts.model_validate_json(text) for text in services.queue.crew()]
+    except BROKER_ERRORS:
+        yield Check(name="redis", ok=False, required=True, detail="Redis does not answer", code="unreachable")
+        return
+    yield Check(name="redis", ok=True, required=True, detail="answers", code="ok")
+    least = services.settings.ready_workers
+    well = [facts for facts in crew if facts.state != "stuck"]
+    found = Counter(f"{facts.state} on {facts.device}" for facts in crew)
+    detail = ", ".join(f"{count} {what}" for what, count in sorted(found.items())) or "no worker is alive and ready"
+    ok = len(well) >= least
+    if not ok and well:
+        detail = f"{detail}; {least} are needed"
+    code = "ok" if ok else "too-few" if well else "stuck" if crew else "none"
+    yield Check(name="workers", ok=ok, required=True, detail=detail, code=code)

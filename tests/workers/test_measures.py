@@ -1,0 +1,95 @@
+"""Histograms that many processes fill and each can tell."""
+
+import asyncio
+import time
+
+import pytest
+import redis
+
+from models.defenses import DEFENSES, parse_defense
+from models.images import ImageFacts, ImageFormat
+from workers.jobs import Kind, Order, Report
+from workers.measures import BATCH_SIZE, MEASURES_TOLD, QUEUE_SECONDS, RUN_SECONDS, histograms
+from workers.queue import JobQueue
+from workers.record import Failure
+
+ORDER = Order(kind=Kind.PURIFY, defense=parse_defense("flip"), seed=5)
+IMAGE = ImageFacts(format=ImageFormat.PNG, width=64, height=48, mode="RGB", bytes=10, sha256="0" * 64, conversions=())
+
+
+@pytest.fixture
+def queue(settings):
+    queue = JobQueue(settings)
+    yield queue
+    asyncio.run(queue.close())
+
+
+def test_observations_of_several_processes_add_up(queue, settings):
+    other = JobQueue(settings)
+    for one, sizes in ((queue, (1, 2, 3)), (other, (8, 100))):
+        for size in sizes:
+            one.observations.observe(BATCH_SIZE, size)
+        one.beat("w")
+    other._redis.close()
+    [found] = histograms(queue.measures(), BATCH_SIZE)
+    assert found.counts == (1, 1, 1, 1, 0, 0, 0, 1)  # bounds 1, 2, 4, 8, 16, 32, 64 and above
+    assert found.total == 114
+
+
+def test_nothing_reaches_redis_before_the_pulse_and_nothing_is_carried_twice(queue):
+    queue.observations.observe(QUEUE_SECONDS, 0.2)
+    assert queue.measures() == {}
+    queue.beat("w")
+    queue.beat("w")
+    [found] = histograms(queue.measures(), QUEUE_SECONDS)
+    assert (sum(found.counts), found.total) == (1, pytest.approx(0.2))
+
+
+def test_what_could_not_be_carried_is_carried_the_next_time(queue, monkeypatch):
+    queue.observations.observe(BATCH_SIZE, 4)
+    with monkeypatch.context() as patch:
+        patch.setattr(redis.client.Pipeline, "execute", lambda *_: (_ for _ in ()).throw(redis.ConnectionError()))
+        with pytest.raises(redis.ConnectionError):
+            queue.beat("w")
+    queue.observations.observe(BATCH_SIZE, 4)
+    queue.leave("w")
+    [found] = histograms(queue.measures(), BATCH_SIZE)
+    assert sum(found.counts) == 2
+
+
+def test_a_job_is_observed_once_waiting_and_once_running(queue):
+    for number, end in enumerate(
+        (lambda record: queue.finish(record, Report()), lambda record: queue.fail(record, Failure(code="x", detail="")))
+    ):
+        queue.submit(f"job{number}", ORDER, IMAGE)
+        queue.start(f"job{number}")
+        end(queue.start(f"job{number}"))  # started again after its worker was lost
+    queue.beat("w")
+    [waited], [ran] = histograms(queue.measures(), QUEUE_SECONDS), histograms(queue.measures(), RUN_SECONDS)
+    assert sum(waited.counts) == 2
+    assert (ran.labels, sum(ran.counts)) == (("purify", "flip"), 2)
+
+
+def test_clocks_that_disagree_never_lower_a_sum(queue):
+    queue.observations.observe(QUEUE_SECONDS, -5)
+    queue.beat("w")
+    [found] = histograms(queue.measures(), QUEUE_SECONDS)
+    assert (found.counts[0], found.total) == (1, 0)
+
+
+def test_the_hash_of_measures_stays_below_its_documented_bound():
+    fields = 0
+    for measure in MEASURES_TOLD:
+        combinations = 2 * len(DEFENSES) if measure.labels else 1
+        fields += combinations * (len(measure.bounds) + 2)
+    assert fields < 1000
+
+
+def test_what_the_queue_tells_of_its_oldest_job(queue, broker):
+    assert queue.oldest_age() == 0
+    queue.submit("job1", ORDER, IMAGE)
+    time.sleep(0.05)
+    queue.submit("job2", ORDER, IMAGE)
+    assert 0.05 <= queue.oldest_age() < 30
+    broker.delete("purifiqa:job:job1")  # expired, but still in the list
+    assert queue.oldest_age() < 30
