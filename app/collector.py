@@ -1,6 +1,7 @@
 """What Prometheus is told about queue, store and workers: the same by every API process, read when it asks."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from importlib.metadata import version
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
@@ -30,10 +31,10 @@ class ServiceCollector(Collector):
         build.add_metric([version("purifiqa")], 1)
         yield build
         yield from self._free()
-        try:
-            families = [*self._waiting(), *self._workers(), *self._jobs(), *self._histograms(), *self._stored()]
-        except BROKER_ERRORS:
-            families = []
+        families: list[Metric] = []
+        with suppress(*BROKER_ERRORS):
+            if self._queue.answers():
+                families = [*self._waiting(), *self._workers(), *self._jobs(), *self._histograms(), *self._stored()]
         yield GaugeMetricFamily("purifiqa_redis_up", "Whether Redis answers.", value=float(bool(families)))
         yield from families
 

@@ -7,6 +7,7 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel, TypeAdapter
 
 from app.errors import MEDIA_TYPE, FieldError, Problem
+from app.request_context import HEADER
 from app.schemas import JobDocument
 from models.defenses import DEFENSES, AnyDefense
 from models.images import ImageFormat
@@ -95,6 +96,7 @@ def install(app: FastAPI) -> None:
             schemas = document.setdefault("components", {}).setdefault("schemas", {})
             schemas.update(_schemas())
             _forget_defaults(document)
+            _tell_request_ids(document)
             app.openapi_schema = document
         return app.openapi_schema
 
@@ -109,6 +111,19 @@ def _forget_defaults(document: dict[str, Any]) -> None:
                 del operation["responses"]["422"]
     for name in ("HTTPValidationError", "ValidationError"):
         document["components"]["schemas"].pop(name, None)
+
+
+def _tell_request_ids(document: dict[str, Any]) -> None:
+    """Every answer has the header, whatever answers."""
+    description = "Id of the request, as in the logs: the one that was sent in this header, or a new one."
+    document["components"]["headers"] = {HEADER: {"description": description, "schema": {"type": "string"}}}
+    for path in document["paths"].values():
+        for operation in path.values():
+            for response in operation["responses"].values():
+                response["headers"] = {
+                    **response.get("headers", {}),
+                    HEADER: {"$ref": f"#/components/headers/{HEADER}"},
+                }
 
 
 def _schemas() -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 
 from pydantic import BaseModel, Field
 
@@ -55,10 +56,11 @@ def _store(services: Services) -> Check:
 
 
 def _broker_and_workers(services: Services) -> Iterator[Check]:
-    try:
-        services.queue.ping()
-        crew = [Facts.model_validate_json(text) for text in services.queue.crew()]
-    except BROKER_ERRORS:
+    crew = None
+    with suppress(*BROKER_ERRORS):
+        if services.queue.answers():
+            crew = [Facts.model_validate_json(text) for text in services.queue.crew()]
+    if crew is None:
         yield Check(name="redis", ok=False, required=True, detail="Redis does not answer", code="unreachable")
         return
     yield Check(name="redis", ok=True, required=True, detail="answers", code="ok")

@@ -14,7 +14,7 @@ from typing import Any
 import redis.asyncio
 from pydantic import ValidationError
 from redis import Redis
-from redis.backoff import ConstantBackoff, ExponentialWithJitterBackoff
+from redis.backoff import ConstantBackoff, ExponentialWithJitterBackoff, NoBackoff
 from redis.client import Pipeline
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import OutOfMemoryError, ReadOnlyError, ResponseError
@@ -32,6 +32,7 @@ EVENTS_KEPT = 64
 EXPIRED_NOTE_TTL = 7 * 86_400
 HOUSEKEEPING_SECONDS = 300
 MAX_WAITING = 10_000
+PROBE_SECONDS = 1.0
 BLOCK_SECONDS = 2.0  # shorter than the socket's own patience
 
 _MOVE, _KEEP = (files(__package__).joinpath(name).read_text() for name in ("move.lua", "keep.lua"))
@@ -67,6 +68,9 @@ class Ledger:
         timeouts: dict[str, Any] = {"socket_connect_timeout": 2, "socket_timeout": 5}
         retry = Retry(ExponentialWithJitterBackoff(base=0.1, cap=1), 10) if patient else Retry(ConstantBackoff(0.1), 2)
         self._redis: Redis = Redis.from_url(url, retry=retry, **timeouts)
+        self._probe: Redis = Redis.from_url(
+            url, retry=Retry(NoBackoff(), 0), socket_connect_timeout=PROBE_SECONDS, socket_timeout=PROBE_SECONDS
+        )
         self._async: redis.asyncio.Redis = redis.asyncio.Redis.from_url(url, max_connections=MAX_WAITING, **timeouts)
         self._closing = False
         self.observations = Observations()
@@ -190,6 +194,7 @@ class Ledger:
         """Close all connections."""
         await self._async.aclose()
         self._redis.close()
+        self._probe.close()
 
     @property
     def connection(self) -> Redis:
@@ -203,6 +208,13 @@ class Ledger:
     def ping(self) -> None:
         """Raise BROKER_ERRORS unless Redis answers."""
         self._redis.ping()
+
+    def answers(self) -> bool:
+        """Return whether Redis answers at once, for whoever must answer soon whatever Redis does."""
+        try:
+            return bool(self._probe.ping())
+        except BROKER_ERRORS:
+            return False
 
     def beat(self, worker: str, facts: str = "") -> None:
         """Say that this worker is alive and ready for LEASE_SECONDS more, and what it does and has observed."""

@@ -89,8 +89,9 @@ def _field(measure: Measure, labels: tuple[str, ...], part: str) -> str:
 
 
 def histograms(fields: Mapping[str, float], measure: Measure) -> list[Histogram]:
-    """Return the histograms of a measure that the hash in Redis holds, in the order of their labels."""
+    """Return the histograms in the hash in Redis, in the order of their labels; of a measure without any, always one."""
     known = {labels for name, labels, _ in (field.split("|") for field in fields) if name == measure.name}
+    known |= set() if measure.labels else {""}
     found = []
     for text in sorted(known):
         labels = tuple(text.split(",")) if text else ()

@@ -80,6 +80,13 @@ def test_a_body_too_large_is_refused_under_the_requests_id(idle_client, settings
     assert (answer.status_code, answer.json()["request_id"]) == (413, "r-1")
 
 
+def test_the_openapi_page_tells_the_header_of_every_answer(idle_client):
+    document = idle_client.get("/openapi.json").json()
+    for path in document["paths"].values():
+        for operation in path.values():
+            assert all("X-Request-ID" in response["headers"] for response in operation["responses"].values())
+
+
 def test_a_failed_job_names_the_request_it_came_with(idle_client, settings, photo_png):
     from workers.record import Failure
 
