@@ -5,7 +5,7 @@
     agreement    rank correlation with the pseudo-MOS, and distortions put in order, beside piqe, NIQE and BRISQUE
     families     the share of pairs of levels that fr-surrogate puts in order, for each family of distortions
     attack       by how much plain I-FGSM raises the score of clean photos
-    speed        CPU time of a score, beside piqe, NIQE and BRISQUE
+    speed        CPU time of a score, beside piqe, NIQE, BRISQUE and pyiqa's piqe
     start        seconds to import the API and to the first score, and which heavy packages that imported
 
 The photographs must not have been trained on. An image without a score counts as not in order.
@@ -42,6 +42,7 @@ from training.photos import photographs
 
 OURS = "fr-surrogate"
 PEERS = ("piqe", "niqe", "brisque")
+PYIQAS = "pyiqa:piqe"
 
 
 class Judged(NamedTuple):
@@ -200,9 +201,10 @@ def attack(run: Run) -> list[dict[str, Any]]:
 
 def speed(run: Run) -> list[dict[str, Any]]:
     image = torch.from_numpy(center(run.files[0], run.side).copy()).permute(2, 0, 1)[None].float() / 255
-    best = dict.fromkeys(run.metrics, float("inf"))
+    names = [*run.metrics, *([PYIQAS] if find_metric(PYIQAS).availability().available else [])]
+    best = dict.fromkeys(names, float("inf"))
     with torch.no_grad():
-        for turn, name in itertools.product(range(6), run.metrics):
+        for turn, name in itertools.product(range(6), names):
             begun = time.process_time()
             find_metric(name)(image)
             if turn:

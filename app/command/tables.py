@@ -10,7 +10,7 @@ NO_LIMIT = 10_000
 
 
 def show(table: Table) -> None:
-    """Print a table, fitted to the terminal; elsewhere as wide as it needs, unless COLUMNS says otherwise."""
+    """Print a table, fitted to a terminal; in a file or a pipe as wide as it needs, unless COLUMNS says otherwise."""
     console = Console()
     if not console.is_terminal and "COLUMNS" not in os.environ:
         console.width = Measurement.get(console, console.options.update(width=NO_LIMIT), table).maximum

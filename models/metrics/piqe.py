@@ -45,7 +45,8 @@ def _score(plane: Tensor) -> Tensor:
     whole = scaled[rows][:, columns]
     sums = [_distortion(normalized(whole, top, bottom)) for top, bottom in strips(whole, BLOCK)]
     distortion, active = torch.stack(sums).sum(dim=0)
-    return 100 * (distortion + 1) / (active + 1)
+    score: Tensor = 100 * (distortion + 1) / (active + 1)
+    return score
 
 
 def _mirrored(length: int, device: torch.device) -> Tensor:
