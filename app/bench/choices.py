@@ -1,5 +1,6 @@
 """From what the command was given to the parameters of a study; all that can be wrong is found before anything runs."""
 
+import functools
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,14 +14,17 @@ from app.bench.items import (
     Item,
     Skipped,
     attack_of,
+    defense_of,
     find_attacks,
     find_defenses,
     find_metrics,
+    label_of,
     metric_of,
     split,
 )
 from app.bench.parameters import Manifest, Pair, Parameters, check_added, check_same
 from app.bench.presets import PRESETS, Preset
+from app.bench.server import Server
 from app.settings import Settings
 from models.images import ImageLimits
 from workers.worker import pick_device
@@ -48,12 +52,19 @@ class Choices:
     """The command itself, for the report."""
 
 
-def draft(choices: Choices, version: str) -> Manifest:
-    """Return what to do, without the pictures. Raises BenchError for what cannot be done; nothing is written."""
+def draft(choices: Choices, version: str, server: Server | None = None) -> Manifest:
+    """Return what to do, without the pictures. Raises BenchError for what cannot be done; nothing is written.
+
+    With `server` defenses are those that it can use, and it must score as this machine does.
+    """
     settings, preset = Settings(), _preset(choices)
     attacks = _found(find_attacks, choices.attacks, preset.attacks)
-    defenses = _found(find_defenses, choices.defenses, preset.defenses)
     metrics = _found(find_metrics, choices.metrics, settings.default_metric_names)
+    find = find_defenses
+    if server:
+        server.check(metrics.items, version)
+        find = functools.partial(find_defenses, availability=server.availability)
+    defenses = _found(find, choices.defenses, preset.defenses)
     pairs, impossible = _pairs(attacks.items, metrics.items, {item.label for item in attacks.items if choices.attacks})
     parameters = Parameters(
         size=_size(choices.size, preset),
@@ -143,17 +154,26 @@ def _adaptive(given: str | None, defenses: Sequence[Item]) -> tuple[str, ...]:
     if given is None:
         return ()
     if given == "all":
-        return tuple(defense.label for defense in usable)
+        return _usable_here(tuple(defense.label for defense in usable), defenses)
     wanted: set[str] = set()
     for text in split(given):
         labels = {defense.label for defense in usable if text in (defense.label, defense.about["name"])}
         if text.startswith("{"):
-            labels = {item.label for item in find_defenses([text], is_preset=False).items[1:]}
+            labels = {label_of(text)}
         if not labels or not labels <= {defense.label for defense in usable}:
             there = ", ".join(defense.label for defense in usable)
             raise BenchError(f"--adaptive names {text}, which is not among the defenses: {there}")
         wanted |= labels
-    return tuple(defense.label for defense in usable if defense.label in wanted)
+    return _usable_here(tuple(defense.label for defense in usable if defense.label in wanted), defenses)
+
+
+def _usable_here(labels: tuple[str, ...], defenses: Sequence[Item]) -> tuple[str, ...]:
+    """Return the labels. Raises BenchError for a defense that only a server can use: attacks go through it here."""
+    for defense in defenses:
+        availability = defense_of(defense).availability()
+        if defense.label in labels and not availability.available:
+            raise BenchError(f"{defense.label} cannot be attacked through here: {availability.explanation}")
+    return labels
 
 
 def _size(given: str | None, preset: Preset) -> tuple[int, int] | None:
