@@ -48,6 +48,10 @@ def bench(
     minutes: Annotated[
         float | None, typer.Option(min=0.01, help="Stop after so long; the same command goes on.")
     ] = None,
+    mos: Annotated[
+        Path | None,
+        typer.Option(help="CSV table of opinions (file,mos): the report tells how well scores follow them."),
+    ] = None,
     server: ServerOption = None,
     in_flight: Annotated[
         int, typer.Option(min=1, max=1000, help="With --server: orders at a time; at least two per worker.")
@@ -64,7 +68,9 @@ def bench(
     from app.bench.items import BenchError
 
     name, command = None if preset is None else str(preset), shlex.join(["purifiqa", *sys.argv[1:]])
-    choices = Choices(images, out, name, attacks, defenses, metrics, adaptive, size, limit, seed, add, command)
+    choices = Choices(
+        images, out, name, attacks, defenses, metrics, adaptive, size, limit, seed, add=add, mos=mos, command=command
+    )
     try:
         means = study.Means(jobs, minutes, server, in_flight)
         outcome = study.run(choices, version("purifiqa"), means)

@@ -22,6 +22,7 @@ from app.bench.items import (
     metric_of,
     split,
 )
+from app.bench.opinions import read_opinions
 from app.bench.parameters import Manifest, Pair, Parameters, check_added, check_same
 from app.bench.presets import PRESETS, Preset
 from app.bench.server import Server
@@ -48,6 +49,8 @@ class Choices:
     limit: int | None = None
     seed: int = 0
     add: bool = False
+    mos: Path | None = None
+    """Table of opinions on the pictures, for the report."""
     command: str = ""
     """The command itself, for the report."""
 
@@ -110,7 +113,10 @@ def settle(choices: Choices, drafted: Manifest) -> Manifest:
     parameters = parameters.model_copy(update={"pictures": chosen})
     if before:
         check(before.parameters, parameters)
-    manifest = drafted.model_copy(update={"parameters": parameters, "skipped": (*drafted.skipped, *unusable)})
+    opinions = read_opinions(choices.mos, [picture.name for picture in chosen]) if choices.mos else {}
+    manifest = drafted.model_copy(
+        update={"parameters": parameters, "skipped": (*drafted.skipped, *unusable), "opinions": opinions}
+    )
     folder.set_manifest(manifest)
     return manifest
 

@@ -56,6 +56,7 @@ class Manifest(BaseModel):
     command: str = Field(description="That made it, the last one.")
     parameters: Parameters
     skipped: tuple[Skipped, ...]
+    opinions: dict[str, float] = Field({}, description="What people said of pictures, by name; of the last command.")
 
 
 _LISTS = ("pictures", "metrics", "attacks", "defenses", "adaptive", "pairs")
