@@ -22,11 +22,13 @@ from app.bench.items import (
     metric_of,
     split,
 )
+from app.bench.measure import MEASURES
 from app.bench.opinions import read_opinions
 from app.bench.parameters import Manifest, Pair, Parameters, check_added, check_same
 from app.bench.presets import PRESETS, Preset
 from app.bench.server import Server
 from app.settings import Settings
+from models.evaluation import perceptual
 from models.images import ImageLimits
 from workers.worker import pick_device
 
@@ -69,6 +71,7 @@ def draft(choices: Choices, version: str, server: Server | None = None) -> Manif
         find = functools.partial(find_defenses, availability=server.availability)
     defenses = _found(find, choices.defenses, preset.defenses)
     pairs, impossible = _pairs(attacks.items, metrics.items, {item.label for item in attacks.items if choices.attacks})
+    measures = {name: perceptual.availability(called) for name, called in MEASURES.items()}
     parameters = Parameters(
         size=_size(choices.size, preset),
         seed=choices.seed,
@@ -79,9 +82,14 @@ def draft(choices: Choices, version: str, server: Server | None = None) -> Manif
         defenses=defenses.items,
         adaptive=_adaptive(choices.adaptive, defenses.items),
         pairs=pairs,
+        measures=tuple(name for name, state in measures.items() if state.available),
         gallery=GALLERY,
     )
-    skipped = (*attacks.skipped, *defenses.skipped, *metrics.skipped, *impossible)
+    missing = [
+        Skipped(kind="measure", name=name, reason=state.explanation)
+        for name, state in measures.items() if not state.available
+    ]  # fmt: skip
+    skipped = (*missing, *attacks.skipped, *defenses.skipped, *metrics.skipped, *impossible)
     return Manifest(version=version, command=choices.command, parameters=parameters, skipped=skipped)
 
 
@@ -93,6 +101,8 @@ def settle(choices: Choices, drafted: Manifest) -> Manifest:
     folder, parameters = Folder(choices.out), drafted.parameters
     check = check_added if choices.add else check_same
     before = folder.manifest()
+    if before:
+        parameters = parameters.model_copy(update={"measures": _as_before(before.parameters, parameters)})
     if before:
         check(before.parameters, parameters.model_copy(update={"pictures": before.parameters.pictures}))
 
@@ -107,7 +117,7 @@ def settle(choices: Choices, drafted: Manifest) -> Manifest:
         most=choices.limit or _preset(choices).images,
         seed=parameters.seed,
         limits=Settings().limits,
-        check_size=_size_check(parameters.attacks, parameters.metrics),
+        check_size=_size_check(parameters),
         keep=keep,
     )
     parameters = parameters.model_copy(update={"pictures": chosen})
@@ -119,6 +129,17 @@ def settle(choices: Choices, drafted: Manifest) -> Manifest:
     )
     folder.set_manifest(manifest)
     return manifest
+
+
+def _as_before(before: Parameters, now: Parameters) -> tuple[str, ...]:
+    """Return the learned distances of a study that was begun: weights that came later change nothing in it.
+
+    Raises BenchError for weights that are gone.
+    """
+    for name in set(before.measures) - set(now.measures):
+        cure = perceptual.availability(MEASURES[name]).explanation
+        raise BenchError(f"the folder holds a study that measures {name}, which cannot be done now: {cure}")
+    return before.measures
 
 
 def _preset(choices: Choices) -> Preset:
@@ -195,13 +216,15 @@ def _size(given: str | None, preset: Preset) -> tuple[int, int] | None:
     return width, height
 
 
-def _size_check(attacks: Sequence[Item], metrics: Sequence[Item]) -> Callable[[int, int], None]:
-    smallest = max(attack_of(attack).min_side for attack in attacks)
+def _size_check(parameters: Parameters) -> Callable[[int, int], None]:
+    smallest = max(attack_of(attack).min_side for attack in parameters.attacks)
+    if parameters.measures:
+        smallest = max(smallest, perceptual.MIN_SIDE)
 
     def check(height: int, width: int) -> None:
-        for metric in metrics:
+        for metric in parameters.metrics:
             metric_of(metric).check_size(height, width)
         if min(height, width) < smallest:
-            raise ValueError(f"it is {width}x{height}; an attack needs at least {smallest} pixels a side")
+            raise ValueError(f"it is {width}x{height}; an attack or a measure needs at least {smallest} pixels a side")
 
     return check

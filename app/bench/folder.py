@@ -54,6 +54,7 @@ class DefenseRecord(BaseModel):
     aligned_ssim: float | None
     valid: float = Field(description="Share of the source's pixels that is left.")
     seconds: float
+    distances: dict[str, float] = Field({}, description="Learned ones, aligned, by name.")
 
     @property
     def step(self) -> str:

@@ -3,14 +3,19 @@
 import math
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from app.bench.folder import DefenseRecord, Folder, write_whole
 from app.bench.items import Item, defense_of
 from app.bench.units import Unit
+from models.defense import Aligned
+from models.evaluation import perceptual
 from models.evaluation.fidelity import compare, compare_aligned
 from models.images import ImageFormat, ImageLimits, decode, encode
 
+MEASURES: dict[str, perceptual.Name] = {"lpips": "LPIPS"}
+"""Learned distances that a study measures where their weights are."""
 _LIMITS = ImageLimits(max_bytes=2**31, max_pixels=178_000_000, min_side=1)  # the study's own pictures
 
 
@@ -46,7 +51,15 @@ def measure(unit: Unit, folder: Folder, item: Item, clean: Tensor, done: Purifie
         aligned_ssim=finite(back.ssim),
         valid=aligned.valid.double().mean().item(),
         seconds=done.seconds,
+        distances={name: _distance(name, clean, aligned) for name in unit.measures},
     )
+
+
+def _distance(name: str, clean: Tensor, aligned: Aligned) -> float:
+    """Return a learned distance of the aligned image; pixels that are not left are those of the clean picture."""
+    image = torch.where(aligned.valid.reshape(1, 1, *clean.shape[2:]), aligned.images, clean).clamp(0, 1)
+    with torch.no_grad():
+        return float(perceptual.distance(MEASURES[name], image, clean))
 
 
 def finite(value: float) -> float | None:

@@ -28,6 +28,7 @@ def winners(cells: Sequence[Cell], parameters: Parameters, metric: str) -> Itera
     yield "On the front: no other defense has both a lower Gain and a higher aligned quality. Only attacks that know of"
     yield "no defense count here. PSNR (dB) and SSIM are aligned.\n"
     rows = []
+    learned = [f"aligned_{name}" for name in parameters.measures]
     for label in sorted(found, key=lambda label: found[label][0].value):
         mine = [cell for cell in its if cell.defense == label]
         attacked = [cell for cell in mine if cell.attack != CLEAN]
@@ -38,8 +39,10 @@ def winners(cells: Sequence[Cell], parameters: Parameters, metric: str) -> Itera
             shown(mean(attacked, "aligned_ssim")), shown(shift), f"{statistics.fmean(size):.3f}" if size else NOTHING,
             f"{statistics.median(cell.measures['ms'] for cell in mine):.3g}",
         )  # fmt: skip
-        rows.append([label, *values, "yes" if _is_on_front(label, found) else ""])
-    header = ("defense", "Gain ↓", "aligned quality ↑", "PSNR ↑", "SSIM ↑", "clean shift", "its size ↓", "ms", "front")
+        distances = [shown(mean(attacked, name)) for name in learned]
+        rows.append([label, *values, *distances, "yes" if _is_on_front(label, found) else ""])
+    header = ("defense", "Gain ↓", "aligned quality ↑", "PSNR ↑", "SSIM ↑", "clean shift", "its size ↓", "ms",
+              *(f"{name.upper()} ↓" for name in parameters.measures), "front")  # fmt: skip
     yield from table(header, rows)
 
 

@@ -214,7 +214,7 @@ def test_an_attack_that_follows_gradients_needs_a_metric_that_has_some(choices, 
     assert [(pair.attack, pair.metric) for pair in both.parameters.pairs] == [
         ("square(queries=9)", "standin"), ("square(queries=9)", "flat"), ("ifgsm", "standin"),
     ]  # fmt: skip
-    assert [one.name for one in both.skipped] == ["ifgsm on flat"]
+    assert [one.name for one in both.skipped if one.kind == "pair"] == ["ifgsm on flat"]
 
 
 @pytest.mark.parametrize(
