@@ -121,11 +121,19 @@ def _plots(
 
 
 def _doubts(manifest: Manifest, findings: Findings) -> Iterator[str]:
-    found = list(doubts.doubts(manifest.parameters, findings.cells))
+    found: dict[tuple[str, str, str], list[tuple[str, str]]] = {}
+    for metric, attack, through, code, why in doubts.doubts(manifest.parameters, findings.cells):
+        found.setdefault((metric, through, code), []).append((attack, why))
     if found:
         yield "## Doubts\n"
         yield "Reasons why an attack may be weaker than it could be, and a defense therefore look better than it is.\n"
-        yield from table(("metric", "attack", "through", "doubt", "why"), found)
+        rows = []
+        for (metric, through, code), cases in found.items():
+            attacks = ", ".join(attack for attack, _ in cases)
+            reasons = list(dict.fromkeys(why for _, why in cases))
+            why = reasons[0] if len(reasons) == 1 else f"{cases[0][0]}: {reasons[0]}; and the like"
+            rows.append([metric, through, code, attacks, why])
+        yield from table(("metric", "through", "doubt", "attacks", "why"), rows)
 
 
 def _gallery(manifest: Manifest, folder: Folder) -> Iterator[str]:
