@@ -168,3 +168,19 @@ def test_a_service_that_goes_away_stops_the_study_and_what_is_finished_stays(cho
     assert "**Incomplete" in (choices.out / "report.md").read_text()
     monkeypatch.setattr(Client, "order", order)
     assert study.run(choices, VERSION, means).findings.done == 13
+
+
+@pytest.mark.slow
+def test_when_its_time_is_over_a_study_gives_up_what_is_ordered_and_leaves_nothing_there(choices, server, monkeypatch):
+    erased = []
+    erase = Client.erase
+    monkeypatch.setattr(Client, "erase", lambda self, job: erased.append(job["id"]) or erase(self, job))
+    clean_only = dataclasses.replace(choices, attacks="ifgsm", adaptive=None, defenses="jpeg,flip")
+    outcome = study.run(clean_only, VERSION, study.Means(jobs=1, server=server, in_flight=2, minutes=1e-6))
+    assert outcome.interrupted
+    assert outcome.findings.done < outcome.findings.steps == 7
+    assert not outcome.findings.failures
+    with Client(server) as client:
+        for job in erased:
+            with pytest.raises(ServerError, match="no such job"):
+                client.send("GET", f"/jobs/{job}")
