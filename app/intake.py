@@ -1,6 +1,7 @@
 """Take an order in, answer it now if it is done in time, and say where to ask otherwise."""
 
 import contextlib
+import time
 import uuid
 
 from anyio.to_thread import run_sync
@@ -14,6 +15,7 @@ from app.services import Services
 from models.images import ImageFacts, ImageFormat
 from workers.jobs import Order
 from workers.ledger import BROKER_ERRORS
+from workers.manifest import open_manifest
 from workers.record import JobRecord, Status
 
 POLL_SECONDS = 1
@@ -26,12 +28,13 @@ async def take(services: Services, order: Order, data: bytes, image: ImageFacts)
 
 
 def _keep(services: Services, order: Order, data: bytes, image: ImageFacts) -> JobRecord:
-    job_id = uuid.uuid4().hex
+    record = JobRecord(id=uuid.uuid4().hex, order=order, image=image, created=time.time())
     try:
-        services.store.put(job_id, "input", data, durable=True)
-        return services.queue.submit(job_id, order, image)
+        services.store.put(record.id, "input", data, durable=True)
+        open_manifest(services.store, record)
+        return services.queue.accept(record)
     except BaseException:
-        services.store.erase(job_id)
+        services.store.erase(record.id)
         raise
 
 

@@ -131,6 +131,14 @@ class Defense(BaseModel, ABC):
         """The cost with these parameters. Default: as the class says."""
         return self.cost
 
+    @property
+    def is_batchable(self) -> bool:
+        """Whether purifying several images at once can be faster; the output is the same either way.
+
+        Default: not for a cheap defense, whose images take longer to read and write than to purify.
+        """
+        return self.effective_cost is not Cost.CHEAP
+
     @classmethod
     def summary(cls) -> str:
         """Return the first line of the docstring, the public one-line description."""

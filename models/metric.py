@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from typing import Self, final
+from typing import ClassVar, Self, final
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
@@ -14,6 +14,10 @@ from models.tensors import check_images
 
 class MetricError(RuntimeError):
     """A metric failed to give a finite score for every image."""
+
+
+class UndefinedScoreError(MetricError):
+    """The metric has no answer for this image, as some have none for one without texture; another try gives none."""
 
 
 class UnsuitableSizeError(ValueError):
@@ -62,6 +66,8 @@ class Metric(ABC):
     """
 
     card: MetricCard
+    is_batchable: ClassVar[bool] = False
+    """Whether scoring several images at once can be faster, and gives each the score that it has alone."""
 
     @abstractmethod
     def score(self, images: Tensor) -> Tensor:
@@ -101,7 +107,7 @@ class Metric(ABC):
 
         Gradients flow if `images` requires them and the card says `differentiable`; otherwise none are kept.
         Raises ValueError for images out of contract, UnsuitableSizeError, MetricUnavailableError, MetricError for a
-        score that is not finite.
+        score that is not finite, UndefinedScoreError where the metric has none.
         """
         check_images(images)
         self.check_size(images.shape[2], images.shape[3])

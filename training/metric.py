@@ -93,13 +93,13 @@ class Run:
             state = torch.load(self.checkpoint, weights_only=True)
             self.step = int(state["step"])
             self.network.load_state_dict(state["network"])
-            self.average = copy.deepcopy(self.network).requires_grad_(requires_grad=False)
+            self.average = copy.deepcopy(self.network).eval().requires_grad_(requires_grad=False)
             self.average.load_state_dict(state["average"])
             self.optimizer.load_state_dict(state["optimizer"])
         else:
             self.network.trunk.load_state_dict(imagenet.trunk().state_dict())
             self._settle()
-            self.average = copy.deepcopy(self.network).requires_grad_(requires_grad=False)
+            self.average = copy.deepcopy(self.network).eval().requires_grad_(requires_grad=False)
 
     @torch.no_grad()
     def _settle(self) -> None:
@@ -134,6 +134,7 @@ class Run:
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group.get("times", 1.0)
         batch = self._batch(self.step)
+        torch.manual_seed(self.step)
         loss = loss_of(self.network(batch.images), batch)
         self.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]

@@ -117,7 +117,7 @@ def _choose(content: Content, draw: random.Random) -> list[int]:
 
 def _crop(image: NDArray[np.uint8], side: int, draw: random.Random) -> NDArray[np.uint8]:
     top, left = draw.randint(0, image.shape[0] - side), draw.randint(0, image.shape[1] - side)
-    crop = image[top : top + side, left : left + side]
+    crop = np.rot90(image[top : top + side, left : left + side], draw.randrange(4))
     return np.ascontiguousarray(crop[:, ::-1] if draw.random() < 0.5 else crop)
 
 

@@ -2,18 +2,17 @@
 
 import statistics
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from enum import StrEnum
 
-import torch
 from pydantic import BaseModel, ConfigDict, Field
 
 from models.defense import Defense
 from models.defenses import AnyDefense
-from models.images import ImageFormat, ImageLimits, decode, encode
+from models.images import ImageError, ImageFormat, ImageLimits, decode, encode
 from models.metrics import find_metric
 from models.noise import MAX_SEED, derive_seed
+from workers.together import Outcome, Room, Task, compute
 
 MAX_SAMPLES = 32
 
@@ -72,6 +71,10 @@ class Report(BaseModel):
     timings_ms: dict[str, float] = {}
 
 
+ALONE = Room(0)
+"""No room for a second image: an order's samples are computed one after another."""
+
+
 def execute(
     order: Order,
     data: bytes,
@@ -79,41 +82,70 @@ def execute(
     limits: ImageLimits | None = None,
     device: str = "cpu",
     progress: Callable[[float], None] = lambda _: None,
+    room: Room = ALONE,
+    outcome: Outcome | None = None,
 ) -> tuple[Report, bytes | None]:
     """Carry out `order` on the image file `data`; return the report and, for `purify`, the purified file.
 
-    `progress` is called with the fraction done, between steps; an exception from it ends the job.
+    `progress` is called with the fraction done, between steps; an exception from it ends the job. `outcome` is what
+    `execute_together` has computed already; without it, the samples are computed as many at once as `room` allows.
     Raises what the image, the defense and the metrics raise: ImageError, PurificationError, MetricError, ...
     """
-    clock = _Clock()
-    metrics = {name: find_metric(name) for name in order.metrics}
-    seeds = [derive_seed(order.seed, index) for index in range(_distinct_samples(order))]
-    steps = _Steps(len(metrics) * (1 + len(seeds)) + len(seeds) + 1, progress)
-    with clock("decode"):
-        image, _ = decode(data, limits or ImageLimits())
-        image = image.to(device)
-    original: dict[str, float] = {}
-    defended: dict[str, list[float]] = {name: [] for name in metrics}
-    with torch.no_grad():
-        with clock("score"):
-            for name, metric in metrics.items():
-                original[name] = float(metric(image))
-                steps.done()
-        for seed in seeds:
-            with clock("purify"):
-                purified = order.defense(image, seed)
-            steps.done()
-            with clock("score"):
-                for name, metric in metrics.items():
-                    defended[name].append(float(metric(purified)))
-                    steps.done()
-    scores = tuple(_score(name, original[name], defended[name], order.samples) for name in metrics)
-    if order.kind is Kind.SCORE:
-        return Report(scores=scores, timings_ms=clock.timings), None
-    with clock("encode"):
-        file = encode(purified.cpu(), order.format)
-    facts = PurifiedImage(format=order.format, width=purified.shape[3], height=purified.shape[2], bytes=len(file))
-    return Report(scores=scores, image=facts, timings_ms=clock.timings), file
+    if outcome is None:
+        task, decoding = _prepare(order, data, limits, device)
+        [outcome] = compute(order.defense, [task], room, progress)
+        outcome.timings_ms = {"decode": decoding} | outcome.timings_ms
+    scores = tuple(_score(name, outcome, order.samples) for name in order.metrics)
+    if order.kind is Kind.SCORE or outcome.purified is None:
+        return Report(scores=scores, timings_ms=outcome.timings_ms), None
+    start = time.perf_counter()
+    file = encode(outcome.purified, order.format)
+    timings = outcome.timings_ms | {"encode": _ms_since(start)}
+    height, width = outcome.purified.shape[2:]
+    facts = PurifiedImage(format=order.format, width=width, height=height, bytes=len(file))
+    return Report(scores=scores, image=facts, timings_ms=timings), file
+
+
+def execute_together(
+    orders: Sequence[tuple[Order, bytes]],
+    *,
+    limits: ImageLimits | None = None,
+    device: str = "cpu",
+    progress: Callable[[float], None] = lambda _: None,
+    room: Room = ALONE,
+) -> list[Outcome | None]:
+    """Do the costly part of several orders with the same defense as one batch; `execute` makes the rest of each.
+
+    None for an order whose image cannot be read or has another size than the first one: it is to be carried out alone,
+    and will say then what is wrong with it. Raises what `compute` raises: then each of them is.
+    """
+    prepared: list[tuple[Task, float] | None] = []
+    for order, data in orders:
+        try:
+            prepared.append(_prepare(order, data, limits, device))
+        except ImageError:
+            prepared.append(None)
+    first = next((one[0].image.shape for one in prepared if one), None)
+    together = [i for i, one in enumerate(prepared) if one and one[0].image.shape == first]
+    outcomes: list[Outcome | None] = [None] * len(orders)
+    tasks = [(i, *one) for i in together if (one := prepared[i])]
+    if not tasks:
+        return outcomes
+    made = compute(orders[0][0].defense, [task for _, task, _ in tasks], room, progress)
+    for (index, _, decoding), outcome in zip(tasks, made, strict=True):
+        outcome.timings_ms = {"decode": decoding} | outcome.timings_ms
+        outcomes[index] = outcome
+    return outcomes
+
+
+def _prepare(order: Order, data: bytes, limits: ImageLimits | None, device: str) -> tuple[Task, float]:
+    """Return what is to be computed for an order, and how many milliseconds its image took to decode."""
+    start = time.perf_counter()
+    image, _ = decode(data, limits or ImageLimits())
+    seeds = tuple(derive_seed(order.seed, index) for index in range(_distinct_samples(order)))
+    has_more = order.kind is Kind.PURIFY or len(order.metrics) > 1
+    task = Task(image.to(device), seeds, order.metrics, has_more=has_more)
+    return task, _ms_since(start)
 
 
 def _distinct_samples(order: Order) -> int:
@@ -121,9 +153,9 @@ def _distinct_samples(order: Order) -> int:
     return order.samples if order.defense.is_stochastic else 1
 
 
-def _score(name: str, original: float, defended: list[float], samples: int) -> Score:
+def _score(name: str, outcome: Outcome, samples: int) -> Score:
     card = find_metric(name).card
-    middle = statistics.median(defended)
+    original, middle = outcome.original[name], statistics.median(outcome.defended[name])
     return Score(
         metric=name,
         higher_is_better=card.higher_is_better,
@@ -147,21 +179,5 @@ def check_sizes(defense: Defense, metrics: tuple[str, ...], height: int, width: 
         metric.check_size(*defense.output_size((height, width)))
 
 
-class _Clock:
-    def __init__(self) -> None:
-        self.timings: dict[str, float] = {}
-
-    @contextmanager
-    def __call__(self, stage: str) -> Iterator[None]:
-        start = time.perf_counter()
-        yield
-        self.timings[stage] = round(self.timings.get(stage, 0.0) + (time.perf_counter() - start) * 1000, 3)
-
-
-class _Steps:
-    def __init__(self, total: int, progress: Callable[[float], None]) -> None:
-        self._total, self._done, self._progress = total, 0, progress
-
-    def done(self) -> None:
-        self._done += 1
-        self._progress(self._done / self._total)
+def _ms_since(start: float) -> float:
+    return round((time.perf_counter() - start) * 1000, 3)

@@ -5,11 +5,11 @@ import json
 import sys
 from typing import Any
 
-from rich.console import Console
 from rich.table import Column, Table
 
 from app.command.attacks import COMMON, Outcome, list_attacks
 from app.command.batch import Results
+from app.command.tables import show
 
 
 def results(found: Results, form: str) -> None:
@@ -37,7 +37,7 @@ def results(found: Results, form: str) -> None:
             for score in one.scores:
                 numbers = [f"{score[name]:.4g}" for name in ("original", "defended", "shift")]
                 table.add_row(str(one.file), score["metric"], _better(score["higher_is_better"]), *numbers)
-        Console().print(table)
+        show(table)
     else:
         for one in found.done:
             print(one.output)
@@ -60,7 +60,7 @@ def defenses(form: str) -> None:
     table = Table("defense", "what it does", "parameters and defaults")
     for name, summary, parameters in rows:
         table.add_row(name, summary, "\n".join(parameters))
-    Console().print(table)
+    show(table)
 
 
 def attacks(form: str) -> None:
@@ -80,7 +80,7 @@ def attacks(form: str) -> None:
     for name, summary, parameters, entry in rows:
         usable = "yes" if entry.availability.available else f"no: {entry.availability.explanation}"
         table.add_row(name, summary, entry.sees, "\n".join(parameters), usable)
-    Console().print(table)
+    show(table)
 
 
 def attacked(outcomes: list[Outcome], *, as_json: bool) -> None:
@@ -101,7 +101,7 @@ def attacked(outcomes: list[Outcome], *, as_json: bool) -> None:
             "identical" if one.psnr is None else f"{one.psnr:.1f} dB",
             str(one.queries),
         )
-    Console().print(table)
+    show(table)
 
 
 def _parameters(fields: dict[str, Any], skip: tuple[str, ...] = ("name",)) -> list[str]:
@@ -126,7 +126,7 @@ def metrics(*, as_json: bool) -> None:
         low, high = ("?" if bound is None else f"{bound:g}" for bound in entry.range)
         usable = "yes" if entry.availability.available else f"no: {entry.availability.reason}"
         table.add_row(entry.name, _better(entry.higher_is_better), f"{low} to {high}", usable)
-    Console().print(table)
+    show(table)
 
 
 def _better(higher: bool) -> str:  # noqa: FBT001 - a fact, not a switch

@@ -18,6 +18,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from app.command import tables
 from models import checkpoints
 from models.checkpoints import CheckpointError, Facts
 
@@ -32,7 +33,7 @@ def show(*, as_json: bool) -> None:
     for row in rows:
         size = "?" if row["size"] is None else f"{row['size'] / 1e6:,.1f} MB"
         table.add_row(row["name"], row["kind"], row["license"], size, "yes" if row["here"] else "no", row["url"] or "")
-    Console().print(table)
+    tables.show(table)
 
 
 def _rows() -> list[dict[str, Any]]:

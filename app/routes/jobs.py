@@ -9,6 +9,8 @@ from app.errors import ProblemError
 from app.images import image_response
 from app.schemas import JobDocument, job_document
 from app.services import ServicesDep
+from workers.manifest import ROLE as MANIFEST
+from workers.manifest import close_manifest
 from workers.record import Status
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])
@@ -48,6 +50,7 @@ def cancel_job(job_id: JobId, services: ServicesDep) -> JobDocument:
     record = services.queue.cancel(job_id)
     if record.status is not Status.CANCELED:
         raise ProblemError(409, "job-has-ended", f"The job is {record.status}; there is nothing to cancel.")
+    close_manifest(services.store, record)
     return job_document(record)
 
 
@@ -56,5 +59,7 @@ def cancel_job(job_id: JobId, services: ServicesDep) -> JobDocument:
 )
 def delete_job(job_id: JobId, services: ServicesDep) -> None:
     """Cancel it if it has not ended, and erase its image, its result and its record. After this it is unknown: 404."""
+    services.queue.get(job_id)
+    services.store.drop(job_id, MANIFEST)  # first: a manifest without a record would be restored
     services.queue.erase(job_id)
     services.store.erase(job_id)

@@ -144,6 +144,10 @@ class DiffusionDefense(Defense):
         if isinstance(self.timestep, int):
             return self._from(denoiser, images, self.timestep, noise)
         timesteps = auto_timesteps(denoiser, images)
+        if self.sampler == "one-shot":
+            spread = images.new_tensor([sigma_of(one) for one in timesteps]).view(-1, 1, 1, 1)
+            noisy = noise.normal_like(images).mul_(spread).add_(images)
+            return denoiser.mean(noisy, images.new_tensor([level(one, self.margin) for one in timesteps]))
         parts = [self._from(denoiser, images[i : i + 1], timestep, noise.of(i)) for i, timestep in enumerate(timesteps)]
         return torch.cat(parts)
 

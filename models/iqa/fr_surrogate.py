@@ -13,6 +13,8 @@ from models.iqa.efficientnet_lite import TAP_CHANNELS, EfficientNetLite0
 SHIPPED = Path(__file__).parent / "shipped" / "fr-surrogate" / "model.safetensors"
 FEATURES = 2 * sum(TAP_CHANNELS)
 HIDDEN = 128
+DROPOUT = 0.2
+"""Share of the features that a training step does without."""
 
 
 class FRSurrogate(nn.Module):
@@ -41,6 +43,7 @@ class FRSurrogate(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Return the scores (N,), about 0 to 100, of RGB in [0, 1], (N, 3, H, W), H and W >= 32."""
         features = (self.features(images) - self.mean) / self.deviation
+        features = nn.functional.dropout(features, DROPOUT, self.training)
         raw: Tensor = self.output(torch.relu(self.hidden(features)))
         return 50 + 25 * raw[:, 0]
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 import models.iqa
 from models.iqa.natural_scenes import Moments, fit, luma, normalized, on_strip, strips
-from models.metric import Metric, MetricCard, MetricError
+from models.metric import Metric, MetricCard, UndefinedScoreError
 
 WEIGHTS = Path(models.iqa.__file__).parent / "shipped" / "brisque" / "model.safetensors"
 
@@ -62,7 +62,9 @@ def _features(plane: Tensor) -> Tensor:
     moments = torch.stack([on_strip(of_strip, plane, top, bottom) for top, bottom in strips(plane)]).sum(dim=0)
     shape = fit(Moments(*moments.unbind(0)), plane.numel())
     if not bool((shape.has_left & shape.has_right).all()):
-        raise MetricError("brisque is not defined for this image: it has no texture, or one of perfect regularity")
+        raise UndefinedScoreError(
+            "brisque is not defined for this image: it has no texture, or one of perfect regularity"
+        )
     left, right = shape.left, shape.right
     mean = (right - left) * shape.width * shape.mean_factor
     single = torch.stack([shape.alpha[0], (left[0].square() + right[0].square()) / 2])

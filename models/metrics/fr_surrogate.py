@@ -1,5 +1,7 @@
 """The learned metric that ships."""
 
+from typing import ClassVar
+
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -27,6 +29,7 @@ class FRSurrogateMetric(Metric):
         source="this project, docs/models/fr-surrogate.md; labels after Ye, Kumar, Doermann, CVPR 2014",
         human_trained=False,
     )
+    is_batchable: ClassVar[bool] = True
 
     def score(self, images: Tensor) -> Tensor:
         """Return the scores, float32 (N,); an untouched photograph has about 100."""

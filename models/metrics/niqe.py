@@ -8,7 +8,7 @@ from torch import Tensor
 
 import models.iqa
 from models.iqa.natural_scenes import Moments, fit, luma, normalized, on_strip, strips
-from models.metric import Metric, MetricCard, MetricError
+from models.metric import Metric, MetricCard, UndefinedScoreError
 
 WEIGHTS = Path(models.iqa.__file__).parent / "shipped" / "niqe" / "model.safetensors"
 BLOCK = 96
@@ -43,7 +43,9 @@ class Niqe(Metric):
         features, known = (torch.cat(parts, dim=1) for parts in zip(*scales, strict=True))
         complete = features[known.all(dim=1)]
         if len(complete) == 0:
-            raise MetricError("niqe is not defined for this image: no block of 96x96 pixels has texture at both sizes")
+            raise UndefinedScoreError(
+                "niqe is not defined for this image: no block of 96x96 pixels has texture at both sizes"
+            )
         mean = features.sum(dim=0) / known.sum(dim=0)
         pristine_mean, pristine_covariance = (part.to(plane.device) for part in _pristine())
         difference = pristine_mean - mean

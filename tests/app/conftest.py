@@ -18,7 +18,7 @@ def order(client, photo_png):
     """Send an order with a good photo, unless another is given."""
 
     def send(path="/purify", image=photo_png, headers=None, **fields):
-        fields.setdefault("metrics", "entropy" if path == "/score" else "")
+        fields.setdefault("metrics", "piqe" if path == "/score" else "")
         return client.post(path, files={"image": ("photo.png", image)}, data=fields, headers=headers or {})
 
     return send

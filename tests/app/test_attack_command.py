@@ -59,6 +59,25 @@ def test_the_table_tells_scores_change_budget_and_psnr(run, folder, tmp_path):
     assert (tmp_path / "x.png").is_file()
 
 
+def test_a_table_that_is_written_into_a_file_is_cut_nowhere(run, folder, tmp_path, monkeypatch):
+    monkeypatch.delenv("COLUMNS")
+    name = f"{'a-long-name-' * 8}.png"
+    (folder / "a.png").rename(folder / name)
+    done = run("attack", folder / name, "-a", "ifgsm", "-m", "standin", "-d", "resize", "-o", tmp_path / "x.png")
+    assert done.exit_code == 0, done.output
+    assert "…" not in done.stdout
+    heads, cells = (next(line for line in done.stdout.splitlines() if word in line) for word in ("queries", name))
+    assert [head.strip() for head in heads.split("┃")[2:6]] == [
+        "clean", "attacked", "clean, defended", "attacked, defended",
+    ]  # fmt: skip
+    assert [cell.strip() for cell in cells.split("│")[6:8]] == ["10/255", "10/255"]
+
+
+def test_a_table_keeps_to_the_columns_that_are_asked_for(run, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "100")
+    assert max(map(len, run("attacks").stdout.splitlines())) == 100
+
+
 def test_the_goal_may_be_given_beside_the_attack(run, folder, tmp_path):
     attack = '{"name": "ifgsm", "epsilon": 2}'
     done = run("attack", folder, "-a", attack, "-m", "standin", "--goal", "lower", "-o", tmp_path / "out", "--json")

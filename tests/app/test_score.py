@@ -1,8 +1,9 @@
 """`POST /score` from outside: robust numbers, and where they come from."""
 
+import cv2
+import numpy as np
 import pytest
 
-pytest.importorskip("pyiqa")
 WAIT = {"Prefer": "wait=60"}
 
 
@@ -21,6 +22,7 @@ def test_a_score_tells_the_number_before_and_after_and_its_origin(order):
 
 
 def test_a_metric_may_be_asked_for_by_its_qualified_name_and_keeps_it(order):
+    pytest.importorskip("pyiqa")
     scores = order("/score", metrics="entropy, pyiqa:entropy", headers=WAIT).json()["result"]["scores"]
     assert [score["metric"] for score in scores] == ["entropy", "pyiqa:entropy"]
     assert scores[0]["original"] == scores[1]["original"]
@@ -60,7 +62,21 @@ def test_a_score_has_no_image(client, order):
     assert answer.json()["code"] == "no-image"
 
 
+def test_an_image_that_a_metric_is_not_defined_for_fails_with_the_way_to_everything_else(order):
+    flat = cv2.imencode(".png", np.full((100, 100, 3), 90, np.uint8))[1].tobytes()
+    job = order("/score", image=flat, defense="none", metrics="piqe,niqe", headers=WAIT).json()
+    assert job["status"] == "failed"
+    assert (job["error"]["code"], job["error"]["status"]) == ("metric-failed", 422)
+    assert job["error"]["detail"] == (
+        "niqe is not defined for this image: no block of 96x96 pixels has texture at both sizes. "
+        "That is the image as it came. Order without niqe, and everything else is answered."
+    )
+    again = order("/score", image=flat, defense="none", metrics="piqe", headers=WAIT).json()
+    assert [score["original"] for score in again["result"]["scores"]] == [100]
+
+
 def test_a_metric_without_weights_is_refused_at_submission_with_what_to_do(order):
+    pytest.importorskip("pyiqa")
     answer = order("/score", metrics="musiq")
     assert answer.status_code == 409
     problem = answer.json()

@@ -1,5 +1,6 @@
 """docker-compose.yml and the Dockerfile, read as data: what must hold wherever they run."""
 
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ ROOT = Path(__file__).parents[2]
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 SERVICES = COMPOSE["services"]
 DOCKERFILE = (ROOT / "docker" / "Dockerfile").read_text()
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
 
 @pytest.mark.parametrize("name", SERVICES)
@@ -67,3 +69,8 @@ def test_the_image_runs_without_root_and_starts_without_a_shell():
     assert "\nUSER 10001:10001\n" in DOCKERFILE
     assert '\nENTRYPOINT ["purifiqa"]\n' in DOCKERFILE
     assert DOCKERFILE.count("\nFROM ") == 2
+
+
+def test_the_image_holds_nothing_noncommercial_unless_it_is_asked_for():
+    assert "ARG EXTRAS=\n" in DOCKERFILE
+    assert not any(need.startswith(("pyiqa", "pypiqe")) for need in PROJECT["project"]["dependencies"])

@@ -100,7 +100,6 @@ def blocks(language):
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_the_readmes_commands_work_and_answer_as_it_says(server, photo_jpeg, tmp_path):
-    pytest.importorskip("pyiqa")
     (tmp_path / "photo.jpg").write_bytes(photo_jpeg)
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     first, *others = blocks("sh")

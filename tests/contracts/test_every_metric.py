@@ -9,6 +9,7 @@ import torch
 from models.metric import Metric, MetricCard, MetricUnavailableError
 from models.metrics import find_metric, metrics
 from models.tensors import MIN_SIDE
+from workers.settings import WorkerSettings
 
 METRICS = metrics()
 AVAILABLE = {name: metric for name, metric in METRICS.items() if metric.availability().available}
@@ -79,8 +80,12 @@ def test_names_are_unique_and_reach_their_metric_bare_or_qualified():
         assert find_metric(metric.card.name) is metric
 
 
-def test_the_services_default_metric_is_listed_whether_or_not_it_can_run():
-    assert "piqe" in METRICS
+def test_the_services_default_metrics_need_no_extra_no_weights_and_no_permission():
+    for name in WorkerSettings().default_metrics.split(","):
+        metric = find_metric(name)
+        assert metric.availability().available
+        assert not metric.card.name.startswith("pyiqa:")
+        assert metric.card.license == "Apache-2.0"
 
 
 @EVERY_METRIC

@@ -21,12 +21,18 @@ steps["listing defenses"] = loaded()
 for name in ("diffpure", "diffpure-unsharp", "diffpure-edges"):
     parse_defense(name)(torch.rand(1, 3, 16, 16), 1)
 steps["purifying one-shot"] = loaded()
+from workers.settings import WorkerSettings
+from models.metrics import find_metric
+for name in WorkerSettings().default_metrics.split(","):
+    assert find_metric(name).availability().available
+    find_metric(name)(torch.rand(1, 3, 64, 64))
+steps["scoring by default"] = loaded()
 print(json.dumps(steps))
 """
 
 
-def test_serving_listing_and_purifying_one_shot_import_nothing_heavy():
+def test_serving_listing_purifying_one_shot_and_scoring_import_nothing_heavy():
     done = subprocess.run([sys.executable, "-c", CODE], capture_output=True, text=True, check=True)
     found = {step: sorted(HEAVY & set(modules)) for step, modules in json.loads(done.stdout).items()}
-    assert list(found) == ["the app", "listing metrics", "listing defenses", "purifying one-shot"]
+    assert list(found) == ["the app", "listing metrics", "listing defenses", "purifying one-shot", "scoring by default"]
     assert not any(found.values()), found

@@ -6,7 +6,8 @@ import pytest
 
 from models.defenses import parse_defense
 from models.images import BrokenImageError, ImageFormat
-from models.metric import UnsuitableSizeError
+from models.metric import UndefinedScoreError, UnsuitableSizeError
+from models.metrics import find_metric
 from workers.jobs import Kind, Order, check_sizes, execute
 
 
@@ -63,8 +64,40 @@ def test_a_broken_file_is_the_images_error(photo_png):
         execute(order(), photo_png[: len(photo_png) // 2])
 
 
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ({"metrics": ("piqe", "niqe")}, "That is the image purified by gaussian-blur. Order without niqe"),
+        ({"metrics": ("niqe",)}, "That is the image purified by gaussian-blur. Order without niqe"),
+        ({"metrics": ("piqe", "niqe"), "kind": Kind.SCORE}, "Order without niqe, and everything else is answered."),
+        ({"metrics": ("niqe",), "kind": Kind.SCORE}, "Order with another metric."),
+    ],
+)
+def test_a_purified_image_without_a_score_is_told_apart_with_the_way_to_the_rest(fields, told, monkeypatch):
+    def once(self, images):
+        if images.std() < 0.1:
+            raise UndefinedScoreError("niqe is not defined for this image")
+        return images.mean((1, 2, 3))
+
+    monkeypatch.setattr(type(find_metric("niqe")), "score", once)
+    noise = np.random.default_rng(0).integers(0, 256, (100, 100, 3), np.uint8)
+    png = cv2.imencode(".png", noise)[1].tobytes()
+    with pytest.raises(UndefinedScoreError, match=r"niqe is not defined for this image\. That is") as caught:
+        execute(order('{"name": "gaussian-blur", "kernel": 7, "sigma": 5}', **fields), png)
+    assert told in str(caught.value)
+
+
+def test_a_failure_on_the_image_as_it_came_costs_no_purification(monkeypatch):
+    purified = []
+    defense = parse_defense("gaussian-blur")
+    monkeypatch.setattr(type(defense), "__call__", lambda *_: purified.append(1))
+    flat = cv2.imencode(".png", np.full((100, 100, 3), 90, np.uint8))[1].tobytes()
+    with pytest.raises(UndefinedScoreError, match="That is the image as it came"):
+        execute(order("gaussian-blur", metrics=("piqe", "niqe")), flat)
+    assert purified == []
+
+
 def test_sizes_that_a_metric_cannot_take_are_known_before_the_job_runs():
-    pytest.importorskip("pyiqa")
     check_sizes(parse_defense("none"), ("niqe",), 96, 96)
     with pytest.raises(UnsuitableSizeError, match="96"):
         check_sizes(parse_defense("none"), ("niqe",), 95, 300)

@@ -24,7 +24,7 @@ print(peak() - before)
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the peak is told in other units")
-@pytest.mark.parametrize("name", ["niqe", "brisque"])
+@pytest.mark.parametrize("name", ["niqe", "brisque", "piqe"])
 def test_40_megapixels_take_less_than_a_gigabyte_beside_the_image(name):
     program = PROGRAM.replace("NAME", name)
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

@@ -179,32 +179,32 @@ def test_scores_are_those_of_plain_pyiqa(name, picture):
 
 
 def test_known_scores_stay_what_they_were(picture):
-    assert find_metric("piqe")(picture).item() == pytest.approx(42.83634, abs=1e-3)
+    assert find_metric("pyiqa:piqe")(picture).item() == pytest.approx(42.83634, abs=1e-3)
     assert find_metric("pyiqa:entropy")(picture).item() == pytest.approx(7.22398, abs=1e-3)
 
 
 def test_no_graph_is_kept_where_no_gradient_is_wanted(picture):
     wanted = picture.clone().requires_grad_()
     with torch.no_grad():
-        assert not find_metric("piqe")(wanted).requires_grad
-    assert not find_metric("piqe")(wanted).requires_grad
+        assert not find_metric("pyiqa:piqe")(wanted).requires_grad
+    assert not find_metric("pyiqa:piqe")(wanted).requires_grad
     with torch.inference_mode():
-        assert not find_metric("piqe")(wanted).requires_grad
+        assert not find_metric("pyiqa:piqe")(wanted).requires_grad
 
 
 def test_an_image_is_not_changed_by_being_scored(picture):
     before = picture.clone()
-    find_metric("piqe")(picture)
+    find_metric("pyiqa:piqe")(picture)
     assert torch.equal(picture, before)
 
 
 def test_a_black_image_is_an_error_and_not_a_number():
     with pytest.raises(MetricError, match="not finite"):
-        find_metric("piqe")(torch.zeros(1, 3, 32, 32))
+        find_metric("pyiqa:piqe")(torch.zeros(1, 3, 32, 32))
 
 
 def test_the_process_is_left_as_it_was(picture, capfd):
-    find_metric("piqe")(picture)  # imports pyiqa, once in this process
+    find_metric("pyiqa:piqe")(picture)  # imports pyiqa, once in this process
     metric = next(metric for metric in PyiqaMetric.family() if metric.name == "piqe")
     pyiqa_metrics._networks.pop(("piqe", torch.device("cpu")))
     torch.manual_seed(3)
@@ -266,7 +266,7 @@ def test_a_network_that_wants_to_download_while_it_scores_is_refused(put_in):
 
 
 def test_threads_that_score_at_once_get_the_same_scores_and_leave_no_flag_behind(picture):
-    metric = find_metric("piqe")
+    metric = find_metric("pyiqa:piqe")
     expected = metric(picture)
     with ThreadPoolExecutor(4) as pool:
         scores = list(pool.map(lambda _: metric(picture), range(16)))

@@ -1,0 +1,17 @@
+"""Tables for people."""
+
+import os
+
+from rich.console import Console
+from rich.measure import Measurement
+from rich.table import Table
+
+NO_LIMIT = 10_000
+
+
+def show(table: Table) -> None:
+    """Print a table, fitted to the terminal; elsewhere as wide as it needs, unless COLUMNS says otherwise."""
+    console = Console()
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = Measurement.get(console, console.options.update(width=NO_LIMIT), table).maximum
+    console.print(table)

@@ -1,0 +1,343 @@
+"""Waiting jobs computed together, on a real broker: what each job's record tells, and what goes wrong with whom."""
+
+import inspect
+import signal
+import time
+
+import pytest
+import torch
+from conftest import start_worker
+from rq import SimpleWorker
+from rq.job import Job
+
+from models.defenses import parse_defense
+from models.images import ImageFormat, check, encode
+from workers import batch as batch_module
+from workers import worker as worker_module
+from workers.batch import CUDA_PIXELS, is_device_lost, room_for
+from workers.consumer import Consumer
+from workers.jobs import Kind, Order, execute
+from workers.queue import JobQueue
+from workers.record import Origin, Status
+from workers.stopping import StoppedError
+from workers.store import Store
+
+DIFFPURE = parse_defense("diffpure")
+
+
+@pytest.fixture
+def queue(settings):
+    queue = JobQueue(settings)
+    yield queue
+    queue._redis.close()
+
+
+@pytest.fixture
+def store(settings):
+    store = Store(settings.data_dir)
+    store.open()
+    return store
+
+
+@pytest.fixture
+def submit(queue, store):
+    def put(job_id, defense=DIFFPURE, side=48, data=None, owner="", **fields):
+        data = data or encode(torch.full((1, 3, side, 40), 0.25), ImageFormat.PNG)
+        store.put(job_id, "input", data)
+        order = Order(kind=Kind.PURIFY, defense=defense, **fields)
+        facts = check(encode(torch.zeros(1, 3, side, 40), ImageFormat.PNG))
+        return queue.submit(job_id, order, facts, Origin(owner=owner))
+
+    return put
+
+
+@pytest.fixture
+def here(settings, monkeypatch):
+    """This process as a worker with room for a million pixels at once."""
+    monkeypatch.setenv("PURIFIQA_BATCH_PIXELS", "1000000")
+    worker_module.context.cache_clear()
+    yield worker_module.context()
+    worker_module.context.cache_clear()
+
+
+@pytest.fixture
+def work(here, queue):
+    """Perform every waiting job in this process, as a worker would, and return."""
+
+    def burst():
+        worker = Consumer([queue._rq], connection=queue._redis, serializer="json", log_job_description=False)
+        worker.stopping, worker.gather = here.stopping, here.batcher.batch
+        worker.work(burst=True, logging_level="CRITICAL")
+
+    return burst
+
+
+@pytest.fixture
+def batches(monkeypatch):
+    """The seeds of the orders of each batch that is computed."""
+    real, seen = batch_module.execute_together, []
+
+    def spy(orders, **options):
+        seen.append([order.seed for order, _ in orders])
+        return real(orders, **options)
+
+    monkeypatch.setattr(batch_module, "execute_together", spy)
+    return seen
+
+
+@pytest.fixture
+def alone(monkeypatch):
+    """The seeds of the orders that are computed one by one."""
+    real, seen = worker_module.execute, []
+
+    def spy(order, data, **options):
+        if options.get("outcome") is None:
+            seen.append(order.seed)
+        return real(order, data, **options)
+
+    monkeypatch.setattr(worker_module, "execute", spy)
+    return seen
+
+
+def statuses(queue, *jobs):
+    return [str(queue.get(job).status) for job in jobs]
+
+
+def test_jobs_that_wait_are_computed_together_and_each_has_the_answer_it_has_alone(
+    submit, work, queue, store, batches, alone, broker
+):
+    for number in range(5):
+        submit(f"job{number}", seed=number, metrics=("entropy",) if number % 2 else ())
+    work()
+    assert (batches, alone) == ([[0, 1, 2, 3, 4]], [])
+    for number in range(5):
+        record = queue.get(f"job{number}")
+        assert record.status is Status.FINISHED
+        report, file = execute(record.order, store.read(record.id, "input"))
+        assert store.read(record.id, "output") == file
+        assert record.report.scores == report.scores
+        timings = record.report.timings_ms
+        assert list(timings) == ["queued", *report.timings_ms, "total"]
+        assert sum(timings.values()) - timings["total"] <= timings["total"], "a job has its share of the time"
+        assert record.created <= record.started <= record.ended
+    assert not [key for key in broker.scan_iter() if key.startswith((b"rq:job", b"rq:execution", b"purifiqa:lease"))]
+    assert not broker.zcard("purifiqa:open")
+    assert not broker.zcard("rq:wip:purifiqa")
+
+
+def test_a_lone_job_is_performed_as_always_and_at_once(submit, work, queue, batches, alone):
+    submit("job1", seed=7)
+    work()
+    assert (batches, alone) == ([], [7])
+    assert queue.get("job1").status is Status.FINISHED
+
+
+def test_what_does_not_match_keeps_its_place_and_the_first_is_served_first(submit, work, queue, batches, alone):
+    submit("a", seed=1)
+    submit("flip", parse_defense("flip"), seed=2)
+    submit("b", seed=3)
+    submit("large", side=64, seed=4)
+    submit("c", seed=5)
+    work()
+    assert batches == [[1, 3, 5]]
+    assert alone == [2, 4]
+    ended = sorted(("a", "flip", "b", "large", "c"), key=lambda job: queue.get(job).ended)
+    assert ended == ["a", "b", "c", "flip", "large"]
+
+
+def test_owners_take_turns_in_what_is_drained(submit, work, here, batches, monkeypatch):
+    monkeypatch.setattr(here.room, "_most", 3 * 48 * 40)
+    for number in range(4):
+        submit(f"flood{number}", seed=number, owner="flood")
+    submit("other", seed=9, owner="other")
+    work()
+    assert batches[0] == [0, 9, 1]
+
+
+def test_cheap_defenses_are_not_batched(submit, work, batches, alone):
+    for number in range(3):
+        submit(f"job{number}", parse_defense("flip"), seed=number)
+    work()
+    assert (batches, alone) == ([], [0, 1, 2])
+
+
+def test_an_item_that_fails_alone_fails_and_its_neighbors_do_not(submit, work, queue, batches, alone):
+    submit("job0", seed=0)
+    submit("broken", data=b"not an image", seed=1)
+    submit("job2", seed=2)
+    work()
+    assert statuses(queue, "job0", "broken", "job2") == ["finished", "failed", "finished"]
+    assert queue.get("broken").failure.code == "unsupported-image"
+    assert alone == [1], "the neighbors are still computed once"
+
+
+def test_a_poison_item_lets_the_batch_fall_back_to_singles(submit, work, queue, alone, monkeypatch):
+    real = worker_module.execute
+
+    def poisoned(order, data, **options):
+        if order.seed == 1:
+            raise ValueError("poison")
+        return real(order, data, **options)
+
+    monkeypatch.setattr(worker_module, "execute", poisoned)
+    monkeypatch.setattr(batch_module, "execute_together", lambda *_, **__: 1 / 0)
+    for number in range(3):
+        submit(f"job{number}", seed=number)
+    work()
+    assert statuses(queue, "job0", "job1", "job2") == ["finished", "failed", "finished"]
+    assert alone == [0, 2]
+
+
+def test_a_job_whose_input_is_gone_says_so_and_the_others_are_computed(submit, work, queue, store, batches):
+    for number in range(3):
+        submit(f"job{number}", seed=number)
+    store.erase("job1")
+    work()
+    assert batches == [[0, 2]]
+    assert statuses(queue, "job0", "job1", "job2") == ["finished", "failed", "finished"]
+    assert queue.get("job1").failure.code == "input-lost"
+
+
+def test_a_job_that_is_canceled_just_before_is_not_computed_and_one_canceled_meanwhile_stays_canceled(
+    submit, work, queue, batches, monkeypatch
+):
+    spy = batch_module.execute_together
+
+    def cancel_then_go_on(orders, **options):
+        queue.cancel("job2")
+        return spy(orders, **options)
+
+    monkeypatch.setattr(batch_module, "execute_together", cancel_then_go_on)
+    for number in range(4):
+        submit(f"job{number}", seed=number)
+    queue.cancel("job1")
+    work()
+    assert batches == [[0, 2, 3]]
+    assert statuses(queue, *(f"job{n}" for n in range(4))) == ["finished", "canceled", "canceled", "finished"]
+
+
+def test_a_batch_that_nobody_waits_for_any_more_is_given_up(submit, work, queue, alone, monkeypatch):
+    def cancel_all(orders, progress, **options):
+        for number in range(3):
+            queue.cancel(f"job{number}")
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline:
+            time.sleep(0.02)
+            progress(0.5)
+        raise AssertionError("it goes on for nobody")
+
+    monkeypatch.setattr(batch_module, "execute_together", cancel_all)
+    for number in range(3):
+        submit(f"job{number}", seed=number)
+    work()
+    assert statuses(queue, "job0", "job1", "job2") == ["canceled"] * 3
+
+
+def test_a_batch_that_takes_longer_than_one_of_its_jobs_may_is_given_up_and_each_is_done_alone(
+    submit, work, here, queue, alone, monkeypatch
+):
+    def endless(orders, progress, **options):
+        while True:
+            progress(0.5)
+
+    monkeypatch.setattr(batch_module, "execute_together", endless)
+    monkeypatch.setattr(here.queue, "time_limit", lambda *_: 1)
+    submit("job0", seed=0)
+    submit("job1", seed=1)
+    work()
+    assert alone == [0, 1]
+    assert statuses(queue, "job0", "job1") == ["finished"] * 2
+
+
+def test_a_job_that_took_its_worker_along_is_done_alone(submit, work, queue, batches, alone):
+    for number in range(4):
+        submit(f"job{number}", seed=number)
+    queue.put_back(queue.get("job1"), setbacks=1, front=False)
+    work()
+    assert batches == [[0, 2, 3]]
+    assert alone == [1]
+    queue.put_back(submit("job5", seed=5), setbacks=1)
+    submit("job6", seed=6)
+    work()
+    assert alone == [1, 5, 6], "nobody goes along with it either"
+
+
+def test_a_worker_that_has_to_end_gives_back_what_it_has_not_computed(submit, work, here, queue, monkeypatch, broker):
+    def stop(*_, **__):
+        here.stopping.request()
+        here.stopping.request()
+        raise StoppedError
+
+    monkeypatch.setattr(batch_module, "execute_together", stop)
+    for number in range(3):
+        submit(f"job{number}", seed=number)
+    work()
+    assert statuses(queue, "job0", "job1", "job2") == ["queued"] * 3
+    assert {queue.get(f"job{number}").setbacks for number in range(3)} == {0}
+    assert queue.depth() == 3
+    assert not list(broker.scan_iter(b"purifiqa:lease:*"))
+
+
+def test_a_lost_device_ends_the_worker_and_each_job_is_tried_again_alone(submit, work, here, queue, monkeypatch):
+    def lost(*_, **__):
+        raise torch.AcceleratorError("CUDA error: device-side assert triggered")
+
+    monkeypatch.setattr(batch_module, "execute_together", lost)
+    for number in range(3):
+        submit(f"job{number}", seed=number)
+    work()
+    assert here.stopping.requested
+    assert statuses(queue, "job0", "job1", "job2") == ["queued"] * 3
+    assert {queue.get(f"job{number}").setbacks for number in range(3)} == {1}
+    assert queue.depth() == 3
+
+
+def test_a_lost_device_is_told_from_full_memory_and_from_other_errors():
+    assert is_device_lost(torch.AcceleratorError("CUDA error: an illegal memory access was encountered"))
+    assert is_device_lost(RuntimeError("CUDA error: CUBLAS_STATUS_EXECUTION_FAILED when calling ..."))
+    assert not is_device_lost(torch.OutOfMemoryError("CUDA out of memory"))
+    assert not is_device_lost(RuntimeError("shapes differ"))
+    assert not is_device_lost(ValueError("CUDA error"))
+
+
+def test_there_is_no_batching_on_a_cpu_unless_it_is_asked_for():
+    assert not room_for(None, "cpu")
+    assert not room_for(0, "cuda")
+    assert room_for(None, "cuda").pixels(DIFFPURE) == CUDA_PIXELS
+    assert room_for(500, "cpu").pixels(DIFFPURE) == 500
+
+
+def test_rq_performs_a_job_by_the_method_that_we_extend():
+    assert list(inspect.signature(SimpleWorker.execute_job).parameters) == ["self", "job", "queue"]
+    assert {"connection", "serializer"} <= set(inspect.signature(Job.fetch).parameters)
+    assert "self.execute_job(job, queue)" in inspect.getsource(SimpleWorker.work)
+
+
+@pytest.mark.slow
+def test_a_worker_killed_in_a_batch_loses_none_of_it(submit, queue, settings, tmp_path, monkeypatch):
+    monkeypatch.setenv("PURIFIQA_BATCH_PIXELS", "1000000")
+    for number in range(5):
+        submit(f"job{number}", seed=number)
+    process = start_worker(settings, tmp_path / "killed.log", code=STUCK)
+    deadline = time.monotonic() + 60
+    while statuses(queue, *(f"job{n}" for n in range(5))) != ["running"] * 5 and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait(20) == -signal.SIGKILL
+    survivor = start_worker(settings, tmp_path / "survivor.log")
+    while not all(queue.get(f"job{n}").status.is_final for n in range(5)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    survivor.terminate()
+    assert survivor.wait(20) == 0
+    assert statuses(queue, *(f"job{n}" for n in range(5))) == ["finished"] * 5
+    assert {queue.get(f"job{n}").setbacks for n in range(5)} == {1}
+    assert "together" not in (tmp_path / "survivor.log").read_text(), "each alone, for one of them may be the killer"
+
+
+STUCK = """
+import time
+from workers import batch, worker
+batch.execute_together = lambda *a, **k: time.sleep(60)
+worker.warm_up = lambda here: None
+worker.serve()
+"""
