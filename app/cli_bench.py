@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from app.cli_options import fail
+from app.cli_options import ServerOption, fail
 
 
 class PresetName(StrEnum):
@@ -48,6 +48,14 @@ def bench(
     minutes: Annotated[
         float | None, typer.Option(min=0.01, help="Stop after so long; the same command goes on.")
     ] = None,
+    mos: Annotated[
+        Path | None,
+        typer.Option(help="CSV table of opinions (file,mos): the report tells how well scores follow them."),
+    ] = None,
+    server: ServerOption = None,
+    in_flight: Annotated[
+        int, typer.Option(min=1, max=1000, help="With --server: orders at a time; at least two per worker.")
+    ] = 16,
     add: Annotated[
         bool, typer.Option("--add", help="Go on in a folder with more pictures, attacks, defenses or metrics.")
     ] = False,
@@ -60,9 +68,12 @@ def bench(
     from app.bench.items import BenchError
 
     name, command = None if preset is None else str(preset), shlex.join(["purifiqa", *sys.argv[1:]])
-    choices = Choices(images, out, name, attacks, defenses, metrics, adaptive, size, limit, seed, add, command)
+    choices = Choices(
+        images, out, name, attacks, defenses, metrics, adaptive, size, limit, seed, add=add, mos=mos, command=command
+    )
     try:
-        outcome = study.run(choices, version("purifiqa"), jobs, minutes)
+        means = study.Means(jobs, minutes, server, in_flight)
+        outcome = study.run(choices, version("purifiqa"), means)
     except (BenchError, ValueError) as error:
         fail(str(error))
     findings = outcome.findings

@@ -127,6 +127,7 @@ def _fidelity(record: DefenseRecord) -> dict[str, float]:
         "valid": record.valid,
         "ms": record.seconds * 1000,
     }
+    found |= {f"aligned_{name}": distance for name, distance in record.distances.items()}
     if record.aligned_psnr is not None:
         found["aligned_psnr"] = record.aligned_psnr
     if record.aligned_ssim is not None:

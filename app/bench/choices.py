@@ -1,5 +1,6 @@
 """From what the command was given to the parameters of a study; all that can be wrong is found before anything runs."""
 
+import functools
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,15 +14,21 @@ from app.bench.items import (
     Item,
     Skipped,
     attack_of,
+    defense_of,
     find_attacks,
     find_defenses,
     find_metrics,
+    label_of,
     metric_of,
     split,
 )
+from app.bench.measure import MEASURES
+from app.bench.opinions import read_opinions
 from app.bench.parameters import Manifest, Pair, Parameters, check_added, check_same
 from app.bench.presets import PRESETS, Preset
+from app.bench.server import Server
 from app.settings import Settings
+from models.evaluation import perceptual
 from models.images import ImageLimits
 from workers.worker import pick_device
 
@@ -44,17 +51,27 @@ class Choices:
     limit: int | None = None
     seed: int = 0
     add: bool = False
+    mos: Path | None = None
+    """Table of opinions on the pictures, for the report."""
     command: str = ""
     """The command itself, for the report."""
 
 
-def draft(choices: Choices, version: str) -> Manifest:
-    """Return what to do, without the pictures. Raises BenchError for what cannot be done; nothing is written."""
+def draft(choices: Choices, version: str, server: Server | None = None) -> Manifest:
+    """Return what to do, without the pictures. Raises BenchError for what cannot be done; nothing is written.
+
+    With `server` defenses are those that it can use, and it must score as this machine does.
+    """
     settings, preset = Settings(), _preset(choices)
     attacks = _found(find_attacks, choices.attacks, preset.attacks)
-    defenses = _found(find_defenses, choices.defenses, preset.defenses)
     metrics = _found(find_metrics, choices.metrics, settings.default_metric_names)
+    find = find_defenses
+    if server:
+        server.check(metrics.items, version)
+        find = functools.partial(find_defenses, availability=server.availability)
+    defenses = _found(find, choices.defenses, preset.defenses)
     pairs, impossible = _pairs(attacks.items, metrics.items, {item.label for item in attacks.items if choices.attacks})
+    measures = {name: perceptual.availability(called) for name, called in MEASURES.items()}
     parameters = Parameters(
         size=_size(choices.size, preset),
         seed=choices.seed,
@@ -65,9 +82,14 @@ def draft(choices: Choices, version: str) -> Manifest:
         defenses=defenses.items,
         adaptive=_adaptive(choices.adaptive, defenses.items),
         pairs=pairs,
+        measures=tuple(name for name, state in measures.items() if state.available),
         gallery=GALLERY,
     )
-    skipped = (*attacks.skipped, *defenses.skipped, *metrics.skipped, *impossible)
+    missing = [
+        Skipped(kind="measure", name=name, reason=state.explanation)
+        for name, state in measures.items() if not state.available
+    ]  # fmt: skip
+    skipped = (*missing, *attacks.skipped, *defenses.skipped, *metrics.skipped, *impossible)
     return Manifest(version=version, command=choices.command, parameters=parameters, skipped=skipped)
 
 
@@ -79,6 +101,8 @@ def settle(choices: Choices, drafted: Manifest) -> Manifest:
     folder, parameters = Folder(choices.out), drafted.parameters
     check = check_added if choices.add else check_same
     before = folder.manifest()
+    if before:
+        parameters = parameters.model_copy(update={"measures": _as_before(before.parameters, parameters)})
     if before:
         check(before.parameters, parameters.model_copy(update={"pictures": before.parameters.pictures}))
 
@@ -93,15 +117,29 @@ def settle(choices: Choices, drafted: Manifest) -> Manifest:
         most=choices.limit or _preset(choices).images,
         seed=parameters.seed,
         limits=Settings().limits,
-        check_size=_size_check(parameters.attacks, parameters.metrics),
+        check_size=_size_check(parameters),
         keep=keep,
     )
     parameters = parameters.model_copy(update={"pictures": chosen})
     if before:
         check(before.parameters, parameters)
-    manifest = drafted.model_copy(update={"parameters": parameters, "skipped": (*drafted.skipped, *unusable)})
+    opinions = read_opinions(choices.mos, [picture.name for picture in chosen]) if choices.mos else {}
+    manifest = drafted.model_copy(
+        update={"parameters": parameters, "skipped": (*drafted.skipped, *unusable), "opinions": opinions}
+    )
     folder.set_manifest(manifest)
     return manifest
+
+
+def _as_before(before: Parameters, now: Parameters) -> tuple[str, ...]:
+    """Return the learned distances of a study that was begun: weights that came later change nothing in it.
+
+    Raises BenchError for weights that are gone.
+    """
+    for name in set(before.measures) - set(now.measures):
+        cure = perceptual.availability(MEASURES[name]).explanation
+        raise BenchError(f"the folder holds a study that measures {name}, which cannot be done now: {cure}")
+    return before.measures
 
 
 def _preset(choices: Choices) -> Preset:
@@ -143,17 +181,26 @@ def _adaptive(given: str | None, defenses: Sequence[Item]) -> tuple[str, ...]:
     if given is None:
         return ()
     if given == "all":
-        return tuple(defense.label for defense in usable)
+        return _usable_here(tuple(defense.label for defense in usable), defenses)
     wanted: set[str] = set()
     for text in split(given):
         labels = {defense.label for defense in usable if text in (defense.label, defense.about["name"])}
         if text.startswith("{"):
-            labels = {item.label for item in find_defenses([text], is_preset=False).items[1:]}
+            labels = {label_of(text)}
         if not labels or not labels <= {defense.label for defense in usable}:
             there = ", ".join(defense.label for defense in usable)
             raise BenchError(f"--adaptive names {text}, which is not among the defenses: {there}")
         wanted |= labels
-    return tuple(defense.label for defense in usable if defense.label in wanted)
+    return _usable_here(tuple(defense.label for defense in usable if defense.label in wanted), defenses)
+
+
+def _usable_here(labels: tuple[str, ...], defenses: Sequence[Item]) -> tuple[str, ...]:
+    """Return the labels. Raises BenchError for a defense that only a server can use: attacks go through it here."""
+    for defense in defenses:
+        availability = defense_of(defense).availability()
+        if defense.label in labels and not availability.available:
+            raise BenchError(f"{defense.label} cannot be attacked through here: {availability.explanation}")
+    return labels
 
 
 def _size(given: str | None, preset: Preset) -> tuple[int, int] | None:
@@ -169,13 +216,15 @@ def _size(given: str | None, preset: Preset) -> tuple[int, int] | None:
     return width, height
 
 
-def _size_check(attacks: Sequence[Item], metrics: Sequence[Item]) -> Callable[[int, int], None]:
-    smallest = max(attack_of(attack).min_side for attack in attacks)
+def _size_check(parameters: Parameters) -> Callable[[int, int], None]:
+    smallest = max(attack_of(attack).min_side for attack in parameters.attacks)
+    if parameters.measures:
+        smallest = max(smallest, perceptual.MIN_SIDE)
 
     def check(height: int, width: int) -> None:
-        for metric in metrics:
+        for metric in parameters.metrics:
             metric_of(metric).check_size(height, width)
         if min(height, width) < smallest:
-            raise ValueError(f"it is {width}x{height}; an attack needs at least {smallest} pixels a side")
+            raise ValueError(f"it is {width}x{height}; an attack or a measure needs at least {smallest} pixels a side")
 
     return check

@@ -9,10 +9,14 @@ from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from torch import Tensor
 
 from app.bench.items import BenchError, slug
 from app.bench.parameters import Manifest
 from app.bench.units import ATTACK, Unit
+from models.images import ImageError, ImageLimits, decode
+
+_LIMITS = ImageLimits(max_bytes=2**31, max_pixels=178_000_000)  # they were checked when they came in
 
 
 class NotKeptError(Exception):
@@ -50,6 +54,7 @@ class DefenseRecord(BaseModel):
     aligned_ssim: float | None
     valid: float = Field(description="Share of the source's pixels that is left.")
     seconds: float
+    distances: dict[str, float] = Field({}, description="Learned ones, aligned, by name.")
 
     @property
     def step(self) -> str:
@@ -114,6 +119,14 @@ class Folder:
         """Return where the purified picture is, as the metric sees it or on its source's grid."""
         return self.root / "purified" / unit.place / f"{slug(defense)}{'.aligned' if aligned else ''}.png"
 
+    def read_clean(self, unit: Unit) -> Tensor:
+        """Return the picture, (1, 3, H, W). Raises NotKeptError if it cannot be read back."""
+        return _read(self.clean_picture(unit.picture.key))
+
+    def read_attacked(self, unit: Unit) -> Tensor:
+        """Return the attacked picture, as `read_clean`."""
+        return _read(self.attacked_picture(unit))
+
     def append(self, unit: Unit, record: Record) -> None:
         """Add a record, whole or not at all: a line that was cut short is passed over. Raises NotKeptError."""
         file = self._records(unit)
@@ -150,6 +163,13 @@ class Folder:
 
     def _records(self, unit: Unit) -> Path:
         return self.root / "records" / f"{unit.place}.jsonl"
+
+
+def _read(file: Path) -> Tensor:
+    try:
+        return decode(file.read_bytes(), _LIMITS)[0]
+    except (ImageError, OSError) as error:
+        raise NotKeptError(f"{file} cannot be read back ({error}): remove it and run the same command again") from error
 
 
 def write_whole(path: Path, data: bytes) -> None:

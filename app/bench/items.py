@@ -1,5 +1,6 @@
 """What `--attacks`, `--defenses` and `--metrics` name: each with a label to read and all its parameters."""
 
+import functools
 import hashlib
 import json
 import re
@@ -81,10 +82,20 @@ def find_attacks(texts: Sequence[str], *, is_preset: bool) -> Found:
     return _find("attack", texts, lambda text: _item(parse_attack(text)), is_preset=is_preset)
 
 
-def find_defenses(texts: Sequence[str], *, is_preset: bool) -> Found:
-    """Return the defenses that the texts name, `none` first in any case; errors as `find_attacks`."""
+def find_defenses(
+    texts: Sequence[str], *, is_preset: bool, availability: Callable[[Item], Availability] | None = None
+) -> Found:
+    """Return the defenses that the texts name, `none` first in any case; errors as `find_attacks`.
+
+    `availability` tells whether one can be used where it will run; None: here.
+    """
+
+    def item(text: str) -> tuple[Item, Availability]:
+        made, here = _item(parse_defense(text))
+        return made, here if availability is None else availability(made)
+
     texts = ["none", *(text for text in texts if text != "none")]
-    return _find("defense", texts, lambda text: _item(parse_defense(text)), is_preset=is_preset)
+    return _find("defense", texts, item, is_preset=is_preset)
 
 
 def find_metrics(texts: Sequence[str], *, is_preset: bool) -> Found:
@@ -100,6 +111,24 @@ def find_metrics(texts: Sequence[str], *, is_preset: bool) -> Found:
 def attack_of(item: Item) -> Attack:
     """Return the attack itself."""
     return parse_attack(item.json_text)
+
+
+def label_of(text: str) -> str:
+    """Return the label of the defense that a text names. Raises BenchError for one that is none."""
+    try:
+        return _label(parse_defense(text))
+    except ValueError as error:
+        raise BenchError(str(error)) from error
+
+
+def defense_of(item: Item) -> Defense:
+    """Return the defense itself, the same object every time: it may have loaded a network."""
+    return _defense(item.json_text)
+
+
+@functools.cache
+def _defense(json_text: str) -> Defense:
+    return parse_defense(json_text)
 
 
 def metric_of(item: Item) -> Metric:

@@ -44,6 +44,9 @@ class Parameters(BaseModel):
     defenses: tuple[Item, ...]
     adaptive: tuple[str, ...] = Field(description="Labels of the defenses that are also attacked through.")
     pairs: tuple[Pair, ...] = Field(description="Which attack misleads which metric.")
+    measures: tuple[str, ...] = Field(
+        (), description="Learned distances that are measured too: their weights are here."
+    )
     gallery: int = Field(ge=0, description="Of so many pictures the purified ones are kept.")
 
 
@@ -56,6 +59,7 @@ class Manifest(BaseModel):
     command: str = Field(description="That made it, the last one.")
     parameters: Parameters
     skipped: tuple[Skipped, ...]
+    opinions: dict[str, float] = Field({}, description="What people said of pictures, by name; of the last command.")
 
 
 _LISTS = ("pictures", "metrics", "attacks", "defenses", "adaptive", "pairs")

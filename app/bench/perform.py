@@ -1,7 +1,6 @@
 """Do a piece of a study: attack a picture, purify, score, compare; step by step, each kept as soon as it is done."""
 
 import functools
-import math
 import time
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
@@ -9,18 +8,17 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from app.bench.folder import AttackRecord, DefenseRecord, FailureRecord, Folder, NotKeptError, write_whole
-from app.bench.items import Item, attack_of, metric_of
+from app.bench.folder import AttackRecord, FailureRecord, Folder, write_whole
+from app.bench.items import Item, attack_of, defense_of, metric_of
+from app.bench.measure import Purified, finite, measure
 from app.bench.units import ATTACK, Unit
 from models.defense import Defense
 from models.defenses import parse_defense
-from models.evaluation.fidelity import compare, compare_aligned
-from models.images import ImageError, ImageFormat, ImageLimits, decode, encode
+from models.images import ImageFormat, encode
 
 FAILURES = (RuntimeError, ValueError, OSError, MemoryError)
 """What a step may raise and the study goes on: all that attacks, defenses and metrics say, and no memory."""
 _WARM_UP_SIDE = 64
-_LIMITS = ImageLimits(max_bytes=2**31, max_pixels=178_000_000)  # they were checked when they came in
 
 
 @dataclass(frozen=True)
@@ -45,7 +43,7 @@ def perform(unit: Unit, folder: Folder, device: str, left_out: Collection[str] =
     A step that fails is recorded as failed; without its attack a unit ends. Raises NotKeptError.
     """
     finished = folder.finished(unit)
-    clean = _read(folder, unit, attacked=False).to(device)
+    clean = folder.read_clean(unit).to(device)
     image = clean
     for step in unit.steps:
         if step in left_out:
@@ -55,7 +53,7 @@ def perform(unit: Unit, folder: Folder, device: str, left_out: Collection[str] =
         if step in finished and step != ATTACK:
             continue
         if step in finished:
-            image = _read(folder, unit, attacked=True).to(device)
+            image = folder.read_attacked(unit).to(device)
             continue
         yield Begun(step)
         start, failed = time.perf_counter(), False
@@ -76,7 +74,7 @@ def perform(unit: Unit, folder: Folder, device: str, left_out: Collection[str] =
 def _attack(unit: Unit, folder: Folder, clean: Tensor) -> Tensor:
     if unit.attack is None:
         raise ValueError("a clean picture is not attacked")
-    through = None if unit.through is None else _defense(unit.through.json_text)
+    through = None if unit.through is None else defense_of(unit.through)
     start = time.perf_counter()
     done = attack_of(unit.attack).run(clean, metric_of(unit.metrics[0]), through, unit.picture.seed)
     _wait(clean)
@@ -86,7 +84,7 @@ def _attack(unit: Unit, folder: Folder, clean: Tensor) -> Tensor:
         seconds=seconds,
         queries=int(done.queries.item()),
         linf=int(((done.images - clean) * 255).round().abs().max().item()),
-        first_slope=_number(done.first_slope.item()),
+        first_slope=finite(done.first_slope.item()),
     )
     folder.append(unit, record)
     return done.images
@@ -101,51 +99,18 @@ def _defend(unit: Unit, folder: Folder, item: Item, clean: Tensor, image: Tensor
         _wait(image)
         seconds = time.perf_counter() - start
         scores = {metric.label: float(metric_of(metric)(purified)) for metric in unit.metrics}
-        aligned = defense.align(purified, (clean.shape[2], clean.shape[3]), seed)
-    plain = compare(clean.cpu(), purified.cpu())
-    back = compare_aligned(clean.cpu(), aligned.images.cpu(), aligned.valid.cpu())
-    if unit.keeps_purified:
-        write_whole(folder.purified_picture(unit, item.label), encode(purified.cpu(), ImageFormat.PNG))
-        grid = encode(aligned.images.clamp(0, 1).cpu(), ImageFormat.PNG)
-        write_whole(folder.purified_picture(unit, item.label, aligned=True), grid)
-    record = DefenseRecord(
-        defense=item.label,
-        scores=scores,
-        psnr=plain.psnr,
-        ssim=plain.ssim,
-        aligned_psnr=_number(back.psnr),
-        aligned_ssim=_number(back.ssim),
-        valid=aligned.valid.double().mean().item(),
-        seconds=seconds,
-    )
-    folder.append(unit, record)
-
-
-@functools.cache
-def _defense(json_text: str) -> Defense:
-    return parse_defense(json_text)
+    done = Purified(encode(purified.cpu(), ImageFormat.PNG), scores, seconds)
+    folder.append(unit, measure(unit, folder, item, clean.cpu(), done))
 
 
 @functools.cache
 def _warm(json_text: str, device: torch.device) -> Defense:
     """Return a defense that has been called once, so that the time of its first call is not that of loading it."""
-    defense = _defense(json_text)
+    defense = parse_defense(json_text)
     defense(torch.full((1, 3, _WARM_UP_SIDE, _WARM_UP_SIDE), 0.5, device=device))
     return defense
-
-
-def _read(folder: Folder, unit: Unit, *, attacked: bool) -> Tensor:
-    file = folder.attacked_picture(unit) if attacked else folder.clean_picture(unit.picture.key)
-    try:
-        return decode(file.read_bytes(), _LIMITS)[0]
-    except (ImageError, OSError) as error:
-        raise NotKeptError(f"{file} cannot be read back ({error}): remove it and run the same command again") from error
 
 
 def _wait(images: Tensor) -> None:
     if images.device.type == "cuda":
         torch.cuda.synchronize()
-
-
-def _number(value: float) -> float | None:
-    return value if math.isfinite(value) else None

@@ -3,16 +3,15 @@
 import importlib.util
 from collections.abc import Iterator, Sequence
 
-from app.bench import doubts, summary
+from app.bench import beside_the_paper, doubts, opinions, summary, wins
 from app.bench.cells import Findings
 from app.bench.folder import Folder, write_whole
 from app.bench.html import to_html
+from app.bench.markdown import NOTHING, shown, table
 from app.bench.parameters import Manifest
 from app.bench.presets import group_of
 from app.bench.summary import Row
-from models.evaluation.bootstrap import Mean
 
-NOTHING = "-"
 HEADER = (
     "defense", "Gain ↓", "aligned quality ↑", "quality ↑", "similarity ↑", "clean shift", "clean aligned quality ↑",
     "SROCC clean ↑", "SROCC attacked ↑", "ms", "n",
@@ -58,17 +57,21 @@ def _metric(manifest: Manifest, findings: Findings, folder: Folder, metric: str)
         return
     yield f"## {metric}\n"
     for adaptive in (False, True):
-        rows = [row for row in summary.table(cells, parameters, metric, adaptive=adaptive) if _has_any(row)]
+        rows = [row for row in summary.rows(cells, parameters, metric, adaptive=adaptive) if _has_any(row)]
         if not rows:
             continue
         if adaptive:
             yield "### Attacks that go through the defense (adaptive)\n"
         else:
             yield "### Attacks that know of no defense\n"
-        yield from _table(HEADER, [_cells_of(row) for row in rows])
+        yield from table(HEADER, [_cells_of(row) for row in rows])
         yield from _groups(manifest, findings, metric, adaptive=adaptive)
         yield from _plots(manifest, findings, folder, metric, rows, adaptive=adaptive)
     yield from _attacks(manifest, findings, metric)
+    yield from opinions.agreements(manifest, cells, metric)
+    yield from wins.winners(cells, parameters, metric)
+    yield from wins.falls(cells, parameters, metric)
+    yield from beside_the_paper.comparison(cells, parameters, metric)
 
 
 def _groups(manifest: Manifest, findings: Findings, metric: str, *, adaptive: bool) -> Iterator[str]:
@@ -81,8 +84,8 @@ def _groups(manifest: Manifest, findings: Findings, metric: str, *, adaptive: bo
     labels = [one.label for one in manifest.parameters.defenses if any(one.label in means for means in found.values())]
     told = [f"{group} = {', '.join(members[group])}" for group in found if members[group] != [group]]
     yield f"Gain by group of attacks{': ' if told else ''}{'; '.join(told)}.\n"
-    yield from _table(
-        ("defense", *found), [[label, *(_mean(means.get(label)) for means in found.values())] for label in labels]
+    yield from table(
+        ("defense", *found), [[label, *(shown(means.get(label)) for means in found.values())] for label in labels]
     )
 
 
@@ -97,10 +100,10 @@ def _attacks(manifest: Manifest, findings: Findings, metric: str) -> Iterator[st
         means = [summary.mean(its, name) for name in ("gain", "psnr", "ssim", "linf", "queries", "attack_ms")]
         if means[0] is not None:
             plain = [NOTHING if mean is None else f"{mean.value:.4g}" for mean in means[1:]]
-            rows.append([attack.label, _mean(means[0]), *plain, str(means[0].n)])
+            rows.append([attack.label, shown(means[0]), *plain, str(means[0].n)])
     if rows:
         yield "### The attacks, undefended\n"
-        yield from _table(("attack", "Gain", "PSNR", "SSIM", "largest change, levels", "queries", "ms", "n"), rows)
+        yield from table(("attack", "Gain", "PSNR", "SSIM", "largest change, levels", "queries", "ms", "n"), rows)
 
 
 def _plots(
@@ -118,11 +121,19 @@ def _plots(
 
 
 def _doubts(manifest: Manifest, findings: Findings) -> Iterator[str]:
-    found = list(doubts.doubts(manifest.parameters, findings.cells))
+    found: dict[tuple[str, str, str], list[tuple[str, str]]] = {}
+    for metric, attack, through, code, why in doubts.doubts(manifest.parameters, findings.cells):
+        found.setdefault((metric, through, code), []).append((attack, why))
     if found:
         yield "## Doubts\n"
         yield "Reasons why an attack may be weaker than it could be, and a defense therefore look better than it is.\n"
-        yield from _table(("metric", "attack", "through", "doubt", "why"), found)
+        rows = []
+        for (metric, through, code), cases in found.items():
+            attacks = ", ".join(attack for attack, _ in cases)
+            reasons = list(dict.fromkeys(why for _, why in cases))
+            why = reasons[0] if len(reasons) == 1 else f"{cases[0][0]}: {reasons[0]}; and the like"
+            rows.append([metric, through, code, attacks, why])
+        yield from table(("metric", "through", "doubt", "attacks", "why"), rows)
 
 
 def _gallery(manifest: Manifest, folder: Folder) -> Iterator[str]:
@@ -142,10 +153,10 @@ def _left_out(manifest: Manifest, findings: Findings) -> Iterator[str]:
     if manifest.skipped:
         pictures = sum(one.kind == "image" for one in manifest.skipped)
         yield f"## Skipped ({pictures} pictures)\n"
-        yield from _table(("what", "name", "why"), [[one.kind, one.name, one.reason] for one in manifest.skipped])
+        yield from table(("what", "name", "why"), [[one.kind, one.name, one.reason] for one in manifest.skipped])
     if findings.failures:
         yield f"## Failed ({len(findings.failures)} steps)\n"
-        yield from _table(("where", "step", "why"), [[one.place, one.step, one.why] for one in findings.failures])
+        yield from table(("where", "step", "why"), [[one.place, one.step, one.why] for one in findings.failures])
 
 
 def _has_any(row: Row) -> bool:
@@ -156,20 +167,4 @@ def _cells_of(row: Row) -> list[str]:
     plain = [NOTHING if value is None else f"{value:.3f}" for value in (row.srocc_clean, row.srocc_attacked)]
     means = [row.gain, row.aligned_quality, row.quality, row.similarity, row.clean_shift, row.clean_quality]
     time = NOTHING if row.milliseconds is None else f"{row.milliseconds:.3g}"
-    return [row.defense, *map(_mean, means), *plain, time, str(row.gain.n if row.gain else 0)]
-
-
-def _mean(mean: Mean | None) -> str:
-    if mean is None:
-        return NOTHING
-    if mean.low is None or mean.high is None:
-        return f"{mean.value:.3f}"
-    return f"{mean.value:.3f} [{mean.low:.3f}, {mean.high:.3f}]"
-
-
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    yield f"| {' | '.join(header)} |"
-    yield "|---" * len(header) + "|"
-    for row in rows:
-        yield f"| {' | '.join(' '.join(value.replace('|', '/').split()) for value in row)} |"
-    yield ""
+    return [row.defense, *map(shown, means), *plain, time, str(row.gain.n if row.gain else 0)]

@@ -1,12 +1,13 @@
 """A study from its choices to its tables and report."""
 
+import contextlib
 import os
 import time
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from app.bench import pool, report
+from app.bench import pool, remote, report
 from app.bench.cells import Findings, read, write_csv, write_parquet
 from app.bench.choices import Choices, draft, settle
 from app.bench.folder import Folder, NotKeptError
@@ -14,7 +15,9 @@ from app.bench.items import BenchError
 from app.bench.parameters import Manifest
 from app.bench.perform import Ended
 from app.bench.progress import Bar, Estimate
-from app.bench.units import Unit, units_of
+from app.bench.remote import Orders
+from app.bench.server import Server
+from app.bench.units import ATTACK, Unit, units_of
 
 
 @dataclass(frozen=True)
@@ -27,41 +30,59 @@ class Outcome:
     """By Ctrl-C or because its time was over."""
 
 
-def run(choices: Choices, version: str, jobs: int | None = None, minutes: float | None = None) -> Outcome:
+@dataclass(frozen=True)
+class Means:
+    """With what a study is done; its numbers do not depend on it."""
+
+    jobs: int | None = None
+    """Processes; None: one per core, on a GPU one."""
+    minutes: float | None = None
+    """After which it stops."""
+    server: str | None = None
+    """Address of a service that purifies and scores; None: this machine does."""
+    in_flight: int = 16
+    """Orders that the server has at the same time."""
+
+
+def run(choices: Choices, version: str, means: Means = Means()) -> Outcome:
     """Do what is not finished of a study, and write its tables and report in any case.
 
-    `jobs` is the number of processes, by default one per core, on a GPU one; after `minutes` it stops.
     Raises BenchError for what cannot be done or kept.
     """
-    deadline = None if minutes is None else time.monotonic() + 60 * minutes
-    drafted, folder = draft(choices, version), Folder(choices.out)
-    try:
-        with folder.alone():
-            manifest = settle(choices, drafted)
-            try:
-                interrupted = not _do(manifest, folder, jobs, deadline)
-            except KeyboardInterrupt:
-                interrupted = True
-            except BenchError:
-                _write(manifest, folder)
-                raise
-            return Outcome(manifest, _write(manifest, folder), interrupted)
-    except (NotKeptError, OSError) as error:
-        raise BenchError(f"{pool.CANNOT_KEEP}: {error}. {pool.GO_ON}") from error
+    deadline = None if means.minutes is None else time.monotonic() + 60 * means.minutes
+    with contextlib.nullcontext() if means.server is None else Server(means.server) as server:
+        drafted, folder = draft(choices, version, server), Folder(choices.out)
+        try:
+            with folder.alone():
+                manifest = settle(choices, drafted)
+                try:
+                    interrupted = not _do(manifest, folder, means, server, deadline)
+                except KeyboardInterrupt:
+                    interrupted = True
+                except BenchError:
+                    _write(manifest, folder)
+                    raise
+                return Outcome(manifest, _write(manifest, folder), interrupted)
+        except (NotKeptError, OSError) as error:
+            raise BenchError(f"{pool.CANNOT_KEEP}: {error}. {pool.GO_ON}") from error
 
 
-def _do(manifest: Manifest, folder: Folder, jobs: int | None, deadline: float | None) -> bool:
+def _do(manifest: Manifest, folder: Folder, means: Means, server: Server | None, deadline: float | None) -> bool:
     waiting, ahead, total = _ahead(units_of(manifest.parameters), folder)
     device = manifest.parameters.device
-    jobs = jobs or (1 if device == "cuda" else _cores())
+    jobs = means.jobs or (1 if device == "cuda" else _cores())
     estimate = Estimate(ahead, jobs)
     with Bar(total, total - ahead.total(), estimate) as bar:
 
         def tell(unit: Unit, ended: Ended) -> None:
-            estimate.ended(unit.kind_of(ended.step), ended.seconds)
+            at_once = means.in_flight if server and ended.step != ATTACK else jobs
+            estimate.ended(unit.kind_of(ended.step), ended.seconds * jobs / at_once)
             bar.advance()
 
-        return pool.run(waiting, folder.root, device, jobs, tell, deadline)
+        if server is None:
+            return pool.run(waiting, folder.root, device, jobs, tell, deadline)
+        orders = Orders(server, folder, means.in_flight)
+        return remote.run(waiting, orders, device, jobs, tell, deadline)
 
 
 def _cores() -> int:

@@ -30,19 +30,19 @@ class Row(NamedTuple):
     """Median time of the defense per picture."""
 
 
-def table(cells: Sequence[Cell], parameters: Parameters, metric: str, *, adaptive: bool) -> list[Row]:
+def rows(cells: Sequence[Cell], parameters: Parameters, metric: str, *, adaptive: bool) -> list[Row]:
     """Return a row per defense, the best Gain first; `none` is the undefended one."""
     of_metric = [cell for cell in cells if cell.metric == metric]
     clean = [cell for cell in of_metric if cell.attack == CLEAN]
     attacked = [cell for cell in of_metric if cell.attack != CLEAN and cell.adaptive == adaptive]
-    rows = []
+    found = []
     for defense in parameters.defenses:
         its, its_clean = _by(attacked, defense.label), _by(clean, defense.label)
         if adaptive and not its:
             continue
         ranks = [_srocc([cell for cell in its if cell.attack == attack.label]) for attack in parameters.attacks]
         times = [cell.measures["ms"] for cell in (*its, *its_clean)]
-        rows.append(
+        found.append(
             Row(
                 defense=defense.label,
                 gain=mean(its, "gain"),
@@ -56,7 +56,7 @@ def table(cells: Sequence[Cell], parameters: Parameters, metric: str, *, adaptiv
                 milliseconds=statistics.median(times) if times else None,
             )
         )
-    return sorted(rows, key=lambda row: float("inf") if row.gain is None else row.gain.value)
+    return sorted(found, key=lambda row: float("inf") if row.gain is None else row.gain.value)
 
 
 def mean(cells: Iterable[Cell], measure: str) -> Mean | None:

@@ -25,6 +25,8 @@ class Unit(BaseModel):
     """The defense that is attacked through; None: the attack knows of none."""
     defenses: tuple[Item, ...]
     keeps_purified: bool = False
+    measures: tuple[str, ...] = ()
+    """Learned distances to measure."""
 
     @property
     def place(self) -> str:
@@ -52,13 +54,19 @@ def units_of(parameters: Parameters) -> Iterator[Unit]:
     metrics = {metric.label: metric for metric in parameters.metrics}
     throughs = [defense for defense in parameters.defenses if defense.label in parameters.adaptive]
     for number, picture in enumerate(parameters.pictures):
-        yield Unit(picture=picture, metrics=parameters.metrics, attack=None, through=None, defenses=parameters.defenses)
+        yield Unit(
+            picture=picture, metrics=parameters.metrics, attack=None, through=None,
+            defenses=parameters.defenses, measures=parameters.measures,
+        )  # fmt: skip
         for index, pair in enumerate(parameters.pairs):
             attack, metric = attacks[pair.attack], (metrics[pair.metric],)
             shown = number < parameters.gallery and index == 0
             yield Unit(
                 picture=picture, metrics=metric, attack=attack, through=None,
-                defenses=parameters.defenses, keeps_purified=shown,
+                defenses=parameters.defenses, keeps_purified=shown, measures=parameters.measures,
             )  # fmt: skip
             for defense in throughs:
-                yield Unit(picture=picture, metrics=metric, attack=attack, through=defense, defenses=(defense,))
+                yield Unit(
+                    picture=picture, metrics=metric, attack=attack, through=defense,
+                    defenses=(defense,), measures=parameters.measures,
+                )  # fmt: skip

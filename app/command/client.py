@@ -1,5 +1,7 @@
 """The service from the outside: what `--server URL` uses, and an example of a client."""
 
+import os
+import threading
 import time
 from types import TracebackType
 from typing import Any, Self
@@ -8,23 +10,46 @@ import httpx2
 
 from app.errors import order_is_wrong
 
+API_KEY = "PURIFIQA_API_KEY"
+"""Name of the environment variable with the key that is sent to the server."""
+BUSY = (429, 502, 503, 504, 507)
+"""Statuses that pass: too many requests, no broker, a proxy whose service restarts, a full store."""
+FORBIDDEN = (401, 403)
+LONGEST_PAUSE = 30.0
+
 
 class ServerError(RuntimeError):
     """The server refused the request or the job failed; the message is the problem's detail."""
 
-    def __init__(self, detail: str, *, is_about_the_order: bool = False) -> None:
+    def __init__(self, detail: str, *, is_about_the_order: bool = False, is_about_the_server: bool = False) -> None:
         super().__init__(detail)
         self.is_about_the_order = is_about_the_order
+        self.is_about_the_server = is_about_the_server
+        """Whether any other order would fare no better now: it does not answer, is busy, or knows no such key."""
+
+
+class StoppedError(ServerError):
+    """The order was given up because the client was told to stop."""
 
 
 class Client:
-    """Orders over HTTP, one at a time, waiting for each."""
+    """Orders over HTTP, waiting for each; threads may share one.
 
-    def __init__(self, server: str) -> None:
+    A server that is busy or does not answer is asked again, as it says in `Retry-After`, for up to `patience` seconds.
+    `wait` is how many seconds one request may stay open for a job to end. The API key is that of `PURIFIQA_API_KEY`.
+    """
+
+    def __init__(self, server: str, patience: float = 0, wait: int = 60) -> None:
+        headers = {"Prefer": f"wait={wait}"}
+        if key := os.environ.get(API_KEY):
+            headers["Authorization"] = f"Bearer {key}"
+        limits = httpx2.Limits(max_connections=None, max_keepalive_connections=None)
         try:
-            self._http = httpx2.Client(base_url=server.rstrip("/"), timeout=90)
+            self._http = httpx2.Client(base_url=server.rstrip("/"), timeout=wait + 30, headers=headers, limits=limits)
         except httpx2.InvalidURL as error:
             raise ServerError(f"{server} is not a URL: {error}") from error
+        self._patience = patience
+        self._stopped = threading.Event()
 
     def __enter__(self) -> Self:
         return self
@@ -32,32 +57,90 @@ class Client:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
         self._http.close()
+
+    def stop(self) -> None:
+        """Make every order that waits in another thread end with a StoppedError soon."""
+        self._stopped.set()
 
     def order(self, kind: str, image: bytes, fields: dict[str, str]) -> tuple[dict[str, Any], bytes | None]:
         """Send `purify` or `score`; return the finished job document and the purified file, if any.
 
-        Raises ServerError.
+        Raises ServerError; StoppedError after `stop`.
         """
-        answer = self._send("POST", f"/{kind}", files={"image": ("image", image)}, data=fields)
-        job: dict[str, Any] = answer.json()
-        while job["status"] in ("queued", "running"):
-            time.sleep(float(answer.headers.get("Retry-After", 1)) / 4)
-            job = self._send("GET", job["links"]["self"]).json()
+        job, pause = self.begin(kind, image, fields)
+        try:
+            while job["status"] in ("queued", "running"):
+                self._pause(pause / 4)
+                job = self.send("GET", job["links"]["self"]).json()
+        except StoppedError:
+            self.erase(job)
+            raise
         if job["status"] != "finished":
             raise ServerError(job["error"]["detail"] if job["error"] else f"the job was {job['status']}")
         place = job["result"]["image_url"]
-        return job, self._send("GET", place).content if place else None
+        return job, self.send("GET", place).content if place else None
 
-    def _send(self, method: str, path: str, **content: Any) -> httpx2.Response:
+    def begin(self, kind: str, image: bytes, fields: dict[str, str], **headers: str) -> tuple[dict[str, Any], float]:
+        """Send `purify` or `score`; return the job document and after how many seconds to ask for it again.
+
+        Raises ServerError.
+        """
+        answer = self.send("POST", f"/{kind}", files={"image": ("image", image)}, data=fields, headers=headers)
+        return answer.json(), _seconds(answer, usual=1)
+
+    def erase(self, job: dict[str, Any]) -> None:
+        """Let the server forget a job and its files at once; it would by itself, later."""
+        self._try("DELETE", job["links"]["self"], {})
+
+    def send(self, method: str, path: str, **content: Any) -> httpx2.Response:
+        """Return the answer to a request, with patience. Raises ServerError."""
+        end, tries = time.monotonic() + self._patience, 0
+        while True:
+            answer, why = self._try(method, path, content)
+            if answer is not None and answer.status_code not in BUSY:
+                break
+            tries += 1
+            pause = min(2.0 ** (tries - 1), LONGEST_PAUSE)
+            pause = pause if answer is None else max(pause / 4, _seconds(answer, usual=pause))
+            if time.monotonic() + pause > end:
+                break
+            self._pause(pause)
+        if answer is None:
+            detail = f"{self._http.base_url} does not answer: {why}"
+            raise ServerError(detail, is_about_the_order=True, is_about_the_server=True)
+        if answer.is_error:
+            raise _refused(method, path, answer)
+        return answer
+
+    def _try(self, method: str, path: str, content: dict[str, Any]) -> tuple[httpx2.Response | None, str]:
         try:
-            answer = self._http.request(method, path, headers={"Prefer": "wait=60"}, **content)
+            return self._http.request(method, path, **content), ""
         except (httpx2.HTTPError, httpx2.InvalidURL) as error:
-            raise ServerError(f"{self._http.base_url} does not answer: {error}", is_about_the_order=True) from error
-        if not answer.is_error:
-            return answer
-        if not answer.headers.get("content-type", "").startswith("application/problem+json"):
-            raise ServerError(f"{method} {path}: {answer.status_code}")
-        problem = answer.json()
-        wrong = [(one["field"], one["code"]) for one in problem.get("errors", [])]
-        raise ServerError(problem["detail"], is_about_the_order=order_is_wrong(problem["status"], wrong))
+            return None, str(error) or type(error).__name__
+
+    def _pause(self, seconds: float) -> None:
+        if self._stopped.wait(seconds):
+            raise StoppedError("stopped")
+
+
+def _refused(method: str, path: str, answer: httpx2.Response) -> ServerError:
+    is_about_the_server = answer.status_code in (*BUSY, *FORBIDDEN)
+    if not answer.headers.get("content-type", "").startswith("application/problem+json"):
+        return ServerError(f"{method} {path}: {answer.status_code}", is_about_the_server=is_about_the_server)
+    problem = answer.json()
+    wrong = [(one["field"], one["code"]) for one in problem.get("errors", [])]
+    is_about_the_order = answer.status_code in FORBIDDEN or order_is_wrong(problem["status"], wrong)
+    return ServerError(
+        problem["detail"], is_about_the_order=is_about_the_order, is_about_the_server=is_about_the_server
+    )
+
+
+def _seconds(answer: httpx2.Response, usual: float) -> float:
+    """Return what `Retry-After` says; a date, which it may be too, or nothing: `usual`."""
+    said = answer.headers.get("Retry-After", "")
+    return float(said) if said.isdigit() else usual

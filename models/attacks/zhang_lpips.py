@@ -1,6 +1,6 @@
 from typing import ClassVar, Literal
 
-from models.perturbation.perceptual import NEEDS
+from models.evaluation.perceptual import NEEDS
 from models.perturbation.zhang import LearnedZhangAttack
 
 

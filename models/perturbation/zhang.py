@@ -6,7 +6,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from models.availability import Availability
-from models.perturbation import perceptual
+from models.evaluation import perceptual
 from models.perturbation.adam import AdamAttack
 
 

@@ -17,7 +17,7 @@ from app.bench.units import ATTACK, units_of
 from models.attacks import parse_attack
 from models.defenses import parse_defense
 from models.evaluation.fidelity import compare
-from models.images import decode
+from models.images import ImageFormat, decode, encode
 
 TIMES = ("ms", "attack_ms")
 
@@ -59,7 +59,8 @@ def test_every_number_is_what_the_parts_give_by_themselves(choices, standin):
     assert measures["gain"] == abs(c - da) / c
     assert measures["robust_abs_gain"] == abs(c - da) / 10
     assert measures["both_defended_rel_gain"] == pytest.approx(abs(dc - da) / dc)
-    assert measures["quality"] == compare(clean, noise(attacked, picture.seed)).quality
+    seen = decode(encode(noise(attacked, picture.seed), ImageFormat.PNG))[0]
+    assert measures["quality"] == compare(clean, seen).quality
     assert measures["linf"] == 10
     assert by_name["ifgsm", "none", False].measures["gain"] == abs(c - a) / c
     assert by_name["clean", "random-noise", False].measures["clean_shift"] == (dc - c) / c
@@ -213,7 +214,7 @@ def test_an_attack_that_follows_gradients_needs_a_metric_that_has_some(choices, 
     assert [(pair.attack, pair.metric) for pair in both.parameters.pairs] == [
         ("square(queries=9)", "standin"), ("square(queries=9)", "flat"), ("ifgsm", "standin"),
     ]  # fmt: skip
-    assert [one.name for one in both.skipped] == ["ifgsm on flat"]
+    assert [one.name for one in both.skipped if one.kind == "pair"] == ["ifgsm on flat"]
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import torch
 
 from models.attack import AttackUnavailableError
 from models.attacks import parse_attack
-from models.perturbation import perceptual
+from models.evaluation import perceptual
 
 
 @pytest.fixture

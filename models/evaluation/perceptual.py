@@ -1,4 +1,4 @@
-"""Learned distances between two images, as penalties of attacks: LPIPS and DISTS by the library piq."""
+"""Learned distances between two images, as measures and as penalties of attacks: LPIPS and DISTS by the library piq."""
 
 import functools
 import importlib

@@ -1,0 +1,78 @@
+"""A running service as a study sees it: whether its numbers would be those of this machine, and what it can do."""
+
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Any, Self
+
+import torch
+
+from app.bench.items import BenchError, Item, metric_of
+from app.command.client import Client, ServerError
+from models.availability import AVAILABLE, Availability, unavailable
+from models.images import ImageFormat, encode
+
+PATIENCE_SECONDS = 300
+"""How long a server that is busy or does not answer is asked again before the study stops."""
+WAIT_SECONDS = 5
+"""How long one request stays open: so long at most does the study take to stop."""
+_SIDE = 64
+
+
+class Server:
+    """A running service, as far as a study needs to know it."""
+
+    def __init__(self, url: str) -> None:
+        """Take its address; nothing is sent yet. Raises BenchError for one that is none."""
+        self.url = url
+        try:
+            self.client = Client(url, patience=PATIENCE_SECONDS, wait=WAIT_SECONDS)
+        except ServerError as error:
+            raise BenchError(str(error)) from error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.client.close()
+
+    def check(self, metrics: Sequence[Item], version: str) -> None:
+        """Raise BenchError unless it is the same PurifIQA as this one, and scores with the same `metrics`."""
+        try:
+            with Client(self.url) as hasty:  # one that is down now is told now
+                there = hasty.send("GET", "/openapi.json").json()["info"]["version"]
+            known = {entry["name"]: entry for entry in self.client.send("GET", "/iqa-metrics").json()}
+        except (ServerError, ValueError, LookupError) as error:
+            raise BenchError(f"--server {self.url}: {error}") from error
+        if there != version:
+            raise BenchError(f"{self.url} runs PurifIQA {there}, this is {version}: its numbers could differ")
+        for metric in metrics:
+            names = (metric.label, metric.label.rpartition(":")[2], *metric_of(metric).card.aliases)
+            entry = next((known[name] for name in names if name in known), None)
+            if entry is None:
+                raise BenchError(f"{self.url} has no metric {metric.label}")
+            if not entry["availability"]["available"]:
+                raise BenchError(f"{self.url} cannot use metric {metric.label}: {entry['availability']['reason']}")
+            check_version(self.url, metric, entry)
+
+    def availability(self, item: Item) -> Availability:
+        """Return whether its workers can use a defense: it is ordered, and the order taken back. Raises BenchError."""
+        gray = encode(torch.full((1, 3, _SIDE, _SIDE), 0.5), ImageFormat.PNG)
+        try:
+            job, _ = self.client.begin("purify", gray, {"defense": item.json_text, "metrics": ""}, Prefer="wait=0")
+            self.client.erase(job)
+        except ServerError as error:
+            if error.is_about_the_server:
+                raise BenchError(f"--server {self.url}: {error}") from error
+            return unavailable(f"{self.url} refuses it: {error}", "Bring to its machines what is missing, or leave it")
+        return AVAILABLE
+
+
+def check_version(url: str, metric: Item, told: dict[str, Any]) -> None:
+    """Raise BenchError unless what a server told of a metric, or of its score, is of the version that is here."""
+    if told["version"] != metric.about["version"]:
+        raise BenchError(
+            f"{url} scores with version {told['version']!r} of {metric.label}, this is {metric.about['version']!r}: "
+            "its numbers would differ"
+        )

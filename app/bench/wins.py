@@ -1,0 +1,86 @@
+"""What a study comes to: which defenses win at what cost, and which fall once the attack knows them."""
+
+import statistics
+from collections.abc import Iterator, Sequence
+
+from app.bench.cells import CLEAN, Cell
+from app.bench.markdown import NOTHING, shown, table
+from app.bench.parameters import Parameters
+from app.bench.summary import mean
+from models.evaluation.bootstrap import Mean
+
+COLLAPSED = 0.5
+"""A defense collapses if attacks through it leave less than this share of what it took off the undefended Gain."""
+
+
+def winners(cells: Sequence[Cell], parameters: Parameters, metric: str) -> Iterator[str]:
+    """Yield every defense with what it takes and gives, and whether another one is better in both."""
+    its = [cell for cell in cells if cell.metric == metric and not cell.adaptive]
+    found: dict[str, tuple[Mean, Mean]] = {}
+    for defense in parameters.defenses:
+        attacked = [cell for cell in its if cell.defense == defense.label and cell.attack != CLEAN]
+        gain, quality = mean(attacked, "gain"), mean(attacked, "aligned_quality")
+        if gain and quality:
+            found[defense.label] = gain, quality
+    if len(found) < 2:
+        return
+    yield "### Which defenses win, at what cost\n"
+    yield "On the front: no other defense has both a lower Gain and a higher aligned quality. Only attacks that know of"
+    yield "no defense count here. PSNR (dB) and SSIM are aligned.\n"
+    rows = []
+    learned = [f"aligned_{name}" for name in parameters.measures]
+    for label in sorted(found, key=lambda label: found[label][0].value):
+        mine = [cell for cell in its if cell.defense == label]
+        attacked = [cell for cell in mine if cell.attack != CLEAN]
+        clean = [cell for cell in mine if cell.attack == CLEAN]
+        shift, size = mean(clean, "clean_shift"), [abs(cell.measures["clean_shift"]) for cell in clean]
+        values = (
+            shown(found[label][0]), shown(found[label][1]), shown(mean(attacked, "aligned_psnr"), 2),
+            shown(mean(attacked, "aligned_ssim")), shown(shift), f"{statistics.fmean(size):.3f}" if size else NOTHING,
+            f"{statistics.median(cell.measures['ms'] for cell in mine):.3g}",
+        )  # fmt: skip
+        distances = [shown(mean(attacked, name)) for name in learned]
+        rows.append([label, *values, *distances, "yes" if _is_on_front(label, found) else ""])
+    header = ("defense", "Gain ↓", "aligned quality ↑", "PSNR ↑", "SSIM ↑", "clean shift", "its size ↓", "ms",
+              *(f"{name.upper()} ↓" for name in parameters.measures), "front")  # fmt: skip
+    yield from table(header, rows)
+
+
+def _is_on_front(label: str, found: dict[str, tuple[Mean, Mean]]) -> bool:
+    gain, quality = found[label]
+    return not any(one.value < gain.value and other.value > quality.value for one, other in found.values())
+
+
+def falls(cells: Sequence[Cell], parameters: Parameters, metric: str) -> Iterator[str]:
+    """Yield, for every defense that was attacked through, its Gain before and after, on the same attacked pictures."""
+    rows = []
+    its = [cell for cell in cells if cell.metric == metric and cell.attack != CLEAN]
+    for defense in parameters.defenses:
+        through = [cell for cell in its if cell.adaptive and cell.defense == defense.label]
+        places = {(cell.image, cell.attack) for cell in through}
+        plain = [cell for cell in its if not cell.adaptive and (cell.image, cell.attack) in places]
+        before = mean([cell for cell in plain if cell.defense == defense.label], "gain")
+        nothing = mean([cell for cell in plain if cell.defense == "none"], "gain")
+        after = mean(through, "gain")
+        if not (after and before and nothing):
+            continue
+        took_off = nothing.value - before.value
+        collapses = took_off > 0 and nothing.value - after.value < COLLAPSED * took_off
+        defended = [mean(some, "both_defended_rel_gain") for some in (through, _of(plain, defense.label))]
+        rows.append(
+            [defense.label, shown(nothing), shown(before), shown(after), *map(shown, reversed(defended)),
+             "yes" if collapses else "", str(after.n)]
+        )  # fmt: skip
+    if rows:
+        yield "### Before and after the attack knows the defense\n"
+        yield "A defense collapses if it loses more than half of what it took off the undefended Gain. Movement is that"
+        yield "of the defended score, |f(D(clean)) - f(D(attacked))| / f(D(clean)), what the attack can do whatever the"
+        yield "defense does to clean pictures: a low Gain beside a high movement only says that the attack lifts the"
+        yield "score by about as much as the defense lowers it.\n"
+        header = ("defense", "Gain undefended", "Gain, attack knows nothing", "Gain, attack goes through",
+                  "movement, knows nothing", "movement, goes through", "collapses", "n")  # fmt: skip
+        yield from table(header, rows)
+
+
+def _of(cells: Sequence[Cell], defense: str) -> list[Cell]:
+    return [cell for cell in cells if cell.defense == defense]
