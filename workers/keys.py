@@ -8,6 +8,12 @@ Each has an owner and an end of life:
     purifiqa:housekeeping    which worker swept the store last         ends after 5 minutes
     purifiqa:workers         sorted set: live workers by lease end     entries leave when the lease ends
     purifiqa:jobs-total      hash: ended jobs by kind|defense|status   bounded by the catalogue
+    purifiqa:jobs-of:<owner> sorted set: an owner's jobs by time       entries leave with the record, or when found out
+    purifiqa:batch:<id>      string: the jobs of one request           ends when the last of its records must have
+    purifiqa:idempotency:<h> string: the job of an Idempotency-Key    ends after a day, or when the job is erased
+    purifiqa:answer:<h>      string: the job that has this answer      ends with that job's result
+    purifiqa:pace            hash: mean seconds per kind|defense       bounded by the catalogue; ends a day after use
+    purifiqa:webhooks        sorted set: webhooks to send, by time     entries leave when sent or given up
 """
 
 from typing import NamedTuple
@@ -16,6 +22,8 @@ PREFIX = "purifiqa:"
 WORKERS = f"{PREFIX}workers"
 TOTALS = f"{PREFIX}jobs-total"
 HOUSEKEEPING = f"{PREFIX}housekeeping"
+PACE = f"{PREFIX}pace"
+WEBHOOKS = f"{PREFIX}webhooks"
 
 
 class JobKeys(NamedTuple):
@@ -29,3 +37,23 @@ class JobKeys(NamedTuple):
 def job_keys(job_id: str) -> JobKeys:
     """Return the keys of a job."""
     return JobKeys(f"{PREFIX}job:{job_id}", f"{PREFIX}events:{job_id}", f"{PREFIX}expired:{job_id}")
+
+
+def jobs_of(owner: str) -> str:
+    """Return the key of an owner's list of jobs."""
+    return f"{PREFIX}jobs-of:{owner}"
+
+
+def batch_key(batch_id: str) -> str:
+    """Return the key of a batch."""
+    return f"{PREFIX}batch:{batch_id}"
+
+
+def idempotency_key(digest: str) -> str:
+    """Return the key of what an Idempotency-Key stands for."""
+    return f"{PREFIX}idempotency:{digest}"
+
+
+def answer_key(digest: str) -> str:
+    """Return the key of the job that has the answer to an order."""
+    return f"{PREFIX}answer:{digest}"

@@ -7,10 +7,12 @@ import contextlib
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from redis import Redis
+from redis.client import Pipeline
+from redis.exceptions import WatchError
 from rq import Queue, SimpleWorker, get_current_job
 from rq import Retry as RqRetry
 from rq.exceptions import StopRequested
@@ -18,9 +20,16 @@ from rq.job import Job
 from rq.timeouts import JobTimeoutException
 
 from models.images import ImageFacts
-from workers.jobs import Order
-from workers.ledger import JobCanceledError, Ledger, refusals
+from workers.answers import Answers
+from workers.batches import Batch, Batches
+from workers.claims import Claim, ClaimLostError, Claims
+from workers.deliveries import Deliveries
+from workers.events import Events
+from workers.jobs import Order, Report
+from workers.ledger import BROKER_ERRORS, JobCanceledError, Ledger, refusals
+from workers.pace import Pace
 from workers.record import Failure, JobRecord, Origin, Status
+from workers.register import Register
 from workers.settings import WorkerSettings
 
 log = logging.getLogger("purifiqa.queue")
@@ -33,6 +42,7 @@ RQ_QUEUE = "purifiqa"
 RETRIES = 1
 HEARTBEAT_SECONDS = 30
 WAIT_SECONDS = 1  # for a job, before looking whether to stop, or for jobs that were lost
+MAX_POSITION = 10_000  # a list is searched from its head
 MAINTENANCE_SECONDS = 20  # RQ gives back what a killed worker had just taken on a pass a minute after it first saw it
 
 
@@ -42,26 +52,59 @@ class JobQueue(Ledger):
     def __init__(self, settings: WorkerSettings, *, patient: bool = False) -> None:
         super().__init__(settings, patient=patient)
         self._rq = Queue(RQ_QUEUE, connection=self._redis, serializer="json")
+        self.pace, self.claims, self.answers = Pace(self._redis), Claims(self._redis), Answers(self._redis, settings)
+        self.register, self.batches = Register(self._redis, self), Batches(self._redis, self)
+        self.events, self.deliveries = Events(self._async, lambda: self._closing), Deliveries(self._async)
 
     def submit(self, job_id: str, order: Order, image: ImageFacts, origin: Origin = Origin()) -> JobRecord:  # noqa: B008
         """Write the record and put the job into the queue, both or neither. Raises BROKER_ERRORS."""
         record = JobRecord(id=job_id, order=order, image=image, origin=origin, created=time.time())
-        with refusals(), self._redis.pipeline() as pipe:
-            pipe.multi()  # RQ would ask for it in the middle, where it is too late
-            self.write(record, pipe)
-            self._rq.enqueue_call(
-                ENTRY,
-                args=(job_id,),
-                job_id=job_id,
-                timeout=self.time_limit(order),
-                result_ttl=0,
-                failure_ttl=min(self._settings.result_ttl, 3600),
-                ttl=self._settings.queue_ttl,
-                retry=RqRetry(max=RETRIES),
-                pipeline=pipe,
-            )
-            pipe.execute()
+        self.submit_all([record])
         return record
+
+    def submit_all(self, records: Sequence[JobRecord], claim: Claim | None = None, batch: Batch | None = None) -> None:
+        """Write the records and put into the queue those that have not ended, all or none.
+
+        Raises ClaimLostError if the idempotency key is another request's by now, BROKER_ERRORS.
+        """
+        with refusals(), self._redis.pipeline() as pipe:
+            if claim:
+                claim.watch(pipe)
+            pipe.multi()  # RQ would ask for it in the middle, where it is too late
+            for record in records:
+                self.write(record, pipe)
+                if record.status.is_final:
+                    self.answers.write(record, pipe)
+                else:
+                    self._enqueue(record, pipe)
+            if batch:
+                self.batches.write(batch, pipe)
+            if claim:
+                claim.keep(pipe)
+            try:
+                pipe.execute()
+            except WatchError as error:
+                raise ClaimLostError from error
+
+    def _enqueue(self, record: JobRecord, pipe: Pipeline) -> None:
+        self._rq.enqueue_call(
+            ENTRY,
+            args=(record.id,),
+            job_id=record.id,
+            timeout=self.time_limit(record.order),
+            result_ttl=0,
+            failure_ttl=min(self._settings.result_ttl, 3600),
+            ttl=self._settings.queue_ttl,
+            retry=RqRetry(max=RETRIES),
+            pipeline=pipe,
+        )
+
+    def finish(self, record: JobRecord, report: Report) -> None:
+        """Mark the job finished; the next like it is answered from the store. Raises JobCanceledError as above."""
+        super().finish(record, report)
+        with contextlib.suppress(*BROKER_ERRORS):  # the job is done; this only makes later ones faster
+            self.pace.note(record.order, time.time() - (record.started or record.created))
+            self.answers.remember(record)
 
     def cancel(self, job_id: str) -> JobRecord:
         """Cancel the job if it has not ended; return the record as it stands then. Raises LookupError."""
@@ -76,12 +119,31 @@ class JobQueue(Ledger):
 
     def erase(self, job_id: str) -> None:
         """Remove every key of the job, running or not. Raises LookupError if there is none."""
-        self.remove(job_id)
+        self.answers.forget(self.remove(job_id))
         self._forget(job_id)
 
     def depth(self) -> int:
         """Return how many jobs wait."""
         return self._rq.count
+
+    def positions(self, job_ids: Sequence[str]) -> list[int | None]:
+        """Return how many jobs wait before each; None: it does not wait, or more than MAX_POSITION do."""
+        with self._redis.pipeline(transaction=False) as pipe:
+            for job_id in job_ids:
+                pipe.lpos(self._rq.key, job_id, maxlen=MAX_POSITION)
+            return list(pipe.execute())
+
+    def seconds_left(self, record: JobRecord, position: int | None) -> float:
+        """Return an estimate of the seconds until the job ends, from those before it and how fast they went lately."""
+        own, every = self.pace.expected(record.order)
+        if record.status is Status.RUNNING:
+            return own * (1 - record.progress)
+        before = self.depth() if position is None else position
+        return before * every / max(1, len(self.workers())) + own
+
+    def backlog_seconds(self) -> float:
+        """Return an estimate of the seconds until all that waits now is done: for who is turned away."""
+        return self.depth() * self.pace.expected()[1] / max(1, len(self.workers()))
 
     def consume(self, name: str, housekeeping: Callable[[], None]) -> None:
         """Take jobs and perform them in this process until SIGTERM or SIGINT; the current one is still finished."""

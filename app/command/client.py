@@ -43,7 +43,8 @@ class Client:
         job: dict[str, Any] = answer.json()
         while job["status"] in ("queued", "running"):
             time.sleep(float(answer.headers.get("Retry-After", 1)) / 4)
-            job = self._send("GET", job["links"]["self"]).json()
+            answer = self._send("GET", job["links"]["self"])
+            job = answer.json()
         if job["status"] != "finished":
             raise ServerError(job["error"]["detail"] if job["error"] else f"the job was {job['status']}")
         place = job["result"]["image_url"]
