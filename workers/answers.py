@@ -21,7 +21,7 @@ from models.metrics import find_metric
 from workers import jobs
 from workers.jobs import Kind, Order
 from workers.keys import TOTALS, WEBHOOKS, answer_key, job_keys
-from workers.ledger import EVENTS_KEPT, EXPIRED_NOTE_TTL
+from workers.ledger import EVENTS_KEPT, EXPIRED_NOTE_TTL, refusals
 from workers.record import JobRecord, Status
 from workers.settings import WorkerSettings
 
@@ -36,7 +36,8 @@ class Answers:
 
     def remember(self, record: JobRecord, pipe: Pipeline | None = None) -> None:
         """Note that this job has the answer, for as long as its result is kept; in a transaction if one is given."""
-        (self._redis if pipe is None else pipe).set(self._key(record), record.id, ex=self._settings.result_ttl)
+        with refusals():
+            (self._redis if pipe is None else pipe).set(self._key(record), record.id, ex=self._settings.result_ttl)
 
     def write(self, record: JobRecord, pipe: Pipeline) -> None:
         """Let a record that was just written be finished at once, as part of the same transaction."""

@@ -82,9 +82,11 @@ class Claims:
 
     def release(self, claim: Claim) -> None:
         """Give an unused claim back."""
-        self._release(keys=[claim.name], args=[claim.value(kept=False)])
+        with refusals():
+            self._release(keys=[claim.name], args=[claim.value(kept=False)])
 
     def forget(self, earlier: Earlier) -> None:
         """Free a key whose job is gone."""
         facts = Claim(earlier.name, earlier.fingerprint, earlier.place)
-        self._release(keys=[earlier.name], args=[facts.value(kept=earlier.kept)])
+        with refusals():
+            self._release(keys=[earlier.name], args=[facts.value(kept=earlier.kept)])

@@ -9,6 +9,7 @@ from typing import Any
 import redis.asyncio
 
 from workers.keys import WEBHOOKS, job_keys
+from workers.ledger import refusals
 from workers.record import Delivery
 
 LEASE_SECONDS = 60
@@ -40,14 +41,18 @@ class Deliveries:
 
     async def take(self, most: int) -> list[str]:
         """Return the ids of at most so many jobs whose webhooks nobody else sends now. Raises BROKER_ERRORS."""
-        due: Any = await self._take(keys=[WEBHOOKS], args=[most, LEASE_SECONDS])
+        with refusals():
+            due: Any = await self._take(keys=[WEBHOOKS], args=[most, LEASE_SECONDS])
         return [job_id.decode() for job_id in due]
 
     async def settle(self, job_id: str, delivery: Delivery, again_in: float | None = None) -> None:
         """Write down what became of a webhook, and when to try again; None: never. Raises BROKER_ERRORS."""
         wait = "" if again_in is None else again_in
-        await self._settle(keys=[WEBHOOKS, job_keys(job_id).record], args=[job_id, delivery.model_dump_json(), wait])
+        keys = [WEBHOOKS, job_keys(job_id).record]
+        with refusals():
+            await self._settle(keys=keys, args=[job_id, delivery.model_dump_json(), wait])
 
     async def drop(self, job_id: str) -> None:
         """Forget a webhook whose job is gone. Raises BROKER_ERRORS."""
-        await self._redis.zrem(WEBHOOKS, job_id)
+        with refusals():
+            await self._redis.zrem(WEBHOOKS, job_id)

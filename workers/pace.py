@@ -4,6 +4,7 @@ from redis import Redis
 
 from workers.jobs import Order
 from workers.keys import PACE
+from workers.ledger import refusals
 
 UNKNOWN_SECONDS = 1.0
 """What a job is thought to take before any was done."""
@@ -29,7 +30,8 @@ class Pace:
 
     def note(self, order: Order, seconds: float) -> None:
         """Count a job that was done in this time."""
-        self._note(keys=[PACE], args=[max(seconds, 0.0), _NOTE_TTL, _ALL, _name(order)])
+        with refusals():
+            self._note(keys=[PACE], args=[max(seconds, 0.0), _NOTE_TTL, _ALL, _name(order)])
 
     def expected(self, order: Order | None = None) -> tuple[float, float]:
         """Return the seconds that a job of this order is expected to take, and those of any job."""

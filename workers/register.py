@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 from redis import Redis
 
 from workers.keys import jobs_of
-from workers.ledger import Ledger
+from workers.ledger import Ledger, refusals
 from workers.record import JobRecord, Status
 
 CHUNK = 100
@@ -44,7 +44,8 @@ class Register:
             records = self._ledger.get_all([place.job_id for place in places])
             gone = [place.job_id for place, record in zip(places, records, strict=True) if record is None]
             if gone:
-                self._redis.zrem(jobs_of(owner), *gone)
+                with refusals():
+                    self._redis.zrem(jobs_of(owner), *gone)
             for place, record in zip(places, records, strict=True):
                 if record is not None and (status is None or record.status is status):
                     if len(found) == limit:

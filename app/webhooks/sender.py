@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple
 
+import anyio
 import httpx2
 from anyio.to_thread import run_sync
 from standardwebhooks import Webhook
@@ -52,13 +53,12 @@ async def sending(sender: "Sender | None") -> AsyncIterator[None]:
     if sender is None:
         yield
         return
-    task = asyncio.create_task(sender.run())
-    try:
-        yield
-    finally:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
+    async with anyio.create_task_group() as tasks:  # asyncio's cancel comes once, and a Redis client may swallow it
+        tasks.start_soon(sender.run)
+        try:
+            yield
+        finally:
+            tasks.cancel_scope.cancel()
 
 
 class Sender:
@@ -68,6 +68,7 @@ class Sender:
         self, settings: Settings, queue: JobQueue, secrets: Sequence[Webhook], tls: ssl.SSLContext | None = None
     ) -> None:
         self._settings, self._queue, self._secrets = settings, queue, secrets
+        self._busy = 0
         self._http = httpx2.AsyncClient(
             verify=tls or True, trust_env=False, follow_redirects=False, timeout=settings.webhook_timeout,
             headers={"User-Agent": "PurifIQA", "Accept-Encoding": "identity"},
@@ -75,22 +76,28 @@ class Sender:
 
     async def run(self) -> None:
         """Send until canceled. What is cut off then is sent by another, or after the lease."""
-        async with self._http, asyncio.TaskGroup() as tasks:
-            busy: set[asyncio.Task[None]] = set()
+        async with self._http, anyio.create_task_group() as tasks:
             while True:
+                free = MAX_AT_ONCE - self._busy
                 try:
-                    due = await self._queue.deliveries.take(MAX_AT_ONCE - len(busy)) if len(busy) < MAX_AT_ONCE else []
-                except BROKER_ERRORS:
-                    await asyncio.sleep(OUTAGE_SECONDS)
+                    due = await self._queue.deliveries.take(free) if free else []
+                except BROKER_ERRORS as error:
+                    log.warning("webhooks wait, because the broker is away: %s", error)
+                    await anyio.sleep(OUTAGE_SECONDS)
                     continue
+                self._busy += len(due)
                 for job_id in due:
-                    task = tasks.create_task(self._deliver(job_id))
-                    busy.add(task)
-                    task.add_done_callback(busy.discard)
+                    tasks.start_soon(self._deliver, job_id)
                 if not due:
-                    await asyncio.sleep(POLL_SECONDS)
+                    await anyio.sleep(POLL_SECONDS)
 
     async def _deliver(self, job_id: str) -> None:
+        try:
+            await self._try(job_id)
+        finally:
+            self._busy -= 1
+
+    async def _try(self, job_id: str) -> None:
         try:
             record = await run_sync(self._queue.get, job_id)
             attempt = await self._attempt(record)
@@ -127,7 +134,7 @@ class Sender:
             try:
                 async with self._http.stream(
                     "POST", url.copy_with(host=address), content=body, headers=headers,
-                    extensions={"sni_hostname": url.host},
+                    extensions={"sni_hostname": url.raw_host.decode("ascii")},
                 ) as answer:  # fmt: skip
                     return Attempt(answer.status_code)  # what it says is of no interest and may be endless
             except httpx2.ConnectError:

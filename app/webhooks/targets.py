@@ -4,7 +4,9 @@ The address that was checked is the address that is used: a name that answers di
 """
 
 import asyncio
+import contextlib
 import ipaddress
+import re
 import socket
 from typing import NamedTuple
 
@@ -21,10 +23,15 @@ _TRANSLATED = (
     ipaddress.ip_network("fec0::/10"),  # site-local, the same
 )
 _LOWEST_FREE_PORT = 1024
+_NAME = re.compile(r"[A-Za-z0-9._-]{1,253}")
 
 
 class ForbiddenTargetError(ValueError):
     """A webhook must not be sent there; the message says why."""
+
+
+class _NoAddressError(ValueError):
+    """A name, which has yet to be looked up."""
 
 
 class Target(NamedTuple):
@@ -49,17 +56,20 @@ def check_url(text: str, settings: Settings) -> URL:
     port = url.port or (443 if url.scheme == "https" else 80)
     if port < _LOWEST_FREE_PORT and port not in (80, 443):
         raise ForbiddenTargetError(f"port {port} belongs to another service")
-    try:
-        check_address(url.host.strip("[]"), settings)
-    except ValueError as error:
-        if isinstance(error, ForbiddenTargetError):
-            raise
+    host = url.raw_host.decode("ascii")
+    if ":" not in host and not _NAME.fullmatch(host):
+        raise ForbiddenTargetError("its host is no name")
+    with contextlib.suppress(_NoAddressError):
+        check_address(host, settings)
     return url.copy_with(fragment=None)
 
 
 def check_address(address: str, settings: Settings) -> None:
-    """Raise ForbiddenTargetError unless the address is public, ValueError if it is no address."""
-    ip = ipaddress.ip_address(address.partition("%")[0])
+    """Raise ForbiddenTargetError unless the address is public."""
+    try:
+        ip = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError as error:
+        raise _NoAddressError(address) from error
     if settings.webhook_allow_private:
         return
     disguised = isinstance(ip, ipaddress.IPv6Address) and (
@@ -73,7 +83,7 @@ async def resolve(text: str, settings: Settings) -> Target:
     """Look the host up, once. Raises ForbiddenTargetError if any of its addresses is no public one, OSError."""
     url = check_url(text, settings)
     port = url.port or (443 if url.scheme == "https" else 80)
-    found = await asyncio.get_running_loop().getaddrinfo(url.host.strip("[]"), port, type=socket.SOCK_STREAM)
+    found = await asyncio.get_running_loop().getaddrinfo(url.raw_host.decode("ascii"), port, type=socket.SOCK_STREAM)
     addresses = list(dict.fromkeys(str(address[0]) for *_, address in found))
     for address in addresses:
         check_address(address, settings)
