@@ -8,7 +8,7 @@ from pydantic import BaseModel, TypeAdapter
 
 from app.errors import MEDIA_TYPE, FieldError, Problem
 from app.request_context import HEADER
-from app.schemas import JobDocument
+from app.schemas import BatchDocument, JobDocument
 from models.defenses import DEFENSES, AnyDefense
 from models.images import ImageFormat
 
@@ -27,10 +27,23 @@ _TITLES = {
     503: "Not now; see Retry-After",
     507: "The store is full",
 }
+RETRY_AFTER = {
+    "description": "Seconds until it makes sense to ask: from the jobs before it and how fast they went lately.",
+    "schema": {"type": "integer"},
+}
 _JOB_HEADERS = {
-    "Location": {"description": "The job.", "schema": {"type": "string"}},
-    "Retry-After": {"description": "Seconds until it makes sense to ask.", "schema": {"type": "integer"}},
+    "Location": {"description": "The job, or the batch.", "schema": {"type": "string"}},
+    "Retry-After": RETRY_AFTER,
     "Preference-Applied": {"description": "The `Prefer` that was honored.", "schema": {"type": "string"}},
+    "Idempotency-Replayed": {"description": "`true`: an earlier request was accepted.", "schema": {"type": "string"}},
+}
+_HEADERS = {
+    "Prefer": ("`wait=N`: answer within N seconds if the job is done (RFC 7240).", "wait=10"),
+    "Idempotency-Key": (
+        "Your name for this request. Sent again within a day with the same content it gives the same job; else 422.",
+        "8e03978e-40d5-43dd-bc93-6894a57f9324",
+    ),
+    "Cache-Control": ("`no-cache`: compute anew, also what an identical order has the answer to.", "no-cache"),
 }
 
 
@@ -45,7 +58,7 @@ def accepted(images: dict[str, Any] | None = None) -> dict[int | str, dict[str, 
     return {
         200: {
             "description": "Done within the time of `Prefer: wait=N`",
-            "model": JobDocument,
+            "model": JobDocument | BatchDocument,
             "content": images or {},
             "headers": _JOB_HEADERS,
         },
@@ -57,7 +70,11 @@ def form_body(form: type[BaseModel]) -> dict[str, Any]:
     """Return the documentation of a multipart form: the image and the fields of `form`."""
     schema = form.model_json_schema(ref_template=REF)
     schema.pop("$defs", None)
-    image = {"type": "string", "format": "binary", "description": "A PNG, JPEG or WebP still image."}
+    file = {"type": "string", "format": "binary"}
+    image = {
+        "type": "array", "items": file, "minItems": 1,
+        "description": "A PNG, JPEG or WebP still image; several parts of this name make a batch.",
+    }  # fmt: skip
     defense = {
         "description": schema["properties"]["defense"]["description"],
         "anyOf": [{"type": "string", "enum": list(DEFENSES)}, {"$ref": REF.format(model="AnyDefense")}],
@@ -71,12 +88,8 @@ def form_body(form: type[BaseModel]) -> dict[str, Any]:
     return {
         "requestBody": {"required": True, "content": {"multipart/form-data": content}},
         "parameters": [
-            {
-                "name": "Prefer",
-                "in": "header",
-                "description": "`wait=N`: answer within N seconds if the job is done (RFC 7240).",
-                "schema": {"type": "string", "examples": ["wait=10"]},
-            }
+            {"name": name, "in": "header", "description": text, "schema": {"type": "string", "examples": [example]}}
+            for name, (text, example) in _HEADERS.items()
         ],
     }
 

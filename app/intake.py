@@ -1,59 +1,189 @@
-"""Take an order in, answer it now if it is done in time, and say where to ask otherwise."""
+"""Taking orders: an image into the store, its record and its job into Redis, once per idempotency key."""
 
 import contextlib
 import time
 import uuid
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 
+import anyio
 from anyio.to_thread import run_sync
-from fastapi import Request, Response
-from fastapi.responses import JSONResponse
 
-from app.images import image_response
-from app.negotiation import seconds_to_wait
-from app.request_context import origin
-from app.schemas import job_document
+from app import idempotency
 from app.services import Services
-from models.images import ImageFacts, ImageFormat
+from models.images import ImageFacts
+from workers.answers import is_answer, is_repeatable
+from workers.batches import Batch, BatchItem
+from workers.claims import Claim, ClaimLostError, Earlier
 from workers.jobs import Order
 from workers.ledger import BROKER_ERRORS
-from workers.manifest import open_manifest
-from workers.record import JobRecord, Status
+from workers.manifest import ROLE as MANIFEST
+from workers.manifest import close_manifest, open_manifest
+from workers.record import Failure, JobRecord, Origin, Status
 
-POLL_SECONDS = 1
-VARY = "Accept, Prefer"
+CLAIM_WAIT_SECONDS = 10
+"""How long to wait for the answer to an earlier request with the same key."""
 
 
-async def take(services: Services, order: Order, data: bytes, image: ImageFacts) -> JobRecord:
+@dataclass(frozen=True)
+class Draft:
+    """An image that can be worked on, and what to do with it."""
+
+    data: bytes
+    image: ImageFacts
+    order: Order
+
+
+@dataclass(frozen=True)
+class Manner:
+    """How a request's orders are to be taken."""
+
+    origin: Origin
+    seeded: bool
+    """The sender chose the seed, so an earlier answer is the same as a new one."""
+    fresh: bool
+    """The sender wants it computed anew (`Cache-Control: no-cache`)."""
+    key: tuple[str, ...] | None = None
+    """The idempotency key and its scope."""
+    fingerprint: str = ""
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """What was accepted: one job, or a batch."""
+
+    records: list[JobRecord]
+    batch: Batch | None = None
+    replayed: bool = False
+    """An earlier request with the same idempotency key was accepted, and this is what became of it."""
+
+
+async def take(services: Services, draft: Draft, manner: Manner) -> Accepted:
     """Keep the image, write the record and queue the job: after this it will be done. Raises BROKER_ERRORS, OSError."""
-    return await run_sync(_keep, services, order, data, image)
+    job_id = uuid.uuid4().hex
+
+    def keep(claim: Claim | None) -> Accepted:
+        origin = manner.origin.model_copy(update={"idempotency": claim.name if claim else ""})
+        return Accepted(_keep(services, {job_id: draft}, manner, origin, claim, None))
+
+    def find(place: str) -> Accepted:
+        return Accepted([services.queue.get(place)], replayed=True)
+
+    return await _once(services, manner, job_id, keep, find)
 
 
-def _keep(services: Services, order: Order, data: bytes, image: ImageFacts) -> JobRecord:
-    record = JobRecord(id=uuid.uuid4().hex, order=order, image=image, origin=origin(), created=time.time())
+async def take_all(services: Services, drafts: Sequence[Draft | Failure], manner: Manner) -> Accepted:
+    """Take several images at once, all that can be worked on or none. Raises as `take` does."""
+    batch_id = uuid.uuid4().hex
+    ids = [uuid.uuid4().hex for _ in drafts]
+
+    def keep(claim: Claim | None) -> Accepted:
+        good = {job_id: draft for job_id, draft in zip(ids, drafts, strict=True) if isinstance(draft, Draft)}
+        items = tuple(
+            BatchItem(refusal=draft) if isinstance(draft, Failure) else BatchItem(job_id=job_id)
+            for job_id, draft in zip(ids, drafts, strict=True)
+        )
+        batch = Batch(
+            id=batch_id, kind=next(iter(good.values())).order.kind, owner=manner.origin.owner, created=time.time(),
+            idempotency=claim.name if claim else "", items=items,
+        )  # fmt: skip
+        origin = manner.origin.model_copy(update={"batch": batch_id})
+        return Accepted(_keep(services, good, manner, origin, claim, batch), batch)
+
+    def find(place: str) -> Accepted:
+        batch = services.queue.batches.get(place)
+        return Accepted([], batch, replayed=True)
+
+    return await _once(services, manner, batch_id, keep, find)
+
+
+async def _once(
+    services: Services,
+    manner: Manner,
+    place: str,
+    keep: Callable[[Claim | None], Accepted],
+    find: Callable[[str], Accepted],
+) -> Accepted:
+    """Do `keep`, or `find` what an earlier request with the same key has kept. Raises ProblemError."""
+    if manner.key is None:
+        return await run_sync(keep, None)
+    deadline, claims = anyio.current_time() + CLAIM_WAIT_SECONDS, services.queue.claims
+    while True:
+        taken = await run_sync(claims.take, manner.key, manner.fingerprint, place)
+        if isinstance(taken, Claim):
+            try:
+                return await run_sync(keep, taken)
+            except ClaimLostError:
+                continue
+        if taken.fingerprint != manner.fingerprint:
+            raise idempotency.reused()
+        if taken.kept and (found := await run_sync(_found, services, taken, find)):
+            return found
+        if anyio.current_time() > deadline:
+            raise idempotency.in_use()
+        await anyio.sleep(0.05)
+
+
+def _found(services: Services, earlier: Earlier, find: Callable[[str], Accepted]) -> Accepted | None:
     try:
-        services.store.put(record.id, "input", data, durable=True)
-        open_manifest(services.store, record)
-        return services.queue.accept(record)
-    except BaseException:
-        services.store.erase(record.id)
+        return find(earlier.place)
+    except LookupError:  # erased, or kept as long as promised: the key is free again
+        services.queue.claims.forget(earlier)
+        return None
+
+
+def _keep(
+    services: Services, drafts: dict[str, Draft], manner: Manner, origin: Origin, claim: Claim | None,
+    batch: Batch | None,
+) -> list[JobRecord]:  # fmt: skip
+    services.queue.ping()  # without a broker nothing is written
+    try:
+        records = [_stored(services, job_id, draft, manner, origin) for job_id, draft in drafts.items()]
+        services.queue.submit_all(records, claim, batch)
+    except BROKER_ERRORS:
+        with contextlib.suppress(*BROKER_ERRORS):
+            _give_up(services, drafts, claim)
         raise
+    except BaseException:
+        _give_up(services, drafts, claim)
+        raise
+    return records
 
 
-async def answer(request: Request, services: Services, record: JobRecord, form: ImageFormat | None = None) -> Response:
-    """Return 202 with the job document, or 200 with the result if the client waits and it is done in time.
+def _give_up(services: Services, drafts: Iterable[str], claim: Claim | None) -> None:
+    """Take everything back, unless it was accepted and only the answer was lost; if nobody knows, a sweep will."""
+    for job_id in drafts:
+        services.store.drop(job_id, MANIFEST)  # nobody was told that it was accepted: it must not be restored
+        if not services.queue.exists(job_id):
+            services.store.erase(job_id)
+    if claim:
+        services.queue.claims.release(claim)
 
-    `form` is the image format that the client accepts as the answer itself; None: the job document.
-    """
-    headers = {"Location": f"/jobs/{record.id}", "Vary": VARY}
-    seconds = seconds_to_wait(request, services.settings.max_wait)
-    if seconds is not None:
-        headers["Preference-Applied"] = f"wait={seconds}"
-        await services.queue.wait(record.id, seconds)
-        with contextlib.suppress(*BROKER_ERRORS):  # it has been accepted: that stays the answer
-            record = await run_sync(services.queue.get, record.id)
-    if not record.status.is_final:
-        headers["Retry-After"] = str(POLL_SECONDS)
-        return JSONResponse(job_document(record).model_dump(mode="json"), 202, headers)
-    if record.status is Status.FINISHED and form is not None:
-        return image_response(request, services, record, headers)
-    return JSONResponse(job_document(record).model_dump(mode="json"), 200, headers)
+
+def _stored(services: Services, job_id: str, draft: Draft, manner: Manner, origin: Origin) -> JobRecord:
+    record = JobRecord(id=job_id, order=draft.order, image=draft.image, origin=origin, created=time.time())
+    may_reuse = services.settings.reuse_results and not manner.fresh
+    if may_reuse and is_repeatable(draft.order, seeded=manner.seeded) and (done := _from_store(services, record)):
+        open_manifest(services.store, done)
+        close_manifest(services.store, done)
+        return done
+    services.store.put(job_id, "input", draft.data, durable=True)
+    open_manifest(services.store, record)
+    return record
+
+
+def _from_store(services: Services, record: JobRecord) -> JobRecord | None:
+    """Return the record finished with the answer to an identical order; None if there is none or it is damaged."""
+    owner, answers = record.origin.owner, services.queue.answers
+    found = answers.find(owner, record.order, record.image.sha256)
+    [old] = services.queue.get_all([found]) if found else [None]
+    if old is None or old.report is None or old.origin.owner != owner or not is_answer(old):
+        return None
+    image = old.report.image
+    if image and not services.store.share(old.id, "output", record.id, image.sha256):
+        return None
+    now = time.time()
+    timings = {"queued": 0.0, "total": round((now - record.created) * 1000, 3)}
+    report = old.report.model_copy(update={"timings_ms": timings})
+    update = {"status": Status.FINISHED, "progress": 1.0, "started": record.created, "ended": now, "report": report}
+    return record.model_copy(update=update)

@@ -12,10 +12,12 @@ from fastapi_offline import FastAPIOffline
 from app import documentation, errors
 from app.body_limit import FORM_OVERHEAD, BodyLimit
 from app.request_context import RequestContext, is_watching
-from app.routes import catalogue, health, jobs, purify, score
+from app.routes import batches, catalogue, events, health, jobs, listing, purify, score
 from app.services import Services
 from app.settings import Settings
 from app.telemetry import RequestMetrics, make_registry
+from app.webhooks.sender import Sender, sending
+from app.webhooks.signing import read_secrets
 from models.defenses import parse_defense
 from models.metrics import find_metric
 from workers.queue import JobQueue
@@ -33,13 +35,15 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     parse_defense(settings.default_defense)  # a wrong default is the operator's to know, now
     for name in settings.default_metric_names:
         find_metric(name)
+    secrets = read_secrets(settings)
     queue, store = JobQueue(settings), Store(settings.data_dir)
     store.open()
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         gc.freeze()  # what has been imported is here to stay: looking through it again costs every request
-        yield
+        async with sending(Sender(settings, queue, secrets) if secrets else None):
+            yield
         gc.unfreeze()
         await queue.close()
 
@@ -54,10 +58,12 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         telemetry={"metrics": False, "logs": False, "operation_spans": False, "exclude": is_watching},
         license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
     )
-    app.state.services = Services(settings, queue, store, anyio.CapacityLimiter(settings.decoders))
+    app.state.services = Services(
+        settings, queue, store, anyio.CapacityLimiter(settings.decoders), anyio.CapacityLimiter(settings.max_followers)
+    )
     app.state.draining = False
     app.state.registry = make_registry(queue, store)
-    for routes in (purify, score, jobs, catalogue, health):
+    for routes in (purify, score, listing, jobs, events, batches, catalogue, health):
         app.include_router(routes.router)
     errors.install(app)
     documentation.install(app)

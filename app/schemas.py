@@ -8,7 +8,7 @@ from app.errors import Problem, ProblemError
 from models.images import ImageFacts, ImageFormat
 from models.noise import MAX_SEED
 from workers.jobs import MAX_SAMPLES, Kind, Score
-from workers.record import JobRecord, Status
+from workers.record import Delivery, Failure, JobRecord, Status
 
 
 class OrderForm(BaseModel):
@@ -28,6 +28,9 @@ class OrderForm(BaseModel):
     )
     seed: int | None = Field(
         None, ge=0, le=MAX_SEED, description="Left out: a fresh secret seed, which the job document then tells."
+    )
+    webhook: str | None = Field(
+        None, max_length=2000, description="An https URL that is told when the job ends (standard-webhooks, signed)."
     )
 
 
@@ -61,6 +64,7 @@ class JobDocument(BaseModel):
     kind: Kind
     status: Status
     progress: float = Field(ge=0, le=1, description="Fraction done.")
+    position: int | None = Field(ge=0, description="Jobs that wait before it; null once it runs, or if too many wait.")
     defense: dict[str, Any] = Field(description="The defense with every parameter.")
     seed: int = Field(description="With the same image, defense and seed the answer is the same.")
     image: ImageFacts = Field(description="The image that was sent, as it is understood.")
@@ -70,10 +74,50 @@ class JobDocument(BaseModel):
     links: dict[str, str] = Field(description="Where to go from here.")
 
 
-def job_document(record: JobRecord) -> JobDocument:
-    """Return the document of a job."""
+class BatchItemDocument(BaseModel):
+    """One image of a batch."""
+
+    index: int = Field(ge=0, description="Which part `image` of the request, counted from 0.")
+    status: Status | None = Field(description="Of its job; failed if it was refused; null if the job is gone.")
+    job: JobDocument | None = Field(description="Null if the image was refused or the job is gone.")
+    error: Problem | None = Field(description="Why the image was refused, the job failed or is gone.")
+
+
+class BatchDocument(BaseModel):
+    """Several images of one request, as they stand."""
+
+    id: str
+    kind: Kind = Field(description="Of its jobs.")
+    status: Status = Field(
+        description="queued and running while a job is to be done; then finished if any is, else canceled, else failed."
+    )
+    progress: float = Field(ge=0, le=1, description="Fraction done of all.")
+    counts: dict[str, int] = Field(description="How many items have which status.")
+    items: list[BatchItemDocument] = Field(description="In the order in which they were sent.")
+    links: dict[str, str] = Field(description="Where to go from here.")
+
+
+class JobList(BaseModel):
+    """A page of jobs, newest first."""
+
+    jobs: list[JobDocument]
+    links: dict[str, str] = Field(description="`self`, and `next` if there is more.")
+
+
+class WebhookDocument(Delivery):
+    """What became of a job's webhook so far. Times are seconds since the epoch."""
+
+    id: str = Field(description="The `webhook-id` that it is sent with, the same at every attempt.")
+
+
+def job_document(record: JobRecord, position: int | None = None) -> JobDocument:
+    """Return the document of a job, which so many others wait before."""
     place = f"/jobs/{record.id}"
-    links = {"self": place}
+    links = {"self": place, "events": f"{place}/events"}
+    if record.origin.batch:
+        links["batch"] = f"/batches/{record.origin.batch}"
+    if record.origin.webhook:
+        links["webhook"] = f"{place}/webhook"
     result = error = None
     if record.status is Status.FINISHED and record.report:
         image_url = f"{place}/image" if record.report.image else None
@@ -83,13 +127,13 @@ def job_document(record: JobRecord) -> JobDocument:
     if not record.status.is_final:
         links["cancel"] = f"{place}/cancel"
     if record.failure:
-        problem = ProblemError(record.failure.status, record.failure.code, record.failure.detail)
-        error = problem.document(place, record.origin.request_id or None)
+        error = failure_problem(record.failure, place, record.origin.request_id)
     return JobDocument(
         id=record.id,
         kind=record.order.kind,
         status=record.status,
         progress=record.progress,
+        position=position if record.status is Status.QUEUED else None,
         defense=record.order.defense.model_dump(mode="json"),
         seed=record.order.seed,
         image=record.image,
@@ -98,3 +142,8 @@ def job_document(record: JobRecord) -> JobDocument:
         timings_ms=record.report.timings_ms if record.report else {},
         links=links,
     )
+
+
+def failure_problem(failure: Failure, place: str, request_id: str = "") -> Problem:
+    """Return the problem that tells of a failure of what is at `place`."""
+    return ProblemError(failure.status, failure.code, failure.detail).document(place, request_id or None)

@@ -19,6 +19,7 @@ class Services:
     queue: JobQueue
     store: Store
     decoders: anyio.CapacityLimiter
+    followers: anyio.CapacityLimiter
 
 
 def get_services(request: Request) -> Services:

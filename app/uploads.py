@@ -1,4 +1,4 @@
-"""The door: a multipart request becomes one image that can be decoded and the fields that go with it, or a problem."""
+"""The door: a multipart request becomes images that can be decoded and the fields that go with it, or a problem."""
 
 from typing import TypeVar
 
@@ -11,6 +11,7 @@ from starlette.requests import ClientDisconnect, Request
 
 from app.errors import ProblemError, closest, field_problem, invalid_fields
 from app.services import Services
+from app.settings import Settings
 from models.images import ImageFacts, check
 
 Form = TypeVar("Form", bound=BaseModel)
@@ -18,26 +19,31 @@ Form = TypeVar("Form", bound=BaseModel)
 IMAGE = "image"
 
 
-async def read_form(request: Request, kind: type[Form], max_image_bytes: int) -> tuple[bytes, Form]:
-    """Return the image's bytes and the other fields. File names are never used. Raises ProblemError."""
+async def read_form(request: Request, kind: type[Form], settings: Settings) -> tuple[list[bytes], Form]:
+    """Return the images' bytes, at least one, and the other fields. File names are never used. Raises ProblemError."""
+    most = settings.max_batch_images
     if not request.headers.get("content-type") and request.headers.get("content-length", "0") == "0":
         raise field_problem(422, IMAGE, "missing", "the request has no body; send multipart/form-data")
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "multipart/form-data":
         raise field_problem(415, "body", "not-multipart", "send multipart/form-data with the image in the part `image`")
     try:
-        async with request.form(max_files=2, max_fields=32, max_part_size=64_000) as form:
+        async with request.form(max_files=most + 1, max_fields=32, max_part_size=64_000) as form:
             known = [IMAGE, *kind.model_fields]
             _check_names(form, known)
             fields = {name: value for name, value in form.items() if name != IMAGE}
-            image = form.get(IMAGE)
-            if not isinstance(image, UploadFile):
+            files = [file for file in form.getlist(IMAGE) if isinstance(file, UploadFile)]
+            if not files or len(files) < len(form.getlist(IMAGE)):
                 raise field_problem(422, IMAGE, "missing", "send the image file in a part of this name")
-            if image.size is not None and image.size > max_image_bytes:
+            if len(files) > most:
                 raise field_problem(
-                    413, IMAGE, "image-too-large", f"the file is larger than {max_image_bytes} bytes",
-                    limit=max_image_bytes, actual=image.size,
+                    422, IMAGE, "too-many", f"at most {most} images at once", limit=most, actual=len(files)
+                )
+            if (largest := max(file.size or 0 for file in files)) > settings.max_bytes:
+                raise field_problem(
+                    413, IMAGE, "image-too-large", f"the file is larger than {settings.max_bytes} bytes",
+                    limit=settings.max_bytes, actual=largest,
                 )  # fmt: skip
-            return await image.read(), kind.model_validate(fields)
+            return [await file.read() for file in files], kind.model_validate(fields)
     except (HTTPException, MultiPartException) as error:
         raise ProblemError(400, "bad-form", f"The form cannot be read: {getattr(error, 'detail', error)}") from error
     except ClientDisconnect as error:
@@ -54,7 +60,7 @@ def _check_names(form: FormData, known: list[str]) -> None:
                 422, name[:80], "unknown-field", f"there is no such field; there are {', '.join(known)}",
                 suggestion=closest(name, known),
             )  # fmt: skip
-        if names.count(name) > 1:
+        if name != IMAGE and names.count(name) > 1:
             raise field_problem(422, name, "sent-twice", "send this field once", limit=1, actual=names.count(name))
     for name, value in form.items():
         if name != IMAGE and isinstance(value, UploadFile):

@@ -16,6 +16,12 @@ Each has an owner and an end of life:
     purifiqa:store           hash: bytes and files in the store        ends after three sweeps that did not come
     purifiqa:jobs-total      hash: ended jobs by kind|defense|status   bounded by the catalogue
     purifiqa:measures        hash: histograms (workers/measures.py)    bounded by the catalogue, some 800 fields
+    purifiqa:jobs-of:<owner> sorted set: an owner's jobs by time       entries leave with the record, or when found out
+    purifiqa:batch:<id>      string: the jobs of one request           ends when the last of its records must have
+    purifiqa:idempotency:<h> string: the job of an Idempotency-Key    ends after a day, or when the job is erased
+    purifiqa:answer:<h>      string: the job that has this answer      ends with that job's result
+    purifiqa:pace            hash: mean seconds per kind|defense       bounded by the catalogue; ends a day after use
+    purifiqa:webhooks        sorted set: webhooks to send, by time     entries leave when sent or given up
 """
 
 from typing import NamedTuple
@@ -30,6 +36,8 @@ RECONCILING = f"{PREFIX}reconciling"
 BROKER = f"{PREFIX}broker"
 MEASURES = f"{PREFIX}measures"
 STORE = f"{PREFIX}store"
+PACE = f"{PREFIX}pace"
+WEBHOOKS = f"{PREFIX}webhooks"
 
 
 class JobKeys(NamedTuple):
@@ -49,3 +57,23 @@ def job_keys(job_id: str) -> JobKeys:
 def worker_key(name: str) -> str:
     """Return the key that tells what a worker is doing."""
     return f"{PREFIX}worker:{name}"
+
+
+def jobs_of(owner: str) -> str:
+    """Return the key of an owner's list of jobs."""
+    return f"{PREFIX}jobs-of:{owner}"
+
+
+def batch_key(batch_id: str) -> str:
+    """Return the key of a batch."""
+    return f"{PREFIX}batch:{batch_id}"
+
+
+def idempotency_key(digest: str) -> str:
+    """Return the key of what an Idempotency-Key stands for."""
+    return f"{PREFIX}idempotency:{digest}"
+
+
+def answer_key(digest: str) -> str:
+    """Return the key of the job that has the answer to an order."""
+    return f"{PREFIX}answer:{digest}"

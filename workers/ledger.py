@@ -7,7 +7,7 @@ whoever waits: a canceled job can never turn finished.
 import contextlib
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib.resources import files
 from typing import Any
 
@@ -21,8 +21,9 @@ from redis.exceptions import OutOfMemoryError, ReadOnlyError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 
-from workers.jobs import Order, Report
-from workers.keys import HOUSEKEEPING, MEASURES, OPEN, STORE, TOTALS, WORKERS, job_keys, worker_key
+from models.defense import Cost
+from workers.jobs import MAX_SAMPLES, Order, Report
+from workers.keys import HOUSEKEEPING, MEASURES, OPEN, STORE, TOTALS, WEBHOOKS, WORKERS, job_keys, jobs_of, worker_key
 from workers.measures import QUEUE_SECONDS, RUN_SECONDS, Observations
 from workers.pulse import LEASE_SECONDS
 from workers.record import Failure, JobRecord, Status
@@ -85,6 +86,10 @@ class Ledger:
         pipe.expire(job.events, ttl)
         pipe.set(job.expired, 1, ex=ttl + EXPIRED_NOTE_TTL)
         pipe.zadd(OPEN, {record.id: record.created})
+        index, longest = jobs_of(record.origin.owner), self.longest_life
+        pipe.zadd(index, {record.id: record.created})
+        pipe.zremrangebyscore(index, 0, record.created - longest)
+        pipe.expire(index, longest)
 
     def get(self, job_id: str) -> JobRecord:
         """Return the record. Raises JobUnknownError, JobExpiredError, BROKER_ERRORS."""
@@ -99,6 +104,13 @@ class Ledger:
             return _record(fields)
         except ValidationError as error:  # written by a version that knew other defenses or fields
             raise JobExpiredError(job_id) from error
+
+    def get_all(self, job_ids: Sequence[str]) -> list[JobRecord | None]:
+        """Return these records in one go; None for one that is gone. Raises BROKER_ERRORS."""
+        with self._redis.pipeline(transaction=False) as pipe:
+            for job_id in job_ids:
+                pipe.hgetall(job_keys(job_id).record)
+            return [_record_or_none(fields) for fields in pipe.execute()]
 
     def start(self, job_id: str, *, placement: int | None = None, holder: str = "") -> JobRecord:
         """Mark the job running, leased to `holder` if there is one.
@@ -148,13 +160,16 @@ class Ledger:
         """Return whether the job's record is still kept."""
         return bool(self._redis.exists(job_keys(job_id).record))
 
-    def remove(self, job_id: str) -> None:
-        """Remove every key of the record. Raises LookupError if there is none."""
-        self.get(job_id)
+    def remove(self, job_id: str) -> JobRecord:
+        """Remove every key of the record and return it. Raises LookupError if there is none."""
+        record = self.get(job_id)
         with self._redis.pipeline() as pipe:
-            pipe.delete(*job_keys(job_id))
+            pipe.delete(*job_keys(job_id), *filter(None, [record.origin.idempotency]))
             pipe.zrem(OPEN, job_id)
+            pipe.zrem(jobs_of(record.origin.owner), job_id)
+            pipe.zrem(WEBHOOKS, job_id)
             pipe.execute()
+        return record
 
     def claim_housekeeping(self, worker: str) -> bool:
         """Return whether it is this worker's turn to look after the store."""
@@ -284,6 +299,12 @@ class Ledger:
         """Return the seconds that carrying out this order may take."""
         return self._settings.timeout(order.defense.effective_cost) * order.samples
 
+    @property
+    def longest_life(self) -> int:
+        """Seconds after which any record must have ended: waiting, running and kept as long as can be."""
+        longest = max(self._settings.timeout(cost) for cost in Cost) * MAX_SAMPLES
+        return self._settings.queue_ttl + longest + self._settings.result_ttl
+
     def end(
         self,
         record: JobRecord,
@@ -296,7 +317,8 @@ class Ledger:
         """End a job that is in one of the allowed states, and of placement `only`. Raises JobCanceledError."""
         total = f"{record.order.kind}|{record.order.defense.name}|{status}"
         ttl = self._settings.result_ttl
-        self._change(record.id, allowed, status, only=only, ttl=ttl, total=total, ended=time.time(), **fields)
+        due = record.id if record.origin.webhook else ""
+        self._change(record.id, allowed, status, only=only, ttl=ttl, total=total, due=due, ended=time.time(), **fields)
         self._redis.expire(job_keys(record.id).expired, ttl + EXPIRED_NOTE_TTL)
 
     @property
@@ -312,6 +334,7 @@ class Ledger:
         only: int | None = None,
         ttl: int = 0,
         total: str = "",
+        due: str = "",
         holder: str = "",
         **fields: Any,
     ) -> None:
@@ -319,17 +342,17 @@ class Ledger:
         pairs = [item for name, value in fields.items() for item in (name, json.dumps(value))]
         with refusals():
             answer = self._move(
-                keys=[job.record, job.events, job.lease, TOTALS, OPEN],
+                keys=[job.record, job.events, job.lease, TOTALS, OPEN, WEBHOOKS],
                 args=[
                     job_id, "|".join(allowed), "" if only is None else only, ttl, total, holder,
-                    self._lease_ms, "status", status, *pairs,
+                    self._lease_ms, due, "status", status, *pairs,
                 ],
             )  # fmt: skip
         if answer != b"moved":
             raise JobCanceledError(job_id)
 
 
-_CHANGING = ("started", "ended", "report", "failure", "placement", "setbacks")
+_CHANGING = ("started", "ended", "report", "failure", "delivery", "placement", "setbacks")
 
 
 def changing_fields(record: JobRecord) -> dict[str, str]:
@@ -345,6 +368,13 @@ def _record(fields: dict[bytes, bytes]) -> JobRecord:
         progress=float(fields[b"progress"]),
         **{name: json.loads(fields[name.encode()]) for name in _CHANGING if name.encode() in fields},
     )
+
+
+def _record_or_none(fields: dict[bytes, bytes]) -> JobRecord | None:
+    try:
+        return _record(fields) if b"fixed" in fields else None
+    except ValidationError:
+        return None
 
 
 @contextlib.contextmanager

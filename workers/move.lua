@@ -1,13 +1,13 @@
 -- Change the record of a job if its state allows it, and tell whoever waits.
--- KEYS: the record, its events, its lease, the totals, the open jobs. ARGV: the job's id, the allowed states, the
+-- KEYS: the record, its events, its lease, the totals, the open jobs, the webhooks to send. ARGV: the job's id, the allowed states, the
 -- placement it must be of ("" for any), seconds to keep it from now on (0: unchanged), the field of the totals to count
--- in if this ends it ("" if not), who holds it from now on ("" for nobody) and for how many milliseconds, then field,
--- value, ... Returns 'moved', or the state that forbids it.
+-- in if this ends it ("" if not), who holds it from now on ("" for nobody) and for how many milliseconds, the job
+-- whose webhook is due ("" for none), then field, value, ... Returns 'moved', or the state that forbids it.
 local status, placement = unpack(redis.call('HMGET', KEYS[1], 'status', 'placement'))
 if not status or not string.find(ARGV[2], status, 1, true) then return status end
 if ARGV[3] ~= '' and (placement or '1') ~= ARGV[3] then return status end
 local fields, event = {}, {}
-for i = 8, #ARGV do fields[i - 7] = ARGV[i] end
+for i = 9, #ARGV do fields[i - 8] = ARGV[i] end
 redis.call('HSET', KEYS[1], unpack(fields))
 for _, name in ipairs({'status', 'progress'}) do
   event[#event + 1] = name
@@ -27,4 +27,5 @@ if ARGV[5] ~= '' then
   redis.call('HINCRBY', KEYS[4], ARGV[5], 1)
   redis.call('ZREM', KEYS[5], ARGV[1])
 end
+if ARGV[8] ~= '' then redis.call('ZADD', KEYS[6], redis.call('TIME')[1], ARGV[8]) end
 return 'moved'

@@ -6,6 +6,8 @@ A job that has to be done again is put in again, as an entry of its own: earlier
 
 import json
 import time
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -18,14 +20,22 @@ from rq.registry import StartedJobRegistry
 from rq.results import Result
 
 from models.images import ImageFacts
-from workers.jobs import Order
+from workers.answers import Answers
+from workers.batches import Batch, Batches
+from workers.claims import Claim, ClaimLostError, Claims
+from workers.deliveries import Deliveries
+from workers.events import Events
+from workers.jobs import Order, Report
 from workers.keys import OPEN, job_keys
-from workers.ledger import JobCanceledError, Ledger, changing_fields, refusals
+from workers.ledger import BROKER_ERRORS, JobCanceledError, Ledger, changing_fields, refusals
+from workers.pace import Pace
 from workers.record import JobRecord, Origin, Status
+from workers.register import Register
 from workers.settings import WorkerSettings
 
 ENTRY = "workers.worker.perform"
 RQ_QUEUE = "purifiqa"
+MAX_POSITION = 10_000  # a list is searched from its head
 OLDEST_AMONG = 8  # at the head of the queue: some of them may have expired
 FAILURE_TTL = 3600
 
@@ -54,6 +64,9 @@ class JobQueue(Ledger):
     def __init__(self, settings: WorkerSettings, *, patient: bool = False) -> None:
         super().__init__(settings, patient=patient)
         self._rq = Queue(RQ_QUEUE, connection=self._redis, serializer="json")
+        self.pace, self.claims, self.answers = Pace(self._redis), Claims(self._redis), Answers(self._redis, settings)
+        self.register, self.batches = Register(self._redis, self), Batches(self._redis, self)
+        self.events, self.deliveries = Events(self._async, lambda: self._closing), Deliveries(self._async)
 
     @property
     def rq(self) -> Queue:
@@ -62,16 +75,33 @@ class JobQueue(Ledger):
 
     def submit(self, job_id: str, order: Order, image: ImageFacts, origin: Origin = Origin()) -> JobRecord:  # noqa: B008
         """Write the record and put the job into the queue, both or neither. Raises BROKER_ERRORS."""
-        return self.accept(JobRecord(id=job_id, order=order, image=image, origin=origin, created=time.time()))
-
-    def accept(self, record: JobRecord) -> JobRecord:
-        """Write a new record and put the job into the queue, both or neither. Raises BROKER_ERRORS."""
-        with refusals(), self._redis.pipeline() as pipe:
-            pipe.multi()  # RQ would ask for it in the middle, where it is too late
-            self.write(record, pipe)
-            self._put(record, pipe)
-            pipe.execute()
+        record = JobRecord(id=job_id, order=order, image=image, origin=origin, created=time.time())
+        self.submit_all([record])
         return record
+
+    def submit_all(self, records: Sequence[JobRecord], claim: Claim | None = None, batch: Batch | None = None) -> None:
+        """Write the records and put into the queue those that have not ended, all or none.
+
+        Raises ClaimLostError if the idempotency key is another request's by now, BROKER_ERRORS.
+        """
+        with refusals(), self._redis.pipeline() as pipe:
+            if claim:
+                claim.watch(pipe)
+            pipe.multi()  # RQ would ask for it in the middle, where it is too late
+            for record in records:
+                self.write(record, pipe)
+                if record.status.is_final:
+                    self.answers.write(record, pipe)
+                else:
+                    self._put(record, pipe)
+            if batch:
+                self.batches.write(batch, pipe)
+            if claim:
+                claim.keep(pipe)
+            try:
+                pipe.execute()
+            except WatchError as error:
+                raise ClaimLostError from error
 
     def time_left(self, record: JobRecord) -> float:
         """Return the seconds for which the job is still to be kept; negative: it has had its time."""
@@ -125,6 +155,13 @@ class JobQueue(Ledger):
         self.discard(entry_id(record.id, record.placement - 1))
         return record
 
+    def finish(self, record: JobRecord, report: Report) -> None:
+        """Mark the job finished; the next like it is answered from the store. Raises JobCanceledError as above."""
+        super().finish(record, report)
+        with suppress(*BROKER_ERRORS):  # the job is done; this only makes later ones faster
+            self.pace.note(record.order, time.time() - (record.started or record.created))
+            self.answers.remember(record)
+
     def cancel(self, job_id: str) -> JobRecord:
         """Cancel the job if it has not ended; return the record as it stands then. Raises LookupError."""
         record = self.get(job_id)
@@ -138,8 +175,8 @@ class JobQueue(Ledger):
 
     def erase(self, job_id: str) -> None:
         """Remove every key of the job, running or not. Raises LookupError if there is none."""
-        record = self.get(job_id)
-        self.remove(job_id)
+        record = self.remove(job_id)
+        self.answers.forget(record)
         self._forget(record)
 
     def depth(self) -> int:
@@ -153,6 +190,25 @@ class JobQueue(Ledger):
             pipe.lrange(self._rq.intermediate_queue_key, 0, -1)
             waiting, taken = (frozenset(one.decode() for one in ids) for ids in pipe.execute())
         return Entries(waiting, taken)
+
+    def positions(self, records: Sequence[JobRecord]) -> list[int | None]:
+        """Return how many jobs wait before each; None: it does not wait, or more than MAX_POSITION do."""
+        with self._redis.pipeline(transaction=False) as pipe:
+            for record in records:
+                pipe.lpos(self._rq.key, entry_id(record.id, record.placement), maxlen=MAX_POSITION)
+            return list(pipe.execute())
+
+    def seconds_left(self, record: JobRecord, position: int | None) -> float:
+        """Return an estimate of the seconds until the job ends, from those before it and how fast they went lately."""
+        own, every = self.pace.expected(record.order)
+        if record.status is Status.RUNNING:
+            return own * (1 - record.progress)
+        before = self.depth() if position is None else position
+        return before * every / max(1, len(self.workers())) + own
+
+    def backlog_seconds(self) -> float:
+        """Return an estimate of the seconds until all that waits now is done: for who is turned away."""
+        return self.depth() * self.pace.expected()[1] / max(1, len(self.workers()))
 
     def oldest_age(self) -> float:
         """Return for how many seconds the job that has waited longest has done so; 0: none waits."""

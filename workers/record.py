@@ -1,7 +1,7 @@
 """The record of a job: the one authority about what it is, what became of it, and what to tell whoever asks."""
 
 from enum import StrEnum
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -44,6 +44,23 @@ class Origin(BaseModel):
     request_id: str = Field("", description="Of the HTTP request, for the logs of every process.")
     traceparent: str = Field("", description="W3C trace context, empty: none.")
     webhook: str = Field("", description="URL to tell when the job ends; empty: none.")
+    batch: str = Field("", description="Id of the batch that it is an item of; empty: none.")
+    idempotency: str = Field("", description="The key in Redis of its Idempotency-Key; empty: none.")
+
+
+class Delivery(BaseModel):
+    """What became of a webhook so far. Times are seconds since the epoch."""
+
+    model_config = ConfigDict(frozen=True)
+
+    state: Literal["pending", "delivered", "refused", "failed"] = Field(
+        description="refused: the receiver answered 410; failed: given up after the last attempt."
+    )
+    attempts: int = Field(0, description="How often it was tried.")
+    last_status: int | None = Field(None, description="HTTP status of the last answer; null: there was none.")
+    detail: str = Field("", description="What was wrong at the last attempt.")
+    last_attempt: float | None = Field(None, description="When it was last tried.")
+    next_attempt: float | None = Field(None, description="When it will be tried again; null: no more.")
 
 
 class JobRecord(BaseModel):
@@ -64,6 +81,7 @@ class JobRecord(BaseModel):
     failure: Failure | None = None
     placement: int = Field(1, ge=1, description="How often it has been put into the queue; earlier entries are void.")
     setbacks: int = Field(0, ge=0, description="Tries that ended without an answer: worker lost, unexpected error.")
+    delivery: Delivery | None = None
 
     def fixed(self) -> dict[str, Any]:
         """Return the part that never changes, ready for JSON."""

@@ -101,6 +101,24 @@ class Store:
         """Return what `owner` holds as `role`. Raises FileNotFoundError."""
         return self.path(owner, role).read_bytes()
 
+    def share(self, owner: str, role: str, other: str, digest: str) -> bool:
+        """Let `other` hold what `owner` holds as `role`; return whether it does now and the bytes have this SHA-256.
+
+        If they do not, `other` holds nothing. Raises StoreFullError when there is no room for another name.
+        """
+        link = self.path(other, role)
+        link.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        try:
+            if self._link(self.path(owner, role), link) and hashlib.sha256(link.read_bytes()).hexdigest() == digest:
+                return True
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise StoreFullError(error.errno, "the store is full", str(link)) from error
+            if error.errno != errno.EMLINK:  # a file can have only so many names
+                raise
+        shutil.rmtree(link.parent, ignore_errors=True)
+        return False
+
     def erase(self, owner: str) -> None:
         """Remove all that `owner` holds, and the bytes nobody else holds. Nothing held is no error."""
         folder = self.path(owner, "any").parent

@@ -3,12 +3,12 @@
 from fastapi import APIRouter, Request, Response
 
 from app.documentation import IMAGES, accepted, form_body, problems
-from app.intake import answer, take
 from app.negotiation import accepted_form
 from app.orders import make_order
-from app.schemas import JobDocument, PurifyForm
+from app.schemas import BatchDocument, JobDocument, PurifyForm
 from app.services import ServicesDep
-from app.uploads import check_image, read_form
+from app.submission import submit
+from app.uploads import read_form
 from models.images import ImageFormat
 
 router = APIRouter(tags=["purify and score"])
@@ -19,17 +19,19 @@ router = APIRouter(tags=["purify and score"])
     operation_id="purify",
     summary="Purify an image with a chosen defense",
     status_code=202,
-    response_model=JobDocument,
+    response_model=JobDocument | BatchDocument,
     responses={**accepted(IMAGES), **problems(400, 406, 409, 413, 415, 422, 503, 507)},
     openapi_extra=form_body(PurifyForm),
 )
 async def purify(request: Request, services: ServicesDep) -> Response:
     """Answer 202 with a job to follow. With `Prefer: wait=N`, answer 200 when it is done within N seconds: with the
-    job document, or with the purified image itself if `Accept` names an image type.
+    job document, or with the purified image itself if `Accept` names an image type. Several parts `image` make a
+    batch: 202 with a batch document, in which each image has its own fate.
     """
-    data, form = await read_form(request, PurifyForm, services.settings.max_bytes)
+    images, form = await read_form(request, PurifyForm, services.settings)
     answer_form = accepted_form(request, form.format)
-    image = await check_image(services, data)
-    order = make_order(form, image, services.settings, form.format or answer_form or ImageFormat.PNG)
-    record = await take(services, order, data, image)
-    return await answer(request, services, record, answer_form)
+    file_form = form.format or answer_form or ImageFormat.PNG
+    return await submit(
+        request, services, images, form,
+        lambda image: make_order(form, image, services.settings, file_form), answer_form,
+    )  # fmt: skip

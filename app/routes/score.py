@@ -3,11 +3,11 @@
 from fastapi import APIRouter, Request, Response
 
 from app.documentation import accepted, form_body, problems
-from app.intake import answer, take
 from app.orders import make_order
-from app.schemas import JobDocument, ScoreForm
+from app.schemas import BatchDocument, JobDocument, ScoreForm
 from app.services import ServicesDep
-from app.uploads import check_image, read_form
+from app.submission import submit
+from app.uploads import read_form
 
 router = APIRouter(tags=["purify and score"])
 
@@ -17,7 +17,7 @@ router = APIRouter(tags=["purify and score"])
     operation_id="score",
     summary="Score an image robustly",
     status_code=202,
-    response_model=JobDocument,
+    response_model=JobDocument | BatchDocument,
     responses={**accepted(), **problems(400, 409, 413, 415, 422, 503, 507)},
     openapi_extra=form_body(ScoreForm),
 )
@@ -25,8 +25,5 @@ async def score(request: Request, services: ServicesDep) -> Response:
     """Score the image as it came and as defended. With a random defense and `samples` over 1, the defended score is
     the median over that many independently seeded purifications. Answers as `POST /purify` does.
     """
-    data, form = await read_form(request, ScoreForm, services.settings.max_bytes)
-    image = await check_image(services, data)
-    order = make_order(form, image, services.settings)
-    record = await take(services, order, data, image)
-    return await answer(request, services, record)
+    images, form = await read_form(request, ScoreForm, services.settings)
+    return await submit(request, services, images, form, lambda image: make_order(form, image, services.settings))

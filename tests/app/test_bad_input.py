@@ -77,14 +77,15 @@ def test_a_form_without_an_image_or_with_text_in_its_place_is_refused(client):
     check_problem(client.post("/purify", files={"seed": (None, "1")}), 422, "missing", "image")
 
 
-def test_two_images_or_a_field_sent_twice_are_refused(client, photo_png):
-    two = [("image", ("a.png", photo_png)), ("image", ("b.png", photo_png))]
-    problem = check_problem(client.post("/purify", files=two), 422, "sent-twice", "image")
-    assert problem["errors"][0]["limit"] == 1
+def test_a_field_sent_twice_or_too_many_images_are_refused(client, photo_png, shared_service):
     files = [("image", ("a.png", photo_png)), ("seed", (None, "1")), ("seed", (None, "2"))]
-    check_problem(client.post("/purify", files=files), 422, "sent-twice", "seed")
-    three = [("image", (name, photo_png)) for name in "abc"]
-    check_problem(client.post("/purify", files=three), 400, "bad-form")
+    problem = check_problem(client.post("/purify", files=files), 422, "sent-twice", "seed")
+    assert problem["errors"][0]["limit"] == 1
+    most = shared_service.max_batch_images
+    many = [("image", (f"{n}.png", photo_png)) for n in range(most + 1)]
+    problem = check_problem(client.post("/purify", files=many), 422, "too-many", "image")
+    assert (problem["errors"][0]["limit"], problem["errors"][0]["actual"]) == (most, most + 1)
+    check_problem(client.post("/purify", files=many * 2), 400, "bad-form")
 
 
 def test_a_file_where_text_belongs_is_refused(client, photo_png):

@@ -36,7 +36,7 @@ def test_the_openapi_page_describes_forms_parameters_errors_and_binary_answers(c
     purify = document["paths"]["/purify"]["post"]
     form = purify["requestBody"]["content"]["multipart/form-data"]["schema"]
     assert form["required"] == ["image"]
-    assert set(form["properties"]) == {"image", "defense", "metrics", "seed", "format"}
+    assert set(form["properties"]) == {"image", "defense", "metrics", "seed", "format", "webhook"}
     names, reference = form["properties"]["defense"]["anyOf"]
     assert names["enum"] == list(DEFENSES)
     schemas = document["components"]["schemas"]

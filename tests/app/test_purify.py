@@ -10,6 +10,7 @@ from models.defenses import DEFENSES
 from models.noise import MAX_SEED
 
 WAIT = {"Prefer": "wait=30"}
+ANEW = {"Cache-Control": "no-cache"}
 
 
 def pixels(data):
@@ -17,7 +18,7 @@ def pixels(data):
 
 
 def test_an_order_is_accepted_with_a_place_to_follow_it(client, order, finish):
-    answer = order(defense="flip")
+    answer = order(defense="flip", headers=ANEW)
     assert answer.status_code == 202
     job = answer.json()
     assert answer.headers["location"] == job["links"]["self"] == f"/jobs/{job['id']}"
@@ -32,10 +33,12 @@ def test_an_order_is_accepted_with_a_place_to_follow_it(client, order, finish):
 
 
 def test_the_job_document_has_the_promised_shape(order, photo):
-    job = order(defense='{"name": "flip", "axis": "vertical"}', seed=7, headers=WAIT).json()
+    job = order(defense='{"name": "flip", "axis": "vertical"}', seed=7, headers={**WAIT, **ANEW}).json()
     assert set(job) == {
-        "id", "kind", "status", "progress", "defense", "seed", "image", "result", "error", "timings_ms", "links",
+        "id", "kind", "status", "progress", "position", "defense", "seed", "image", "result", "error", "timings_ms",
+        "links",
     }  # fmt: skip
+    assert job["position"] is None
     assert job["kind"] == "purify"
     assert job["defense"] == {"name": "flip", "axis": "vertical"}
     assert job["seed"] == 7
@@ -107,7 +110,8 @@ def test_waiting_is_capped_and_the_cap_is_told(idle_client, photo_png):
 
 def test_the_same_seed_gives_the_same_bytes_and_another_seed_gives_others(order):
     def noisy(seed):
-        return order(defense="random-noise", seed=seed, headers={**WAIT, "Accept": "image/png"}).content
+        headers = {**WAIT, **ANEW, "Accept": "image/png"}
+        return order(defense="random-noise", seed=seed, headers=headers).content
 
     assert noisy(5) == noisy(5)
     assert noisy(5) != noisy(6)

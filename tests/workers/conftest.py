@@ -36,6 +36,7 @@ def accept(queue, store, photo_png):
         record = JobRecord(id=job_id, order=order, image=check(photo_png), created=time.time())
         store.put(job_id, "input", photo_png)
         open_manifest(store, record)
-        return queue.accept(record)
+        queue.submit_all([record])
+        return record
 
     return put

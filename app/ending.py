@@ -1,0 +1,22 @@
+"""End jobs by request: in Redis and in the store alike, in the order that survives a kill in between."""
+
+from app.services import Services
+from workers.manifest import ROLE as MANIFEST
+from workers.manifest import close_manifest
+from workers.record import JobRecord, Status
+
+
+def cancel(services: Services, job_id: str) -> JobRecord:
+    """Cancel a job if it has not ended; return the record as it stands then. Raises LookupError, BROKER_ERRORS."""
+    record = services.queue.cancel(job_id)
+    if record.status is Status.CANCELED:
+        close_manifest(services.store, record)
+    return record
+
+
+def erase(services: Services, job_id: str) -> None:
+    """Erase every trace of a job. Raises LookupError, BROKER_ERRORS."""
+    services.queue.get(job_id)
+    services.store.drop(job_id, MANIFEST)  # first: a manifest without a record would be restored
+    services.queue.erase(job_id)
+    services.store.erase(job_id)

@@ -1,0 +1,104 @@
+"""`GET /jobs/{id}/events`: a job's changes as they happen, as server-sent events."""
+
+import json
+from collections.abc import AsyncIterator, Callable
+from typing import Annotated
+
+import anyio
+from anyio.to_thread import run_sync
+from fastapi import APIRouter, Header, Response
+from fastapi.sse import KEEPALIVE_COMMENT, EventSourceResponse, format_sse_event
+from starlette.types import Receive, Scope, Send
+
+from app.documentation import problems
+from app.documents import bounded
+from app.errors import ProblemError, field_problem
+from app.ownership import OwnerDep, owned
+from app.routes.jobs import JobId
+from app.schemas import job_document
+from app.services import Services, ServicesDep
+from workers.events import BLOCK_SECONDS, START, Change, is_change_id
+from workers.ledger import BROKER_ERRORS
+
+router = APIRouter(prefix="/jobs", tags=["jobs"])
+
+PING_SECONDS = 14.0
+RECONNECT_MS = 2000
+_HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+
+
+class _Stream(EventSourceResponse):
+    """A response that gives its place among the followers back, however it ends."""
+
+    def __init__(self, content: AsyncIterator[bytes], release: Callable[[], None]) -> None:
+        super().__init__(content, headers=_HEADERS)
+        self._release = release
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._release()
+
+
+@router.get(
+    "/{job_id}/events",
+    operation_id="follow_job",
+    summary="A job's changes as they happen",
+    response_class=EventSourceResponse,
+    responses={
+        200: {"description": "Server-sent events: queued, running, progress, finished, failed, canceled",
+              "content": {"text/event-stream": {"schema": {"type": "string"}}}},
+        204: {"description": "Nothing happened after `Last-Event-ID`, and nothing will"},
+        **problems(404, 410, 422, 503),
+    },
+)  # fmt: skip
+async def follow_job(
+    job_id: JobId,
+    services: ServicesDep,
+    owner: OwnerDep,
+    last_event_id: Annotated[str | None, Header(description="Go on after this event; browsers send it.")] = None,
+) -> Response:
+    """Begins with what has happened already and ends after the last change, whose data is the job document; the data of
+    the others is its `id`, `status`, `progress` and `links`. Ids grow. A comment is sent when there is no news.
+    """
+    record = owned(await run_sync(services.queue.get, job_id), owner)
+    if last_event_id and not is_change_id(last_event_id):
+        raise field_problem(422, "Last-Event-ID", "invalid-event-id", "send the id of an event of this job")
+    after = last_event_id or START
+    if record.status.is_final and not await services.queue.events.has_more(job_id, after):
+        return Response(status_code=204)
+    taken = object()
+    try:
+        services.followers.acquire_on_behalf_of_nowait(taken)
+    except anyio.WouldBlock as error:
+        raise ProblemError(
+            503, "too-many-followers", "Too many event streams are open; ask for the job itself, or come back.",
+            headers={"Retry-After": str(bounded(services, 5))},
+        ) from error  # fmt: skip
+    return _Stream(_events(services, job_id, after), lambda: services.followers.release_on_behalf_of(taken))
+
+
+async def _events(services: Services, job_id: str, after: str) -> AsyncIterator[bytes]:
+    yield format_sse_event(retry=RECONNECT_MS)
+    quiet = 0.0
+    async for change in services.queue.events.follow(job_id, after):
+        if change is not None:
+            quiet = 0.0
+            yield format_sse_event(event=change.name, id=change.id, data_str=await _data(services, job_id, change))
+        elif (quiet := quiet + BLOCK_SECONDS) >= PING_SECONDS:
+            quiet = 0.0
+            yield KEEPALIVE_COMMENT
+
+
+async def _data(services: Services, job_id: str, change: Change) -> str:
+    if change.status.is_final:
+        try:
+            record = await run_sync(services.queue.get, job_id)
+            if record.status is change.status:
+                return job_document(record).model_dump_json()
+        except (LookupError, *BROKER_ERRORS):
+            pass  # the links say where it is, or was
+    place = f"/jobs/{job_id}"
+    links = {"self": place, "events": f"{place}/events"}
+    return json.dumps({"id": job_id, "status": change.status, "progress": change.progress, "links": links})

@@ -1,0 +1,87 @@
+"""What `POST /purify` and `POST /score` share: from a form to an answer, for one image or several."""
+
+from collections.abc import Callable
+
+from fastapi import Request, Response
+
+from app.answering import answer
+from app.errors import FieldError, ProblemError, field_problem, image_problem
+from app.idempotency import fingerprint, read_key
+from app.intake import Accepted, Draft, Manner, take, take_all
+from app.ownership import current_owner
+from app.request_context import origin
+from app.schemas import OrderForm
+from app.services import Services
+from app.uploads import check_image
+from app.webhooks.targets import chosen_webhook
+from models.images import ImageError, ImageFacts, ImageFormat
+from workers.jobs import Order
+from workers.record import Failure
+
+ANEW = {"no-cache", "no-store"}
+
+
+async def submit(
+    request: Request,
+    services: Services,
+    images: list[bytes],
+    form: OrderForm,
+    order_for: Callable[[ImageFacts], Order],
+    answer_form: ImageFormat | None = None,
+) -> Response:
+    """Take the orders of a request and answer it. `order_for` makes the order of one image. Raises ProblemError."""
+    manner = _manner(request, services, images, form, answer_form)
+    accepted: Accepted
+    if len(images) == 1:
+        image = await check_image(services, images[0])
+        accepted = await take(services, Draft(images[0], image, order_for(image)), manner)
+    elif answer_form is not None:
+        raise ProblemError(406, "not-acceptable", "Several images can only be answered as application/json.")
+    else:
+        accepted = await take_all(services, await _drafts(services, images, order_for), manner)
+    return await answer(request, services, accepted, answer_form)
+
+
+def _manner(
+    request: Request, services: Services, images: list[bytes], form: OrderForm, answer_form: ImageFormat | None
+) -> Manner:
+    owner, key = current_owner(request), read_key(request)
+    webhook = chosen_webhook(form.webhook, services.settings) if form.webhook else ""
+    cached = {one.strip().lower() for one in ",".join(request.headers.getlist("cache-control")).split(",")}
+    return Manner(
+        origin=origin(owner).model_copy(update={"webhook": webhook}),
+        seeded=form.seed is not None,
+        fresh=bool(cached & ANEW),
+        key=(owner, request.url.path, key) if key else None,
+        fingerprint=fingerprint(form, images, answer_form) if key else "",
+    )
+
+
+async def _drafts(
+    services: Services, images: list[bytes], order_for: Callable[[ImageFacts], Order]
+) -> list[Draft | Failure]:
+    """Return what to do with each image, or why nothing can be done with it; what is wrong with all is raised."""
+    drafts: list[Draft | Failure] = []
+    wrong: list[FieldError] = []
+    pixels, most = 0, services.settings.max_batch_pixels
+    for index, data in enumerate(images):
+        try:
+            image = await check_image(services, data)
+            pixels += image.width * image.height
+            if pixels > most:
+                raise field_problem(
+                    413, "image", "too-many-pixels", f"the images have more than {most} pixels together",
+                    limit=most, actual=pixels,
+                )  # fmt: skip
+            drafts.append(Draft(data, image, order_for(image)))
+        except (ImageError, ProblemError) as error:
+            problem = image_problem(error) if isinstance(error, ImageError) else error
+            if problem.is_about_the_order or problem.code == "too-many-pixels":
+                raise problem from error
+            drafts.append(Failure(code=problem.code, detail=problem.detail, status=problem.status))
+            first = (problem.errors or [FieldError(field="image", code=problem.code, detail=problem.detail)])[0]
+            wrong.append(first.model_copy(update={"field": f"image.{index}"}))
+    if len(wrong) == len(images):
+        detail = "; ".join(f"{one.field}: {one.detail}" for one in wrong[:5])
+        raise ProblemError(422, "no-good-image", f"Nothing can be done with any of the images: {detail}", errors=wrong)
+    return drafts

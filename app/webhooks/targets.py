@@ -1,0 +1,106 @@
+"""Where a webhook may be sent: a name is looked up once, and only public addresses are connected to.
+
+The address that was checked is the address that is used: a name that answers differently the second time gains nothing.
+"""
+
+import asyncio
+import contextlib
+import ipaddress
+import re
+import socket
+from typing import NamedTuple
+
+from httpx2 import URL, InvalidURL
+
+from app.errors import field_problem
+from app.settings import Settings
+
+FIELD = "webhook"
+_TRANSLATED = (
+    ipaddress.ip_network("64:ff9b::/96"),  # NAT64: an IPv4 address in disguise
+    ipaddress.ip_network("64:ff9b:1::/48"),
+    ipaddress.ip_network("::/96"),  # IPv4-compatible, long forbidden
+    ipaddress.ip_network("fec0::/10"),  # site-local, the same
+)
+_LOWEST_FREE_PORT = 1024
+_NAME = re.compile(r"[A-Za-z0-9._-]{1,253}")
+
+
+class ForbiddenTargetError(ValueError):
+    """A webhook must not be sent there; the message says why."""
+
+
+class _NoAddressError(ValueError):
+    """A name, which has yet to be looked up."""
+
+
+class Target(NamedTuple):
+    """Where to connect, and what to call it: the name goes into the TLS handshake and the Host header."""
+
+    url: URL
+    addresses: list[str]
+
+
+def check_url(text: str, settings: Settings) -> URL:
+    """Return the URL if a webhook may be sent there, as far as can be told now. Raises ForbiddenTargetError."""
+    try:
+        url = URL(text)
+    except InvalidURL as error:
+        raise ForbiddenTargetError(f"it is no URL: {error}") from error
+    if url.scheme != "https" and not (url.scheme == "http" and settings.webhook_allow_http):
+        raise ForbiddenTargetError("it must begin with https://")
+    if not url.host:
+        raise ForbiddenTargetError("it names no host")
+    if url.userinfo:
+        raise ForbiddenTargetError("it must hold no user name and no password")
+    port = url.port or (443 if url.scheme == "https" else 80)
+    if port < _LOWEST_FREE_PORT and port not in (80, 443):
+        raise ForbiddenTargetError(f"port {port} belongs to another service")
+    host = url.raw_host.decode("ascii")
+    if ":" not in host and not _NAME.fullmatch(host):
+        raise ForbiddenTargetError("its host is no name")
+    with contextlib.suppress(_NoAddressError):
+        check_address(host, settings)
+    return url.copy_with(fragment=None)
+
+
+def check_address(address: str, settings: Settings) -> None:
+    """Raise ForbiddenTargetError unless the address is public."""
+    try:
+        ip = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError as error:
+        raise _NoAddressError(address) from error
+    if settings.webhook_allow_private:
+        return
+    disguised = isinstance(ip, ipaddress.IPv6Address) and (
+        ip.ipv4_mapped or ip.sixtofour or ip.teredo or any(ip in network for network in _TRANSLATED)
+    )
+    if disguised or not ip.is_global or ip.is_multicast or ip.is_reserved or ip.is_unspecified:
+        raise ForbiddenTargetError("its address is not a public one")
+
+
+async def resolve(text: str, settings: Settings) -> Target:
+    """Look the host up, once. Raises ForbiddenTargetError if any of its addresses is no public one, OSError."""
+    url = check_url(text, settings)
+    port = url.port or (443 if url.scheme == "https" else 80)
+    found = await asyncio.get_running_loop().getaddrinfo(url.raw_host.decode("ascii"), port, type=socket.SOCK_STREAM)
+    addresses = list(dict.fromkeys(str(address[0]) for *_, address in found))
+    for address in addresses:
+        check_address(address, settings)
+    return Target(url, addresses)
+
+
+def chosen_webhook(text: str, settings: Settings) -> str:
+    """Return the URL that a form field names, if webhooks are on and it may be one. Raises ProblemError."""
+    if not webhooks_are_on(settings):
+        detail = "this service sends none: its operator has set no PURIFIQA_WEBHOOK_SECRET"
+        raise field_problem(409, FIELD, "webhooks-off", detail)
+    try:
+        return str(check_url(text, settings))
+    except ForbiddenTargetError as error:
+        raise field_problem(422, FIELD, "webhook-forbidden", str(error)) from error
+
+
+def webhooks_are_on(settings: Settings) -> bool:
+    """Return whether there is a secret to sign with."""
+    return bool(settings.webhook_secret.get_secret_value() or settings.webhook_secret_file)

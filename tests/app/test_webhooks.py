@@ -1,0 +1,318 @@
+"""Webhooks: signed as standard-webhooks, tried until they are heard, never sent where they should not be."""
+
+import asyncio
+import base64
+import json
+import ssl
+import subprocess
+import time
+
+import pytest
+from standardwebhooks import Webhook, WebhookVerificationError
+from starlette.testclient import TestClient
+from webhook_receiver import Receiver
+
+from app.main import create_app
+from app.settings import Settings
+from app.webhooks import sender as sender_module
+from app.webhooks import targets
+from app.webhooks.sender import Sender, sending
+from app.webhooks.signing import WebhookSecretError, read_secrets
+from app.webhooks.targets import ForbiddenTargetError, check_address, check_url, resolve
+from workers.queue import JobQueue
+
+SECRET = "whsec_" + base64.b64encode(b"a secret of thirty-two bytes, ok").decode()
+OLD_SECRET = "whsec_" + base64.b64encode(b"the one before, also of 32 bytes").decode()
+
+
+@pytest.fixture
+def hooked(settings, monkeypatch):
+    """Settings of a service that may send webhooks to this machine, and tries again at once."""
+    monkeypatch.setattr(sender_module, "POLL_SECONDS", 0.02)
+    update = {
+        "webhook_secret": SECRET, "webhook_allow_http": True, "webhook_allow_private": True,
+        "webhook_retry_seconds": 0.05, "webhook_attempts": 3, "webhook_timeout": 1,
+    }  # fmt: skip
+    return Settings(**update)
+
+
+@pytest.fixture
+def hooked_client(hooked):
+    with TestClient(create_app(hooked), raise_server_exceptions=False) as client:
+        yield client
+
+
+def order_and_end(client, photo_png, url, **fields):
+    """Order a job with a webhook and cancel it: that is an end like any other."""
+    data = {"metrics": "", "webhook": url, **fields}
+    answer = client.post("/purify", files={"image": photo_png}, data=data)
+    assert answer.status_code == 202, answer.text
+    job = answer.json()
+    assert client.post(job["links"]["cancel"]).status_code == 200
+    return job
+
+
+def delivery(client, job, state):
+    """Return what became of the webhook once it is in this state."""
+    deadline = time.monotonic() + 15
+    while (document := client.get(job["links"]["webhook"]).json())["state"] != state:
+        assert time.monotonic() < deadline, document
+        time.sleep(0.02)
+    return document
+
+
+def test_the_end_of_a_job_is_told_once_signed_and_thin(hooked_client, photo_png):
+    with Receiver(204) as receiver:
+        job = order_and_end(hooked_client, photo_png, f"http://127.0.0.1:{receiver.port}/hook?a=b")
+        [message] = receiver.wait_for(1)
+        found = delivery(hooked_client, job, "delivered")
+    body = Webhook(SECRET).verify(message.body, message.headers)
+    assert message.path == "/hook?a=b"
+    assert message.headers["host"] == f"127.0.0.1:{receiver.port}"
+    assert message.headers["webhook-id"] == found["id"] == f"msg_{job['id']}"
+    assert set(body) == {"type", "timestamp", "data"}
+    assert body["type"] == "job.canceled"
+    links = {"self": job["links"]["self"]}
+    assert body["data"] == {"id": job["id"], "kind": "purify", "status": "canceled", "links": links}
+    assert (found["attempts"], found["last_status"], found["next_attempt"]) == (1, 204, None)
+    assert len(receiver.received) == 1
+
+
+def test_a_changed_body_or_another_secret_does_not_verify(hooked_client, photo_png):
+    with Receiver(200) as receiver:
+        order_and_end(hooked_client, photo_png, f"http://127.0.0.1:{receiver.port}/")
+        [message] = receiver.wait_for(1)
+    with pytest.raises(WebhookVerificationError):
+        Webhook(SECRET).verify(message.body.replace(b"canceled", b"finished"), message.headers)
+    with pytest.raises(WebhookVerificationError):
+        Webhook(OLD_SECRET).verify(message.body, message.headers)
+
+
+def test_what_is_not_heard_is_tried_again_under_the_same_id(hooked_client, photo_png):
+    with Receiver(500, 302, 200, headers={"Location": "/elsewhere"}) as receiver:
+        job = order_and_end(hooked_client, photo_png, f"http://127.0.0.1:{receiver.port}/hook")
+        found = delivery(hooked_client, job, "delivered")
+    assert found["attempts"] == 3
+    assert {message.path for message in receiver.received} == {"/hook"}, "a redirect is not followed"
+    assert {message.headers["webhook-id"] for message in receiver.received} == {f"msg_{job['id']}"}
+    for message in receiver.received:
+        Webhook(SECRET).verify(message.body, message.headers)
+
+
+def test_it_is_given_up_after_the_last_attempt_and_leaves_nothing_to_send(hooked_client, broker, photo_png):
+    with Receiver(503) as receiver:
+        job = order_and_end(hooked_client, photo_png, f"http://127.0.0.1:{receiver.port}/")
+        found = delivery(hooked_client, job, "failed")
+        assert (found["attempts"], found["last_status"], found["detail"]) == (3, 503, "it answered 503")
+        assert not broker.exists("purifiqa:webhooks")
+    assert len(receiver.received) == 3
+
+
+def test_410_stops_it_at_once(hooked_client, photo_png):
+    with Receiver(410) as receiver:
+        job = order_and_end(hooked_client, photo_png, f"http://127.0.0.1:{receiver.port}/")
+        assert delivery(hooked_client, job, "refused")["attempts"] == 1
+    assert len(receiver.received) == 1
+
+
+def test_a_receiver_that_does_not_answer_or_is_not_there_is_no_success(hooked_client, hooked, photo_png):
+    with Receiver(200, delay=1.5) as receiver:
+        job = order_and_end(hooked_client, photo_png, f"http://127.0.0.1:{receiver.port}/")
+        receiver.wait_for(1)
+        deadline = time.monotonic() + 10
+        while not (found := hooked_client.get(job["links"]["webhook"]).json())["attempts"]:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        assert (found["last_status"], found["detail"]) == (None, "it took too long")
+        hooked_client.delete(job["links"]["self"])
+    job = order_and_end(hooked_client, photo_png, f"http://127.0.0.1:{receiver.port}/")
+    assert "cannot be reached" in delivery(hooked_client, job, "failed")["detail"]
+
+
+def test_several_senders_send_it_once(hooked, photo_png):
+    with Receiver(200) as receiver, TestClient(create_app(hooked)) as one, TestClient(create_app(hooked)):
+        jobs = [order_and_end(one, photo_png, f"http://127.0.0.1:{receiver.port}/{n}") for n in range(10)]
+        for job in jobs:
+            delivery(one, job, "delivered")
+        assert sorted(message.path for message in receiver.received) == [f"/{n}" for n in range(10)]
+
+
+def test_what_a_sender_that_died_had_taken_is_sent_by_another(hooked, broker, photo_png):
+    off = hooked.model_copy(update={"webhook_secret_file": None})
+    with Receiver(200) as receiver:
+        with TestClient(create_app(hooked)) as client:
+            url = f"http://127.0.0.1:{receiver.port}/"
+            job = client.post("/purify", files={"image": photo_png}, data={"metrics": "", "webhook": url}).json()
+        queue = JobQueue(off)
+        queue.cancel(job["id"])
+
+        async def take_and_die():
+            assert await queue.deliveries.take(5) == [job["id"]]
+            assert await queue.deliveries.take(5) == [], "the lease keeps others away"
+            await queue.close()
+
+        asyncio.run(take_and_die())
+        broker.zadd("purifiqa:webhooks", {job["id"]: 0})  # the lease ends
+        with TestClient(create_app(hooked)) as client:
+            assert delivery(client, job, "delivered")["attempts"] == 1
+
+
+def test_a_rotated_secret_signs_beside_the_new_one(hooked, photo_png):
+    both = hooked.model_copy(update={"webhook_secret": type(hooked.webhook_secret)(f"{SECRET} {OLD_SECRET}")})
+    with Receiver(200) as receiver, TestClient(create_app(both)) as client:
+        order_and_end(client, photo_png, f"http://127.0.0.1:{receiver.port}/")
+        [message] = receiver.wait_for(1)
+    for secret in (SECRET, OLD_SECRET):
+        assert Webhook(secret).verify(message.body, message.headers)["type"] == "job.canceled"
+
+
+def test_erasing_a_job_forgets_its_webhook(hooked_client, broker, photo_png):
+    answer = hooked_client.post(
+        "/purify", files={"image": photo_png}, data={"metrics": "", "webhook": "http://127.0.0.1:9999/"}
+    )
+    job = answer.json()
+    assert hooked_client.get(job["links"]["webhook"]).json()["state"] == "pending"
+    assert hooked_client.delete(job["links"]["self"]).status_code == 204
+    assert hooked_client.get(job["links"]["webhook"]).status_code == 404
+    assert not broker.exists("purifiqa:webhooks")
+
+
+def test_without_a_secret_a_webhook_is_refused_with_what_is_missing(order):
+    answer = order(webhook="https://example.org/")
+    assert answer.status_code == 409
+    assert answer.json()["errors"][0]["field"] == "webhook"
+    assert "PURIFIQA_WEBHOOK_SECRET" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize("secret", ["short", "whsec_c2hvcnQ=", "whsec_" + "A" * 400, "whsec_#", f"{SECRET},{SECRET}"])
+def test_a_weak_or_broken_secret_stops_the_service_at_its_start(settings, secret):
+    with pytest.raises(WebhookSecretError, match="openssl rand"):
+        create_app(Settings(webhook_secret=secret))
+
+
+def test_a_secret_may_be_in_a_file_that_must_hold_one(settings, tmp_path):
+    file = tmp_path / "secret"
+    file.write_text(f"{SECRET}\n")
+    assert len(read_secrets(Settings(webhook_secret_file=file))) == 1
+    file.write_text("\n")
+    for wrong in (file, tmp_path / "missing"):
+        with pytest.raises(WebhookSecretError, match="PURIFIQA_WEBHOOK_SECRET_FILE"):
+            read_secrets(Settings(webhook_secret_file=wrong))
+
+
+def test_no_secret_is_ever_shown(settings):
+    assert SECRET not in repr(Settings(webhook_secret=SECRET))
+
+
+@pytest.mark.parametrize("url", [
+    "http://example.org/", "ftp://example.org/", "file:///etc/passwd", "https://", "example.org", "https://a:b@example.org/",
+    "https://user@example.org/", "https://example.org:22/", "https://127.0.0.1/", "https://[::1]/", "https://10.1.2.3/",
+    "https://192.168.0.1/", "https://172.16.0.1/", "https://169.254.169.254/latest/", "https://100.64.0.1/",
+    "https://224.0.0.1/", "https://0.0.0.0/", "https://255.255.255.255/", "https://[::ffff:127.0.0.1]/",
+    "https://[::ffff:8.8.8.8]/", "https://[64:ff9b::7f00:1]/", "https://[64:ff9b:1::1]/", "https://[fe80::1]/",
+    "https://[fc00::1]/", "https://[ff02::1]/", "https://[2002:7f00:1::]/", "https://[2001::1]/", "https://[::7f00:1]/",
+    "https://[fec0::1]/", "https://exa mple.org/", "\x00",
+])  # fmt: skip
+def test_a_url_that_a_webhook_must_not_go_to_is_refused_at_once(url, settings):
+    with pytest.raises(ForbiddenTargetError):
+        check_url(url, Settings())
+
+
+@pytest.mark.parametrize("url", ["https://example.org/hook?x=1", "https://8.8.8.8:8443/", "https://[2606:4700::1]/"])
+def test_a_public_url_is_accepted(url, settings):
+    assert str(check_url(url, Settings())) == url
+
+
+def test_a_refused_url_is_a_problem_of_the_field(hooked_client, photo_png):
+    answer = hooked_client.post(
+        "/purify", files={"image": photo_png}, data={"metrics": "", "webhook": "https://a:b@example.org"}
+    )
+    assert answer.status_code == 422
+    assert answer.json()["errors"][0]["code"] == "webhook-forbidden"
+
+
+@pytest.mark.parametrize("host", ["localhost", "2130706433", "0x7f000001", "127.1", "0177.0.0.1"])
+def test_a_name_or_number_that_means_this_machine_is_found_out_when_it_is_looked_up(host, settings):
+    with pytest.raises(ForbiddenTargetError):
+        asyncio.run(resolve(f"https://{host}/", Settings()))
+
+
+def looked_up(monkeypatch, *answers):
+    """Let each look-up of a name find the next of these lists of addresses; return the names that were asked for."""
+    asked = []
+
+    async def getaddrinfo(_loop, host, port, **_):
+        asked.append(host)
+        found = answers[min(len(asked), len(answers)) - 1]
+        return [(2, 1, 6, "", (address, port)) for address in found]
+
+    monkeypatch.setattr("asyncio.base_events.BaseEventLoop.getaddrinfo", getaddrinfo)
+    return asked
+
+
+def test_one_private_address_among_public_ones_is_enough_to_refuse(settings, monkeypatch):
+    looked_up(monkeypatch, ["8.8.8.8", "10.0.0.1"])
+    with pytest.raises(ForbiddenTargetError):
+        asyncio.run(resolve("https://example.org/", Settings()))
+
+
+def test_a_name_is_looked_up_once_and_that_address_is_used(hooked, monkeypatch):
+    """DNS rebinding: what the name means a moment later makes no difference."""
+    with Receiver(200) as receiver:
+        asked = looked_up(monkeypatch, ["127.0.0.1"], ["127.0.0.2"])
+        record = type(
+            "Record", (), {"origin": type("Origin", (), {"webhook": f"http://rebind.example:{receiver.port}/"})}
+        )
+        monkeypatch.setattr(sender_module, "message", lambda _: "{}")
+        monkeypatch.setattr(sender_module, "message_id", lambda _: "msg_1")
+        queue = JobQueue(hooked)
+        sender = Sender(hooked, queue, read_secrets(hooked))
+        attempt = asyncio.run(sender._attempt(record))
+        assert attempt.is_success
+        assert asked == ["rebind.example"]
+        assert receiver.received[0].headers["host"] == f"rebind.example:{receiver.port}"
+
+
+def test_the_certificate_is_that_of_the_name_although_an_address_is_connected_to(hooked, tmp_path, monkeypatch):
+    def certificate(name):
+        files = tmp_path / f"{name}.key", tmp_path / f"{name}.pem"
+        subprocess.run(
+            ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", f"/CN={name}",
+             "-addext", f"subjectAltName=DNS:{name}", "-keyout", files[0], "-out", files[1]],
+            check=True, capture_output=True,
+        )  # fmt: skip
+        return files
+
+    key, pem = certificate("hooks.example")
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.load_cert_chain(pem, key)
+    looked_up(monkeypatch, ["127.0.0.1"])
+    monkeypatch.setattr(sender_module, "message", lambda _: json.dumps({"type": "job.finished"}))
+    monkeypatch.setattr(sender_module, "message_id", lambda _: "msg_1")
+
+    def attempt(name, port):
+        record = type("Record", (), {"origin": type("Origin", (), {"webhook": f"https://{name}:{port}/"})})
+        trusting = ssl.create_default_context(cafile=str(pem))
+        return asyncio.run(Sender(hooked, JobQueue(hooked), read_secrets(hooked), trusting)._attempt(record))
+
+    with Receiver(200, tls=server) as receiver:
+        assert attempt("hooks.example", receiver.port).is_success
+        assert not attempt("other.example", receiver.port).is_success
+    assert len(receiver.received) == 1
+
+
+def test_a_sender_stops_when_the_service_does(hooked):
+    async def start_and_stop():
+        queue = JobQueue(hooked)
+        async with asyncio.timeout(5), sending(Sender(hooked, queue, read_secrets(hooked))):
+            await asyncio.sleep(0.1)
+        await queue.close()
+
+    asyncio.run(start_and_stop())
+
+
+def test_private_targets_are_allowed_only_where_the_operator_says_so(settings):
+    check_address("10.0.0.1", Settings(webhook_allow_private=True))
+    with pytest.raises(ForbiddenTargetError):
+        check_address("10.0.0.1", Settings())
+    assert targets.check_url("http://10.0.0.1/", Settings(webhook_allow_private=True, webhook_allow_http=True))

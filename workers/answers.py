@@ -1,0 +1,114 @@
+"""Identical orders are answered from the store: same bytes, same defense, parameters, seed, weights and implementation.
+
+An answer is found only by the owner who ordered it, so that nobody learns, not even by how fast the answer comes, what
+others have sent.
+"""
+
+import functools
+import hashlib
+import importlib.metadata
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+from redis import Redis
+from redis.client import Pipeline
+
+import models
+from models import checkpoints
+from models.metrics import find_metric
+from workers import jobs
+from workers.jobs import Kind, Order
+from workers.keys import OPEN, TOTALS, WEBHOOKS, answer_key, job_keys
+from workers.ledger import EVENTS_KEPT, EXPIRED_NOTE_TTL, refusals
+from workers.record import JobRecord, Status
+from workers.settings import WorkerSettings
+
+_LIBRARIES = ("diffusers", "numpy", "opencv-python-headless", "pillow", "scipy", "spandrel", "torch", "torchvision")
+
+
+class Answers:
+    """Which finished job has the answer to an order."""
+
+    def __init__(self, redis: Redis, settings: WorkerSettings) -> None:
+        self._redis, self._settings = redis, settings
+
+    def remember(self, record: JobRecord, pipe: Pipeline | None = None) -> None:
+        """Note that this job has the answer, for as long as its result is kept; in a transaction if one is given."""
+        with refusals():
+            (self._redis if pipe is None else pipe).set(self._key(record), record.id, ex=self._settings.result_ttl)
+
+    def write(self, record: JobRecord, pipe: Pipeline) -> None:
+        """Let a record that was just written be finished at once, as part of the same transaction."""
+        job, ttl, report = job_keys(record.id), self._settings.result_ttl, record.report
+        ended = {"started": record.started, "ended": record.ended, "report": report and report.model_dump(mode="json")}
+        fields: dict[Any, Any] = {name: json.dumps(value) for name, value in ended.items()}
+        pipe.hset(job.record, mapping={"status": record.status, "progress": 1, **fields})
+        pipe.expire(job.record, ttl)
+        pipe.xadd(job.events, {"status": record.status, "progress": 1}, maxlen=EVENTS_KEPT)
+        pipe.expire(job.events, ttl)
+        pipe.expire(job.expired, ttl + EXPIRED_NOTE_TTL)
+        pipe.zrem(OPEN, record.id)
+        pipe.hincrby(TOTALS, f"{record.order.kind}|{record.order.defense.name}|{record.status}", 1)
+        self.remember(record, pipe)
+        if record.origin.webhook:
+            pipe.zadd(WEBHOOKS, {record.id: time.time()})
+
+    def find(self, owner: str, order: Order, sha256: str) -> str | None:
+        """Return the id of the job that has the answer, which may be gone by now."""
+        found: Any = self._redis.get(answer_key(self._digest(owner, order, sha256)))
+        return found.decode() if found else None
+
+    def forget(self, record: JobRecord) -> None:
+        """Forget that this job has an answer."""
+        key = self._key(record)
+        if self._redis.get(key) == record.id.encode():
+            self._redis.delete(key)
+
+    def _key(self, record: JobRecord) -> str:
+        return answer_key(self._digest(record.origin.owner, record.order, record.image.sha256))
+
+    def _digest(self, owner: str, order: Order, sha256: str) -> str:
+        ordered = order.model_dump(mode="json")
+        if not order.defense.is_stochastic:
+            del ordered["seed"]
+        if order.kind is Kind.SCORE:
+            del ordered["format"]
+        facts = [
+            owner, sha256, ordered, [find_metric(name).card.version for name in order.metrics],
+            _added_weights(), self._settings.device, self._settings.precision, implementation(),
+        ]  # fmt: skip
+        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def is_repeatable(order: Order, *, seeded: bool) -> bool:
+    """Return whether the sender may expect the same answer again: a seed was sent, or none matters."""
+    return seeded or not order.defense.is_stochastic
+
+
+def is_answer(record: JobRecord) -> bool:
+    """Return whether the job has a result that can be given again."""
+    return record.status is Status.FINISHED and record.report is not None
+
+
+def _added_weights() -> list[tuple[str, str]]:
+    files = sorted(checkpoints.home().glob(f"*/{checkpoints.FACTS}"))
+    return [(file.parent.name, checkpoints.digest(file)) for file in files]
+
+
+@functools.cache
+def implementation() -> str:
+    """Return a digest of everything here that makes a result: our models with the weights that ship, and libraries.
+
+    So a changed defense is never answered with what an older one made, whatever the version says.
+    """
+    digest = hashlib.sha256()
+    root = Path(str(models.__file__)).parent
+    for file in [*sorted(root.rglob("*")), Path(jobs.__file__)]:
+        if file.is_file() and file.suffix != ".pyc":
+            digest.update(str(file.relative_to(root.parent)).encode())
+            digest.update(checkpoints.digest(file).encode())
+    for name in _LIBRARIES:
+        digest.update(f"{name} {importlib.metadata.version(name)}".encode())
+    return digest.hexdigest()

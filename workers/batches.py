@@ -1,0 +1,68 @@
+"""Several images of one request: a batch is a list of jobs and of items that were refused, each with its own fate."""
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+from redis import Redis
+from redis.client import Pipeline
+
+from workers.jobs import Kind
+from workers.keys import batch_key, job_keys
+from workers.ledger import EXPIRED_NOTE_TTL, JobExpiredError, JobUnknownError, Ledger
+from workers.record import Failure
+
+
+class BatchItem(BaseModel):
+    """One image of a batch: a job, or why it is none."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    job_id: str | None = None
+    refusal: Failure | None = None
+
+
+class Batch(BaseModel):
+    """What was sent in one request."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    id: str
+    kind: Kind
+    owner: str = ""
+    created: float
+    idempotency: str = Field("", description="The key in Redis of its Idempotency-Key; empty: none.")
+    items: tuple[BatchItem, ...]
+
+    @property
+    def job_ids(self) -> list[str]:
+        """The jobs, without the items that were refused."""
+        return [item.job_id for item in self.items if item.job_id]
+
+
+class Batches:
+    """Write, read and remove batches."""
+
+    def __init__(self, redis: Redis, ledger: Ledger) -> None:
+        self._redis, self._ledger = redis, ledger
+
+    def write(self, batch: Batch, pipe: Pipeline) -> None:
+        """Write a new batch as part of a transaction. It lasts as long as the last of its jobs can."""
+        life = self._ledger.longest_life
+        pipe.set(batch_key(batch.id), batch.model_dump_json(), ex=life)
+        pipe.set(_note(batch.id), 1, ex=life + EXPIRED_NOTE_TTL)
+
+    def get(self, batch_id: str) -> Batch:
+        """Return a batch. Raises JobUnknownError, JobExpiredError, BROKER_ERRORS."""
+        found: Any = self._redis.get(batch_key(batch_id))
+        if found is None:
+            known = self._redis.exists(_note(batch_id))
+            raise JobExpiredError(batch_id) if known else JobUnknownError(batch_id)
+        return Batch.model_validate_json(found)
+
+    def remove(self, batch: Batch) -> None:
+        """Remove every key of the batch; its jobs are removed by their own ids."""
+        self._redis.delete(*filter(None, [batch_key(batch.id), _note(batch.id), batch.idempotency]))
+
+
+def _note(batch_id: str) -> str:
+    return job_keys(f"batch-{batch_id}").expired

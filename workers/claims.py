@@ -1,0 +1,92 @@
+"""Idempotency keys: the same request sent again gives the same job, however often and however much at once.
+
+A claim lasts CLAIM_SECONDS; the transaction that accepts the job makes it last a day, or does nothing if the claim has
+been lost meanwhile. So a process that dies in between blocks its key for a minute and never makes a job twice.
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass
+
+from redis import Redis
+from redis.client import Pipeline
+
+from workers.keys import idempotency_key
+from workers.ledger import refusals
+
+CLAIM_SECONDS = 60
+KEPT_SECONDS = 86_400
+
+_RELEASE = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end"
+
+
+class ClaimLostError(RuntimeError):
+    """Another request has taken the key over, because this one took too long."""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """The right to accept a job under a key."""
+
+    name: str
+    fingerprint: str
+    place: str
+
+    def value(self, *, kept: bool) -> bytes:
+        """Return what Redis holds of it."""
+        facts = {"fingerprint": self.fingerprint, "place": self.place, "kept": kept}
+        return json.dumps(facts, sort_keys=True).encode()
+
+    def watch(self, pipe: Pipeline) -> None:
+        """Begin a transaction that does nothing if the claim is lost. Raises ClaimLostError if it is lost already."""
+        pipe.watch(self.name)  # type: ignore[no-untyped-call]
+        if pipe.get(self.name) != self.value(kept=False):
+            raise ClaimLostError(self.name)
+
+    def keep(self, pipe: Pipeline) -> None:
+        """Make the key stand for the job, as part of the transaction that accepts it."""
+        pipe.set(self.name, self.value(kept=True), ex=KEPT_SECONDS)
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """What a key stands for already."""
+
+    name: str
+    fingerprint: str
+    place: str
+    kept: bool
+    """False: the request that claimed it has not been accepted yet."""
+
+
+class Claims:
+    """Take and give back claims."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+        self._release = redis.register_script(_RELEASE)
+
+    def take(self, scope: tuple[str, ...], fingerprint: str, place: str) -> Claim | Earlier:
+        """Claim a key for a job that will be at `place`, or return what it stands for already.
+
+        `scope` is everything that makes two keys the same: the owner, the route, the key itself. Raises BROKER_ERRORS.
+        """
+        name = idempotency_key(hashlib.sha256(json.dumps(scope).encode()).hexdigest())
+        claim = Claim(name, fingerprint, place)
+        while True:
+            with refusals():
+                if self._redis.set(name, claim.value(kept=False), nx=True, ex=CLAIM_SECONDS):
+                    return claim
+            if found := self._redis.get(name):  # it may have ended just now
+                return Earlier(name=name, **json.loads(found))
+
+    def release(self, claim: Claim) -> None:
+        """Give an unused claim back."""
+        with refusals():
+            self._release(keys=[claim.name], args=[claim.value(kept=False)])
+
+    def forget(self, earlier: Earlier) -> None:
+        """Free a key whose job is gone."""
+        facts = Claim(earlier.name, earlier.fingerprint, earlier.place)
+        with refusals():
+            self._release(keys=[earlier.name], args=[facts.value(kept=earlier.kept)])

@@ -1,0 +1,79 @@
+"""The changes of a job as they happen, read from its stream."""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Callable
+from typing import Any, NamedTuple
+
+import redis.asyncio
+
+from workers.keys import job_keys
+from workers.ledger import BROKER_ERRORS
+from workers.record import Status
+
+BLOCK_SECONDS = 2.0
+"""Between looks at whether the service stops; shorter than the socket's own patience."""
+OUTAGE_SECONDS = 60.0
+"""How long a broker may be away before a stream ends; its reader comes back by itself."""
+
+START = "0"
+_ID = re.compile(r"\d{1,19}(-\d{1,19})?")
+
+
+class Change(NamedTuple):
+    """One change of a job."""
+
+    id: str
+    status: Status
+    progress: float
+
+    @property
+    def name(self) -> str:
+        """What happened: `queued`, `running` when it starts, `progress`, or how it ended."""
+        return "progress" if self.status is Status.RUNNING and self.progress > 0 else str(self.status)
+
+
+class Events:
+    """The streams of changes. Ids grow; a reader that was cut off goes on after the last one it has seen."""
+
+    def __init__(self, connection: redis.asyncio.Redis, is_closing: Callable[[], bool]) -> None:
+        self._redis, self._is_closing = connection, is_closing
+
+    async def has_more(self, job_id: str, after: str) -> bool:
+        """Return whether anything happened after a change. Raises BROKER_ERRORS."""
+        return bool(await self._redis.xrange(job_keys(job_id).events, f"({after}", "+", count=1))
+
+    async def follow(self, job_id: str, after: str = START) -> AsyncIterator[Change | None]:
+        """Yield the changes after one, past and future, and None when there is no news for BLOCK_SECONDS.
+
+        Ends after the last change, when the job is erased, when the service stops, or when the broker stays away.
+        """
+        key, outage = job_keys(job_id).events, 0.0
+        while not self._is_closing() and outage < OUTAGE_SECONDS:
+            try:
+                answer: Any = await self._redis.xread({key: after}, block=int(BLOCK_SECONDS * 1000))
+                if not answer and not await self._redis.exists(key):
+                    return
+            except BROKER_ERRORS:
+                outage += BLOCK_SECONDS
+                yield None
+                await asyncio.sleep(BLOCK_SECONDS)
+                continue
+            outage = 0.0
+            if not answer:
+                yield None
+            for change in map(_change, *(entries for _, entries in answer)):
+                yield change
+                if change.status.is_final:
+                    return
+                after = change.id
+
+
+def is_change_id(text: str) -> bool:
+    """Return whether this can be the id of a change."""
+    return _ID.fullmatch(text) is not None
+
+
+def _change(entry: tuple[bytes, dict[bytes, bytes]]) -> Change:
+    name, fields = entry
+    return Change(name.decode(), Status(fields[b"status"].decode()), float(fields[b"progress"]))

@@ -1,0 +1,72 @@
+"""Who has which jobs: every owner's jobs in the order they came, newest first, a page at a time."""
+
+from typing import Any, NamedTuple
+
+from redis import Redis
+
+from workers.keys import jobs_of
+from workers.ledger import Ledger, refusals
+from workers.record import JobRecord, Status
+
+CHUNK = 100
+MAX_LOOKED_AT = 1000
+"""Records that one page may cost when few of them have the status that is asked for."""
+
+
+class Place(NamedTuple):
+    """Where a page ends: when the last job looked at was created, and its id."""
+
+    created: float
+    job_id: str
+
+
+class Page(NamedTuple):
+    """Some jobs, and where to go on; None: there are no more."""
+
+    jobs: list[JobRecord]
+    end: Place | None
+
+
+class Register:
+    """The lists of jobs. An entry whose record has ended leaves the list when it is come upon."""
+
+    def __init__(self, redis: Redis, ledger: Ledger) -> None:
+        self._redis, self._ledger = redis, ledger
+
+    def page(self, owner: str, *, status: Status | None, limit: int, after: Place | None) -> Page:
+        """Return the owner's jobs that come after a place, at most `limit`; fewer may be found although more exist.
+
+        Raises BROKER_ERRORS.
+        """
+        found: list[JobRecord] = []
+        for _ in range(MAX_LOOKED_AT // CHUNK):
+            places = self._older(owner, after)
+            records = self._ledger.get_all([place.job_id for place in places])
+            gone = [place.job_id for place, record in zip(places, records, strict=True) if record is None]
+            if gone:
+                with refusals():
+                    self._redis.zrem(jobs_of(owner), *gone)
+            for place, record in zip(places, records, strict=True):
+                if record is not None and (status is None or record.status is status):
+                    if len(found) == limit:
+                        return Page(found, after)
+                    found.append(record)
+                after = place
+            if len(places) < CHUNK:
+                return Page(found, None)
+        return Page(found, after)
+
+    def _older(self, owner: str, after: Place | None) -> list[Place]:
+        """Return the next CHUNK entries after a place. Entries of one moment are told apart by their ids."""
+        highest = "+inf" if after is None else repr(after.created)
+        start, places = 0, list[Place]()
+        while len(places) < CHUNK:
+            entries: Any = self._redis.zrevrangebyscore(
+                jobs_of(owner), highest, "-inf", start=start, num=CHUNK, withscores=True
+            )
+            read = [Place(created, name.decode()) for name, created in entries]
+            places += [place for place in read if after is None or place < after]
+            if len(entries) < CHUNK:
+                break
+            start += CHUNK
+        return places[:CHUNK]
