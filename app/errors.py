@@ -22,6 +22,7 @@ MEDIA_TYPE = "application/problem+json"
 BROKER_RETRY_SECONDS = 5
 MAX_FIELD_ERRORS = 20
 _IMAGE_STATUS = {"unsupported-image": 415, "animated-image": 415, "image-too-large": 413}
+_ALSO_ABOUT_THE_IMAGE = ("image-size-unsuitable", "too-much-work")
 _BOUNDS = ("ge", "gt", "le", "lt", "min_length", "max_length", "expected")
 
 
@@ -51,7 +52,9 @@ class Problem(BaseModel):
 def order_is_wrong(status: int, errors: list[tuple[str, str]]) -> bool:
     """Return whether a problem with these fields and codes would be the same with any other image."""
     return (
-        status in (409, 422) and bool(errors) and all(f != "image" and c != "image-size-unsuitable" for f, c in errors)
+        status in (409, 422)
+        and bool(errors)
+        and all(f != "image" and c not in _ALSO_ABOUT_THE_IMAGE for f, c in errors)
     )
 
 

@@ -7,6 +7,7 @@ from anyio.to_thread import run_sync
 from fastapi import Request, Response
 from fastapi.responses import JSONResponse
 
+from app.guard.admission import check_work, place_for
 from app.images import image_response
 from app.negotiation import seconds_to_wait
 from app.schemas import job_document
@@ -14,25 +15,30 @@ from app.services import Services
 from models.images import ImageFacts, ImageFormat
 from workers.jobs import Order
 from workers.ledger import BROKER_ERRORS
-from workers.record import JobRecord, Status
+from workers.record import JobRecord, Origin, Status
 
 POLL_SECONDS = 1
 VARY = "Accept, Prefer"
 
 
-async def take(services: Services, order: Order, data: bytes, image: ImageFacts) -> JobRecord:
-    """Keep the image, write the record and queue the job: after this it will be done. Raises BROKER_ERRORS, OSError."""
-    return await run_sync(_keep, services, order, data, image)
+async def take(services: Services, order: Order, data: bytes, image: ImageFacts, origin: Origin) -> JobRecord:
+    """Keep the image, write the record and queue the job: after this it will be done.
+
+    Raises ProblemError if it is too much work or its owner has too many jobs; BROKER_ERRORS, OSError.
+    """
+    check_work(order, image, services.settings.max_work)
+    return await run_sync(_keep, services, order, data, image, origin)
 
 
-def _keep(services: Services, order: Order, data: bytes, image: ImageFacts) -> JobRecord:
+def _keep(services: Services, order: Order, data: bytes, image: ImageFacts, origin: Origin) -> JobRecord:
     job_id = uuid.uuid4().hex
-    try:
-        services.store.put(job_id, "input", data, durable=True)
-        return services.queue.submit(job_id, order, image)
-    except BaseException:
-        services.store.erase(job_id)
-        raise
+    with place_for(services, origin.owner, job_id):
+        try:
+            services.store.put(job_id, "input", data, durable=True)
+            return services.queue.submit(job_id, order, image, origin)
+        except BaseException:
+            services.store.erase(job_id)
+            raise
 
 
 async def answer(request: Request, services: Services, record: JobRecord, form: ImageFormat | None = None) -> Response:

@@ -6,12 +6,17 @@ from contextlib import asynccontextmanager
 from importlib.metadata import version
 
 import anyio
+from anyio.to_thread import run_sync
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 from prometheus_client import CollectorRegistry
 
 from app import documentation, errors
 from app.body_limit import FORM_OVERHEAD, BodyLimit
+from app.decoding.pool import DecoderPool
+from app.guard.access import needs_keys
+from app.guard.keys import KeyRing
+from app.guard.room import Room
 from app.routes import catalogue, health, jobs, purify, score
 from app.services import Services
 from app.settings import Settings
@@ -19,6 +24,7 @@ from app.telemetry import QueueCollector, RequestMetrics
 from models.defenses import parse_defense
 from models.metrics import find_metric
 from workers.queue import JobQueue
+from workers.quota import Quota
 from workers.store import Store
 
 DESCRIPTION = """
@@ -28,20 +34,31 @@ purifies it, and the purified image comes back beside the score **before and aft
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
-    """Return the service. Settings default to the environment. Raises ValueError for defaults that do not exist."""
+    """Return the service. Settings default to the environment.
+
+    Raises ValueError for defaults that do not exist, and where it would stand open and nobody said so."""
     settings = settings or Settings()
     parse_defense(settings.default_defense)  # a wrong default is the operator's to know, now
     for name in settings.default_metric_names:
         find_metric(name)
-    queue, store = JobQueue(settings), Store(settings.data_dir)
+    keys = (
+        KeyRing(settings.keys_file)
+        if needs_keys(settings.auth, settings.host, settings.publish, settings.keys_file)
+        else None
+    )
+    queue, store, quota = JobQueue(settings), Store(settings.data_dir), Quota(settings)
     store.open()
+    decoding = DecoderPool(settings.limits, settings.decode_seconds)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        decoding.warm(settings.decoders)
         gc.freeze()  # what has been imported is here to stay: looking through it again costs every request
         yield
         gc.unfreeze()
         await queue.close()
+        quota.close()
+        await run_sync(decoding.close)
 
     app = FastAPIOffline(
         title="PurifIQA",
@@ -52,7 +69,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         redoc_url=None,
         license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
     )
-    app.state.services = Services(settings, queue, store, anyio.CapacityLimiter(settings.decoders))
+    app.state.services = Services(
+        settings, queue, store, anyio.CapacityLimiter(settings.decoders), decoding, quota, Room(store, settings), keys
+    )
     app.state.registry = CollectorRegistry()
     app.state.registry.register(QueueCollector(queue))
     for routes in (purify, score, jobs, catalogue, health):

@@ -99,6 +99,14 @@ class Store:
                 if folder.stat().st_mtime <= before:
                     yield folder.name
 
+    def size(self) -> int:
+        """Return the bytes of all blobs. Takes as long as looking at each."""
+        total = 0
+        for file in self._blobs.glob("*/*"):
+            with contextlib.suppress(FileNotFoundError):
+                total += file.stat().st_size
+        return total
+
     def prune(self) -> None:
         """Remove temporary files of writers that died and blobs that nobody owns, both older than an hour."""
         before = time.time() - _STALE_SECONDS

@@ -1,11 +1,12 @@
 """`/livez`, `/readyz` and `/metrics`: for whatever watches over the service."""
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import RedirectResponse
 from pydantic import BaseModel
 
 from app.documentation import problems
 from app.errors import FieldError, ProblemError
+from app.guard.callers import metrics_reader
 from app.services import Services, ServicesDep
 from app.telemetry import exposition
 from workers.ledger import BROKER_ERRORS
@@ -48,7 +49,13 @@ def _wrong(services: Services) -> list[FieldError]:
     return wrong
 
 
-@router.get("/metrics", operation_id="prometheus", summary="Prometheus metrics", response_class=Response)
+@router.get(
+    "/metrics",
+    operation_id="prometheus",
+    summary="Prometheus metrics",
+    response_class=Response,
+    dependencies=[Depends(metrics_reader)],
+)
 def prometheus(request: Request) -> Response:
     """Text exposition; the quality metrics are at `/iqa-metrics`."""
     body, media_type = exposition(request.app)

@@ -1,11 +1,10 @@
 """`/jobs/{id}`: follow, fetch, cancel, erase."""
 
-from typing import Annotated
-
-from fastapi import APIRouter, Path, Request, Response
+from fastapi import APIRouter, Request, Response
 
 from app.documentation import IMAGES, problems
 from app.errors import ProblemError
+from app.guard.callers import OwnedJob
 from app.images import image_response
 from app.schemas import JobDocument, job_document
 from app.services import ServicesDep
@@ -13,13 +12,11 @@ from workers.record import Status
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])
 
-JobId = Annotated[str, Path(description="From the answer to `POST /purify` or `POST /score`.")]
-
 
 @router.get("/{job_id}", operation_id="get_job", summary="A job, as it stands", responses=problems(404, 410, 503))
-def get_job(job_id: JobId, services: ServicesDep) -> JobDocument:
+def get_job(record: OwnedJob) -> JobDocument:
     """Always 200 while the job is kept, whatever its status; 410 for a week after that."""
-    return job_document(services.queue.get(job_id))
+    return job_document(record)
 
 
 @router.get(
@@ -33,19 +30,19 @@ def get_job(job_id: JobId, services: ServicesDep) -> JobDocument:
         **problems(404, 409, 410, 503),
     },
 )
-def get_image(job_id: JobId, request: Request, services: ServicesDep) -> Response:
+def get_image(record: OwnedJob, request: Request, services: ServicesDep) -> Response:
     """Bytes with a strong ETag, the SHA-256 of the file. 409 until the job is finished."""
-    return image_response(request, services, services.queue.get(job_id))
+    return image_response(request, services, record)
 
 
 @router.post(
     "/{job_id}/cancel", operation_id="cancel_job", summary="Cancel a job", responses=problems(404, 409, 410, 503)
 )
-def cancel_job(job_id: JobId, services: ServicesDep) -> JobDocument:
+def cancel_job(owned: OwnedJob, services: ServicesDep) -> JobDocument:
     """A waiting job never starts; a running one stops at its next step. Canceling twice is no error; 409 if the job
     has already finished or failed.
     """
-    record = services.queue.cancel(job_id)
+    record = services.queue.cancel(owned.id)
     if record.status is not Status.CANCELED:
         raise ProblemError(409, "job-has-ended", f"The job is {record.status}; there is nothing to cancel.")
     return job_document(record)
@@ -54,7 +51,7 @@ def cancel_job(job_id: JobId, services: ServicesDep) -> JobDocument:
 @router.delete(
     "/{job_id}", operation_id="delete_job", summary="Erase a job", status_code=204, responses=problems(404, 410, 503)
 )
-def delete_job(job_id: JobId, services: ServicesDep) -> None:
+def delete_job(owned: OwnedJob, services: ServicesDep) -> None:
     """Cancel it if it has not ended, and erase its image, its result and its record. After this it is unknown: 404."""
-    services.queue.erase(job_id)
-    services.store.erase(job_id)
+    services.queue.erase(owned.id)
+    services.store.erase(owned.id)

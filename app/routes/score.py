@@ -3,11 +3,13 @@
 from fastapi import APIRouter, Request, Response
 
 from app.documentation import accepted, form_body, problems
+from app.guard.admission import AdmittedDep
 from app.intake import answer, take
 from app.orders import make_order
 from app.schemas import JobDocument, ScoreForm
 from app.services import ServicesDep
 from app.uploads import check_image, read_form
+from workers.record import Origin
 
 router = APIRouter(tags=["purify and score"])
 
@@ -21,12 +23,12 @@ router = APIRouter(tags=["purify and score"])
     responses={**accepted(), **problems(400, 409, 413, 415, 422, 503, 507)},
     openapi_extra=form_body(ScoreForm),
 )
-async def score(request: Request, services: ServicesDep) -> Response:
+async def score(request: Request, caller: AdmittedDep, services: ServicesDep) -> Response:
     """Score the image as it came and as defended. With a random defense and `samples` over 1, the defended score is
     the median over that many independently seeded purifications. Answers as `POST /purify` does.
     """
     data, form = await read_form(request, ScoreForm, services.settings.max_bytes)
     image = await check_image(services, data)
     order = make_order(form, image, services.settings)
-    record = await take(services, order, data, image)
+    record = await take(services, order, data, image, Origin(owner=caller.id))
     return await answer(request, services, record)
