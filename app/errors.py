@@ -22,6 +22,7 @@ MEDIA_TYPE = "application/problem+json"
 BROKER_RETRY_SECONDS = 5
 MAX_FIELD_ERRORS = 20
 _IMAGE_STATUS = {"unsupported-image": 415, "animated-image": 415, "image-too-large": 413}
+_PLAIN = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}
 _ALSO_ABOUT_THE_IMAGE = ("image-size-unsuitable", "too-much-work")
 _BOUNDS = ("ge", "gt", "le", "lt", "min_length", "max_length", "expected")
 
@@ -143,7 +144,8 @@ def closest(name: str, known: Iterable[str]) -> str | None:
 def respond(request: Request, error: ProblemError) -> Response:
     """Return the problem as a response."""
     body = error.document(request.url.path).model_dump(mode="json", exclude_none=True)
-    return Response(json.dumps(body), error.status, error.headers, MEDIA_TYPE)  # ASCII: also for lone surrogates
+    headers = {**_PLAIN, **(error.headers or {})}  # here, because the last of all error handlers is outside the guard
+    return Response(json.dumps(body), error.status, headers, MEDIA_TYPE)  # ASCII: also for lone surrogates
 
 
 def install(app: FastAPI) -> None:

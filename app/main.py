@@ -1,5 +1,6 @@
 """`create_app()`: settings in, the HTTP service out."""
 
+import functools
 import gc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -12,10 +13,11 @@ from fastapi_offline import FastAPIOffline
 from prometheus_client import CollectorRegistry
 
 from app import documentation, errors
-from app.body_limit import FORM_OVERHEAD, BodyLimit
 from app.decoding.pool import DecoderPool
 from app.guard.access import needs_keys
+from app.guard.install import install_inner, install_outer
 from app.guard.keys import KeyRing
+from app.guard.openapi import describe
 from app.guard.room import Room
 from app.routes import catalogue, health, jobs, purify, score
 from app.services import Services
@@ -52,7 +54,6 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        decoding.warm(settings.decoders)
         gc.freeze()  # what has been imported is here to stay: looking through it again costs every request
         yield
         gc.unfreeze()
@@ -77,7 +78,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     for routes in (purify, score, jobs, catalogue, health):
         app.include_router(routes.router)
     errors.install(app)
-    documentation.install(app)
-    app.add_middleware(BodyLimit, max_bytes=settings.max_bytes + FORM_OVERHEAD)
+    documentation.install(app, functools.partial(describe, keys_are_on=keys is not None))
+    install_inner(app, settings, keys_are_on=keys is not None)
     app.add_middleware(RequestMetrics, registry=app.state.registry)
+    install_outer(app, settings)
     return app

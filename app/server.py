@@ -5,6 +5,7 @@ from types import FrameType
 import uvicorn
 from fastapi import FastAPI
 
+from app.guard.protocol import protocol
 from app.settings import Settings
 
 STOP_SECONDS = 5
@@ -22,6 +23,7 @@ def serve(app: FastAPI, settings: Settings) -> None:
     """Serve `app` until SIGTERM or SIGINT."""
     config = uvicorn.Config(
         app, host=settings.host, port=settings.port, log_level="warning", access_log=False, server_header=False,
-        timeout_graceful_shutdown=STOP_SECONDS,
+        timeout_graceful_shutdown=STOP_SECONDS, http=protocol(settings),  # type: ignore[arg-type] # called as a class is
     )  # fmt: skip
+    app.state.services.decoding.warm(settings.decoders)  # while the rest starts
     _Server(config).run()

@@ -1,5 +1,6 @@
 """The service from the outside: what `--server URL` uses, and an example of a client."""
 
+import os
 import time
 from types import TracebackType
 from typing import Any, Self
@@ -17,12 +18,17 @@ class ServerError(RuntimeError):
         self.is_about_the_order = is_about_the_order
 
 
+def _key() -> dict[str, str]:
+    key = os.environ.get("PURIFIQA_API_KEY")
+    return {"Authorization": f"Bearer {key}"} if key else {}
+
+
 class Client:
-    """Orders over HTTP, one at a time, waiting for each."""
+    """Orders over HTTP, one at a time, waiting for each. The API key is that of PURIFIQA_API_KEY."""
 
     def __init__(self, server: str) -> None:
         try:
-            self._http = httpx2.Client(base_url=server.rstrip("/"), timeout=90)
+            self._http = httpx2.Client(base_url=server.rstrip("/"), timeout=90, headers=_key())
         except httpx2.InvalidURL as error:
             raise ServerError(f"{server} is not a URL: {error}") from error
 

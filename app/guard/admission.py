@@ -65,7 +65,7 @@ def _too_many(services: Services) -> ProblemError:
 def check_work(order: Order, image: ImageFacts, most: float) -> None:
     """Raise a 422 problem if an order is more work than `most` megapixel evaluations of a small network."""
     samples = order.samples if order.defense.is_stochastic else 1
-    actual = round(order.defense.work((image.height, image.width)) * samples / 1e6, 1)
+    actual = float(f"{order.defense.work((image.height, image.width)) * samples / 1e6:.4g}")
     if actual > most:
         raise field_problem(
             422, "defense", "too-much-work",
