@@ -51,4 +51,3 @@ def submit(photo_png):
         return client.post(path, files={"image": photo_png}, data=data, headers=headers or {})
 
     return send
-

@@ -55,7 +55,11 @@ def test_only_listed_origins_are_let_in_and_never_with_cookies(open_client, subm
     assert answer.status_code == 202
     assert answer.headers["access-control-allow-origin"] == ORIGIN
     assert "Location" in answer.headers["access-control-expose-headers"]
-    asked = {"Origin": ORIGIN, "Access-Control-Request-Method": "DELETE", "Access-Control-Request-Headers": "authorization"}
+    asked = {
+        "Origin": ORIGIN,
+        "Access-Control-Request-Method": "DELETE",
+        "Access-Control-Request-Headers": "authorization",
+    }
     allowed = client.options("/jobs/x", headers=asked)
     assert allowed.status_code == 200
     assert "DELETE" in allowed.headers["access-control-allow-methods"]
@@ -66,22 +70,33 @@ def test_only_listed_origins_are_let_in_and_never_with_cookies(open_client, subm
     assert "access-control-allow-origin" not in other.headers
 
 
-@pytest.mark.parametrize("origin", ["*", "lab.example.org", "https://lab.example.org/", "https://lab.example.org/x", "null", "https://"])
+@pytest.mark.parametrize(
+    "origin", ["*", "lab.example.org", "https://lab.example.org/", "https://lab.example.org/x", "null", "https://"]
+)
 def test_what_is_no_origin_cannot_be_listed(origin):
     with pytest.raises(ValueError, match="is not an origin"):
         Settings(cors_origins=origin)
 
 
-@pytest.mark.parametrize("host", ["evil.example", "evil.example:8000", "127.0.0.1.evil.example", "localhost.evil.example", "[::1"])
+@pytest.mark.parametrize(
+    "host", ["evil.example", "evil.example:8000", "127.0.0.1.evil.example", "localhost.evil.example", "[::1"]
+)
 def test_a_name_that_a_stranger_could_point_here_is_not_answered(idle_client, host):
     problem(idle_client.get("/livez", headers={"Host": host}), 421, "host-not-allowed")
 
 
-@pytest.mark.parametrize("host", ["localhost:8000", "127.0.0.1:8000", "[::1]:8000", "api:8000", "192.168.1.7", "x.localhost"])
+@pytest.mark.parametrize(
+    "host", ["localhost:8000", "127.0.0.1:8000", "[::1]:8000", "api:8000", "192.168.1.7", "x.localhost"]
+)
 def test_addresses_and_local_names_are_answered(idle_client, host):
     assert idle_client.get("/livez", headers={"Host": host}).status_code == 200
 
 
 def test_further_names_can_be_allowed_and_with_keys_every_name_is_answered(open_client, keys):
-    assert open_client(auth="off", allowed_hosts="iqa.example.org").get("/livez", headers={"Host": "iqa.example.org"}).status_code == 200
+    assert (
+        open_client(auth="off", allowed_hosts="iqa.example.org")
+        .get("/livez", headers={"Host": "iqa.example.org"})
+        .status_code
+        == 200
+    )
     assert open_client().get("/livez", headers={"Host": "iqa.example.org"}).status_code == 200
