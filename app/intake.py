@@ -1,6 +1,7 @@
 """Take an order in, answer it now if it is done in time, and say where to ask otherwise."""
 
 import contextlib
+import time
 import uuid
 
 from anyio.to_thread import run_sync
@@ -15,6 +16,7 @@ from app.services import Services
 from models.images import ImageFacts, ImageFormat
 from workers.jobs import Order
 from workers.ledger import BROKER_ERRORS
+from workers.manifest import open_manifest
 from workers.record import JobRecord, Origin, Status
 
 POLL_SECONDS = 1
@@ -31,13 +33,14 @@ async def take(services: Services, order: Order, data: bytes, image: ImageFacts,
 
 
 def _keep(services: Services, order: Order, data: bytes, image: ImageFacts, origin: Origin) -> JobRecord:
-    job_id = uuid.uuid4().hex
-    with place_for(services, origin.owner, job_id):
+    record = JobRecord(id=uuid.uuid4().hex, order=order, image=image, origin=origin, created=time.time())
+    with place_for(services, origin.owner, record.id):
         try:
-            services.store.put(job_id, "input", data, durable=True)
-            return services.queue.submit(job_id, order, image, origin)
+            services.store.put(record.id, "input", data, durable=True)
+            open_manifest(services.store, record)
+            return services.queue.accept(record)
         except BaseException:
-            services.store.erase(job_id)
+            services.store.erase(record.id)
             raise
 
 

@@ -7,6 +7,11 @@ Each has an owner and an end of life:
     purifiqa:expired:<id>    that there was such a job                 ends a week after the record
     purifiqa:rate:<owner>    hash: turns left to an API key            ends when they have all come back
     purifiqa:inflight:<owner> sorted set: its jobs by submission       jobs leave when they end, all after two queue_ttl
+    purifiqa:lease:<id>      which worker performs it                  ends when not renewed, or with the job
+    purifiqa:open            sorted set: jobs not ended, by creation   entries leave when the job ends
+    purifiqa:missing         hash: what the reconciler misses, since when   entries leave when found or recovered
+    purifiqa:reconciling     which worker reconciles now               ends after seconds
+    purifiqa:broker          the run of the broker last reconciled     ends after a day
     purifiqa:housekeeping    which worker swept the store last         ends after 5 minutes
     purifiqa:workers         sorted set: live workers by lease end     entries leave when the lease ends
     purifiqa:jobs-total      hash: ended jobs by kind|defense|status   bounded by the catalogue
@@ -18,6 +23,10 @@ PREFIX = "purifiqa:"
 WORKERS = f"{PREFIX}workers"
 TOTALS = f"{PREFIX}jobs-total"
 HOUSEKEEPING = f"{PREFIX}housekeeping"
+OPEN = f"{PREFIX}open"
+MISSING = f"{PREFIX}missing"
+RECONCILING = f"{PREFIX}reconciling"
+BROKER = f"{PREFIX}broker"
 
 
 class JobKeys(NamedTuple):
@@ -26,6 +35,7 @@ class JobKeys(NamedTuple):
     record: str
     events: str
     expired: str
+    lease: str
 
 
 def rate_key(owner: str) -> str:
@@ -40,4 +50,4 @@ def in_flight_key(owner: str) -> str:
 
 def job_keys(job_id: str) -> JobKeys:
     """Return the keys of a job."""
-    return JobKeys(f"{PREFIX}job:{job_id}", f"{PREFIX}events:{job_id}", f"{PREFIX}expired:{job_id}")
+    return JobKeys(*(f"{PREFIX}{kind}:{job_id}" for kind in ("job", "events", "expired", "lease")))

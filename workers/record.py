@@ -8,6 +8,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from models.images import ImageFacts
 from workers.jobs import Order, Report
 
+MOST_SETBACKS = 2
+"""Tries without an answer after which a job is not tried again."""
+
 
 class Status(StrEnum):
     """The states of a job. The last three are final."""
@@ -59,6 +62,8 @@ class JobRecord(BaseModel):
     ended: float | None = None
     report: Report | None = None
     failure: Failure | None = None
+    placement: int = Field(1, ge=1, description="How often it has been put into the queue; earlier entries are void.")
+    setbacks: int = Field(0, ge=0, description="Tries that ended without an answer: worker lost, unexpected error.")
 
     def fixed(self) -> dict[str, Any]:
         """Return the part that never changes, ready for JSON."""

@@ -8,6 +8,8 @@ from app.guard.callers import OwnedJob
 from app.images import image_response
 from app.schemas import JobDocument, job_document
 from app.services import ServicesDep
+from workers.manifest import ROLE as MANIFEST
+from workers.manifest import close_manifest
 from workers.record import Status
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])
@@ -45,6 +47,7 @@ def cancel_job(owned: OwnedJob, services: ServicesDep) -> JobDocument:
     record = services.queue.cancel(owned.id)
     if record.status is not Status.CANCELED:
         raise ProblemError(409, "job-has-ended", f"The job is {record.status}; there is nothing to cancel.")
+    close_manifest(services.store, record)
     return job_document(record)
 
 
@@ -53,5 +56,6 @@ def cancel_job(owned: OwnedJob, services: ServicesDep) -> JobDocument:
 )
 def delete_job(owned: OwnedJob, services: ServicesDep) -> None:
     """Cancel it if it has not ended, and erase its image, its result and its record. After this it is unknown: 404."""
+    services.store.drop(owned.id, MANIFEST)  # first: a manifest without a record would be restored
     services.queue.erase(owned.id)
     services.store.erase(owned.id)
