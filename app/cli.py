@@ -8,8 +8,9 @@ from typing import Annotated
 
 import typer
 
-from app import cli_attack, cli_bench
+from app import cli_attack, cli_bench, cli_keys
 from app.cli_options import (
+    DATA_DIR,
     DefenseOption,
     Images,
     JsonOption,
@@ -29,8 +30,7 @@ OptionalWeightsName = Annotated[str | None, typer.Argument(metavar="NAME", help=
 
 weights = typer.Typer(no_args_is_help=True, help="Add, pull, list, verify and remove weights that are too big to ship.")
 app.add_typer(weights, name="weights")
-
-DATA_DIR = Path.home() / ".local" / "share" / "purifiqa"
+app.add_typer(cli_keys.keys, name="keys")
 
 
 class Format(StrEnum):
@@ -55,8 +55,11 @@ def up(
     """Run everything on this machine: an embedded Valkey, the API and warm workers. Ctrl-C stops it."""
     from app.command.parts import StartError
     from app.command.supervisor import Supervisor
+    from app.guard.access import needs_keys
 
     _log()
+    with said_plainly():
+        needs_keys(os.environ.get("PURIFIQA_AUTH", "auto"), host, "", cli_keys.keys_file(data_dir))
     try:
         Supervisor(host, port, data_dir, workers).run()
     except StartError as error:

@@ -8,6 +8,8 @@ from typing import Annotated, NoReturn
 
 import typer
 
+DATA_DIR = Path.home() / ".local" / "share" / "purifiqa"
+
 Images = Annotated[list[str], typer.Argument(help="Image files, folders, or patterns in quotes.")]
 DefenseOption = Annotated[
     str | None,

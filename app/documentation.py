@@ -1,5 +1,6 @@
 """What the OpenAPI page says beyond the signatures: form bodies, defenses, problems, binary answers."""
 
+from collections.abc import Callable
 from typing import Any, Literal
 
 from fastapi import FastAPI
@@ -16,13 +17,18 @@ REF = "#/components/schemas/{model}"
 IMAGES: dict[str, Any] = {one.media_type: {"schema": {"type": "string", "format": "binary"}} for one in ImageFormat}
 _TITLES = {
     400: "The form cannot be read",
+    401: "No API key, or none that is known",
+    403: "This key may not do this, or pages of this origin may not",
     404: "Unknown",
     406: "No acceptable form of answer",
+    408: "The body came too slowly",
     409: "Not possible as things stand: weights are missing, a result is not ready, a job has ended",
     410: "Expired",
     413: "Larger than the limit that the problem names",
     415: "Not a PNG, JPEG or WebP still image",
+    421: "Not a name of this service",
     422: "A field is wrong; the problem names it, its limit and the closest match",
+    429: "Too many orders, or too many jobs that have not ended; see Retry-After",
     500: "The service failed; the failure is in its log",
     503: "Not now; see Retry-After",
     507: "The store is full",
@@ -94,8 +100,8 @@ def form_body(form: type[BaseModel]) -> dict[str, Any]:
     }
 
 
-def install(app: FastAPI) -> None:
-    """Make the OpenAPI document of `app` complete."""
+def install(app: FastAPI, complete: Callable[[dict[str, Any]], None] = lambda _: None) -> None:
+    """Make the OpenAPI document of `app` complete; `complete` adds to it."""
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
@@ -110,6 +116,7 @@ def install(app: FastAPI) -> None:
             schemas.update(_schemas())
             _forget_defaults(document)
             _tell_request_ids(document)
+            complete(document)
             app.openapi_schema = document
         return app.openapi_schema
 

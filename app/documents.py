@@ -38,6 +38,11 @@ def bounded(services: Services, seconds: float) -> int:
     return max(1, min(math.ceil(seconds), services.settings.max_retry_after))
 
 
+def seconds_until_shorter(services: Services) -> int:
+    """Return in how many seconds a tenth of the waiting jobs should be done. Raises BROKER_ERRORS."""
+    return bounded(services, services.queue.backlog_seconds() / 10)
+
+
 def batch_records(services: Services, batch: Batch) -> list[JobRecord | None]:
     """Return the records of a batch's jobs; None for one that is gone. Raises JobExpiredError if all are."""
     records = services.queue.get_all(batch.job_ids)

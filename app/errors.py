@@ -23,6 +23,8 @@ MEDIA_TYPE = "application/problem+json"
 BROKER_RETRY_SECONDS = 5
 MAX_FIELD_ERRORS = 20
 _IMAGE_STATUS = {"unsupported-image": 415, "animated-image": 415, "image-too-large": 413}
+_PLAIN = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}
+_ALSO_ABOUT_THE_IMAGE = ("image-size-unsuitable", "too-much-work")
 _BOUNDS = ("ge", "gt", "le", "lt", "min_length", "max_length", "expected")
 
 
@@ -53,7 +55,9 @@ class Problem(BaseModel):
 def order_is_wrong(status: int, errors: list[tuple[str, str]]) -> bool:
     """Return whether a problem with these fields and codes would be the same with any other image."""
     return (
-        status in (409, 422) and bool(errors) and all(f != "image" and c != "image-size-unsuitable" for f, c in errors)
+        status in (409, 422)
+        and bool(errors)
+        and all(f != "image" and c not in _ALSO_ABOUT_THE_IMAGE for f, c in errors)
     )
 
 
@@ -144,7 +148,7 @@ def respond(request: Request, error: ProblemError) -> Response:
     """Return the problem as a response."""
     name = request_id(request.scope)
     body = error.document(request.url.path, name).model_dump(mode="json", exclude_none=True)
-    headers = {**(error.headers or {}), **({HEADER: name} if name else {})}
+    headers = {**_PLAIN, **(error.headers or {}), **({HEADER: name} if name else {})}
     return Response(json.dumps(body), error.status, headers, MEDIA_TYPE)  # ASCII: also for lone surrogates
 
 

@@ -10,6 +10,7 @@ import anyio
 from anyio.to_thread import run_sync
 
 from app import idempotency
+from app.guard.admission import check_work, place_for
 from app.services import Services
 from models.images import ImageFacts
 from workers.answers import is_answer, is_repeatable
@@ -59,7 +60,10 @@ class Accepted:
 
 
 async def take(services: Services, draft: Draft, manner: Manner) -> Accepted:
-    """Keep the image, write the record and queue the job: after this it will be done. Raises BROKER_ERRORS, OSError."""
+    """Keep the image, write the record and queue the job: after this it will be done.
+
+    Raises ProblemError if it is too much work or its owner has too many jobs; BROKER_ERRORS, OSError.
+    """
     job_id = uuid.uuid4().hex
 
     def keep(claim: Claim | None) -> Accepted:
@@ -136,17 +140,22 @@ def _keep(
     services: Services, drafts: dict[str, Draft], manner: Manner, origin: Origin, claim: Claim | None,
     batch: Batch | None,
 ) -> list[JobRecord]:  # fmt: skip
+    for draft in drafts.values():
+        check_work(draft.order, draft.image, services.settings.max_work)
     services.queue.ping()  # without a broker nothing is written
-    try:
-        records = [_stored(services, job_id, draft, manner, origin) for job_id, draft in drafts.items()]
-        services.queue.submit_all(records, claim, batch)
-    except BROKER_ERRORS:
-        with contextlib.suppress(*BROKER_ERRORS):
+    with contextlib.ExitStack() as places:
+        try:
+            for job_id in drafts:
+                places.enter_context(place_for(services, origin.owner, job_id))
+            records = [_stored(services, job_id, draft, manner, origin) for job_id, draft in drafts.items()]
+            services.queue.submit_all(records, claim, batch)
+        except BROKER_ERRORS:
+            with contextlib.suppress(*BROKER_ERRORS):
+                _give_up(services, drafts, claim)
+            raise
+        except BaseException:
             _give_up(services, drafts, claim)
-        raise
-    except BaseException:
-        _give_up(services, drafts, claim)
-        raise
+            raise
     return records
 
 

@@ -1,16 +1,23 @@
 """`create_app()`: settings in, the HTTP service out."""
 
+import functools
 import gc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 
 import anyio
+from anyio.to_thread import run_sync
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
 from app import documentation, errors
-from app.body_limit import FORM_OVERHEAD, BodyLimit
+from app.decoding.pool import DecoderPool
+from app.guard.access import needs_keys
+from app.guard.install import install_inner, install_outer
+from app.guard.keys import KeyRing
+from app.guard.openapi import describe
+from app.guard.room import Room
 from app.request_context import RequestContext, is_watching
 from app.routes import batches, catalogue, events, health, jobs, listing, purify, score
 from app.services import Services
@@ -21,6 +28,7 @@ from app.webhooks.signing import read_secrets
 from models.defenses import parse_defense
 from models.metrics import find_metric
 from workers.queue import JobQueue
+from workers.quota import Quota
 from workers.store import Store
 
 DESCRIPTION = """
@@ -30,14 +38,22 @@ purifies it, and the purified image comes back beside the score **before and aft
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
-    """Return the service. Settings default to the environment. Raises ValueError for defaults that do not exist."""
+    """Return the service. Settings default to the environment.
+
+    Raises ValueError for defaults that do not exist, and where it would stand open and nobody said so."""
     settings = settings or Settings()
     parse_defense(settings.default_defense)  # a wrong default is the operator's to know, now
     for name in settings.default_metric_names:
         find_metric(name)
     secrets = read_secrets(settings)
-    queue, store = JobQueue(settings), Store(settings.data_dir)
+    keys = (
+        KeyRing(settings.keys_file)
+        if needs_keys(settings.auth, settings.host, settings.publish, settings.keys_file)
+        else None
+    )
+    queue, store, quota = JobQueue(settings), Store(settings.data_dir), Quota(settings)
     store.open()
+    decoding = DecoderPool(settings.limits, settings.decode_seconds)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -46,6 +62,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             yield
         gc.unfreeze()
         await queue.close()
+        quota.close()
+        await run_sync(decoding.close)
 
     app = FastAPIOffline(
         title="PurifIQA",
@@ -59,15 +77,24 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
     )
     app.state.services = Services(
-        settings, queue, store, anyio.CapacityLimiter(settings.decoders), anyio.CapacityLimiter(settings.max_followers)
+        settings=settings,
+        queue=queue,
+        store=store,
+        decoders=anyio.CapacityLimiter(settings.decoders),
+        followers=anyio.CapacityLimiter(settings.max_followers),
+        decoding=decoding,
+        quota=quota,
+        room=Room(store, settings),
+        keys=keys,
     )
     app.state.draining = False
     app.state.registry = make_registry(queue, store)
     for routes in (purify, score, listing, jobs, events, batches, catalogue, health):
         app.include_router(routes.router)
     errors.install(app)
-    documentation.install(app)
-    app.add_middleware(BodyLimit, max_bytes=settings.max_bytes + FORM_OVERHEAD)
+    documentation.install(app, functools.partial(describe, keys_are_on=keys is not None))
+    install_inner(app, settings, keys_are_on=keys is not None)
     app.add_middleware(RequestMetrics, registry=app.state.registry)
+    install_outer(app, settings)
     app.add_middleware(RequestContext)
     return app

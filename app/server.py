@@ -8,6 +8,7 @@ from types import FrameType
 import uvicorn
 from fastapi import FastAPI
 
+from app.guard.protocol import protocol
 from app.settings import Settings
 
 log = logging.getLogger("purifiqa.api")
@@ -38,5 +39,7 @@ def serve(app: FastAPI, settings: Settings) -> None:
     config = uvicorn.Config(
         app, host=settings.host, port=settings.port, log_config=None, log_level="warning", access_log=False,
         server_header=False, timeout_graceful_shutdown=STOP_SECONDS,
+        http=protocol(settings),  # type: ignore[arg-type] # called as a class is
     )  # fmt: skip
+    app.state.services.decoding.warm(settings.decoders)  # while the rest starts
     _Server(config).run()

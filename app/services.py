@@ -6,8 +6,12 @@ from typing import Annotated
 import anyio
 from fastapi import Depends, Request
 
+from app.decoding.pool import DecoderPool
+from app.guard.keys import KeyRing
+from app.guard.room import Room
 from app.settings import Settings
 from workers.queue import JobQueue
+from workers.quota import Quota
 from workers.store import Store
 
 
@@ -20,6 +24,11 @@ class Services:
     store: Store
     decoders: anyio.CapacityLimiter
     followers: anyio.CapacityLimiter
+    decoding: DecoderPool
+    quota: Quota
+    room: Room
+    keys: KeyRing | None
+    """None: no keys are asked for."""
 
 
 def get_services(request: Request) -> Services:

@@ -4,10 +4,10 @@ from pathlib import Path
 
 from pydantic import Field, SecretStr
 
-from workers.settings import WorkerSettings
+from app.guard.settings import GuardSettings
 
 
-class Settings(WorkerSettings):
+class Settings(GuardSettings):
     """Settings of the API process."""
 
     host: str = Field("127.0.0.1", description="Address the API listens on.")

@@ -6,9 +6,9 @@ from fastapi import Request, Response
 
 from app.answering import answer
 from app.errors import FieldError, ProblemError, field_problem, image_problem
+from app.guard.callers import Caller
 from app.idempotency import fingerprint, read_key
 from app.intake import Accepted, Draft, Manner, take, take_all
-from app.ownership import current_owner
 from app.request_context import origin
 from app.schemas import OrderForm
 from app.services import Services
@@ -24,13 +24,14 @@ ANEW = {"no-cache", "no-store"}
 async def submit(
     request: Request,
     services: Services,
+    caller: Caller,
     images: list[bytes],
     form: OrderForm,
     order_for: Callable[[ImageFacts], Order],
     answer_form: ImageFormat | None = None,
 ) -> Response:
     """Take the orders of a request and answer it. `order_for` makes the order of one image. Raises ProblemError."""
-    manner = _manner(request, services, images, form, answer_form)
+    manner = _manner(request, services, caller, images, form, answer_form)
     accepted: Accepted
     if len(images) == 1:
         image = await check_image(services, images[0])
@@ -43,9 +44,14 @@ async def submit(
 
 
 def _manner(
-    request: Request, services: Services, images: list[bytes], form: OrderForm, answer_form: ImageFormat | None
+    request: Request,
+    services: Services,
+    caller: Caller,
+    images: list[bytes],
+    form: OrderForm,
+    answer_form: ImageFormat | None,
 ) -> Manner:
-    owner, key = current_owner(request), read_key(request)
+    owner, key = caller.id, read_key(request)
     webhook = chosen_webhook(form.webhook, services.settings) if form.webhook else ""
     cached = {one.strip().lower() for one in ",".join(request.headers.getlist("cache-control")).split(",")}
     return Manner(

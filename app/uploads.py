@@ -12,7 +12,7 @@ from starlette.requests import ClientDisconnect, Request
 from app.errors import ProblemError, closest, field_problem, invalid_fields
 from app.services import Services
 from app.settings import Settings
-from models.images import ImageFacts, check
+from models.images import ImageFacts
 
 Form = TypeVar("Form", bound=BaseModel)
 
@@ -68,5 +68,5 @@ def _check_names(form: FormData, known: list[str]) -> None:
 
 
 async def check_image(services: Services, data: bytes) -> ImageFacts:
-    """Decode the image fully, a few at a time, and return its facts. Raises ImageError."""
-    return await run_sync(check, data, services.settings.limits, limiter=services.decoders)
+    """Decode the image fully, a few at a time, each in a process apart, and return its facts. Raises ImageError."""
+    return await run_sync(services.decoding.check, data, limiter=services.decoders)

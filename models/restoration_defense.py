@@ -9,7 +9,7 @@ from torch import Tensor
 
 from models import checkpoints, restoration
 from models.availability import Availability
-from models.defense import Cost, Defense
+from models.defense import WORK, Cost, Defense
 from models.noise import Noise
 from models.tensors import MIN_SIDE
 
@@ -40,6 +40,9 @@ class RestorationDefense(Defense):
         # 1e-9: a product such as 100 * 0.29 = 28.999999999999996 means 29.
         height, width = (max(MIN_SIDE, int(side * self.outscale + 1e-9)) for side in size)
         return height, width
+
+    def work(self, size: tuple[int, int]) -> float:
+        return size[0] * size[1] * WORK[Cost.DIFFUSION]  # one pass of a network that is large at full resolution
 
     def purify(self, images: Tensor, noise: Noise) -> Tensor:
         restored = restoration.load(self.weights_name, images.device).in_tiles(images, self.tile)

@@ -49,14 +49,14 @@ class Batches:
         """Write a new batch as part of a transaction. It lasts as long as the last of its jobs can."""
         life = self._ledger.longest_life
         pipe.set(batch_key(batch.id), batch.model_dump_json(), ex=life)
-        pipe.set(_note(batch.id), 1, ex=life + EXPIRED_NOTE_TTL)
+        pipe.set(_note(batch.id), batch.owner, ex=life + EXPIRED_NOTE_TTL)
 
     def get(self, batch_id: str) -> Batch:
         """Return a batch. Raises JobUnknownError, JobExpiredError, BROKER_ERRORS."""
         found: Any = self._redis.get(batch_key(batch_id))
         if found is None:
-            known = self._redis.exists(_note(batch_id))
-            raise JobExpiredError(batch_id) if known else JobUnknownError(batch_id)
+            owner: Any = self._redis.get(_note(batch_id))
+            raise JobUnknownError(batch_id) if owner is None else JobExpiredError(batch_id, owner.decode())
         return Batch.model_validate_json(found)
 
     def remove(self, batch: Batch) -> None:

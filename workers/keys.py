@@ -5,6 +5,8 @@ Each has an owner and an end of life:
     purifiqa:job:<id>        hash: the record                          ends result_ttl after the job, or queue_ttl
     purifiqa:events:<id>     stream: its changes, newest 64            ends with the record
     purifiqa:expired:<id>    that there was such a job                 ends a week after the record
+    purifiqa:rate:<owner>    hash: turns left to an API key            ends when they have all come back
+    purifiqa:inflight:<owner> sorted set: its jobs by submission       jobs leave when they end, all after two queue_ttl
     purifiqa:lease:<id>      which worker performs it                  ends when not renewed, or with the job
     purifiqa:open            sorted set: jobs not ended, by creation   entries leave when the job ends
     purifiqa:missing         hash: what the reconciler misses, since when   entries leave when found or recovered
@@ -47,6 +49,16 @@ class JobKeys(NamedTuple):
     events: str
     expired: str
     lease: str
+
+
+def rate_key(owner: str) -> str:
+    """Return the key of an owner's turns."""
+    return f"{PREFIX}rate:{owner}"
+
+
+def in_flight_key(owner: str) -> str:
+    """Return the key of an owner's jobs that have not ended."""
+    return f"{PREFIX}inflight:{owner}"
 
 
 def job_keys(job_id: str) -> JobKeys:

@@ -54,6 +54,10 @@ class JobUnknownError(LookupError):
 class JobExpiredError(LookupError):
     """There was such a job, but it has been kept as long as promised and is gone."""
 
+    def __init__(self, job_id: str, owner: str = "") -> None:
+        super().__init__(job_id)
+        self.owner = owner
+
 
 class JobCanceledError(Exception):
     """The job was canceled or deleted while it ran."""
@@ -84,7 +88,7 @@ class Ledger:
         pipe.expire(job.record, ttl)
         pipe.xadd(job.events, {"status": Status.QUEUED, "progress": 0}, maxlen=EVENTS_KEPT)
         pipe.expire(job.events, ttl)
-        pipe.set(job.expired, 1, ex=ttl + EXPIRED_NOTE_TTL)
+        pipe.set(job.expired, record.origin.owner, ex=ttl + EXPIRED_NOTE_TTL)
         pipe.zadd(OPEN, {record.id: record.created})
         index, longest = jobs_of(record.origin.owner), self.longest_life
         pipe.zadd(index, {record.id: record.created})
@@ -96,14 +100,14 @@ class Ledger:
         job = job_keys(job_id)
         with self._redis.pipeline(transaction=False) as pipe:
             pipe.hgetall(job.record)
-            pipe.exists(job.expired)
-            fields, known = pipe.execute()
+            pipe.get(job.expired)
+            fields, owner = pipe.execute()
         if b"fixed" not in fields:
-            raise JobExpiredError(job_id) if known else JobUnknownError(job_id)
+            raise JobUnknownError(job_id) if owner is None else JobExpiredError(job_id, owner.decode())
         try:
             return _record(fields)
         except ValidationError as error:  # written by a version that knew other defenses or fields
-            raise JobExpiredError(job_id) from error
+            raise JobExpiredError(job_id, (owner or b"").decode()) from error
 
     def get_all(self, job_ids: Sequence[str]) -> list[JobRecord | None]:
         """Return these records in one go; None for one that is gone. Raises BROKER_ERRORS."""

@@ -9,11 +9,10 @@ from app.documentation import problems
 from app.documents import batch_document, batch_records
 from app.ending import cancel, erase
 from app.errors import ProblemError
-from app.ownership import OwnerDep
+from app.guard.callers import ReaderDep, owned_batch
 from app.schemas import BatchDocument
 from app.services import Services, ServicesDep
 from workers.batches import Batch
-from workers.ledger import JobUnknownError
 from workers.record import Status
 
 router = APIRouter(prefix="/batches", tags=["jobs"])
@@ -23,16 +22,16 @@ BatchId = Annotated[str, Path(description="From the answer to a request with sev
 
 @router.get("/{batch_id}", operation_id="get_batch", summary="Several images, as they stand",
             responses=problems(404, 410, 503))  # fmt: skip
-def get_batch(batch_id: BatchId, services: ServicesDep, owner: OwnerDep) -> BatchDocument:
+def get_batch(batch_id: BatchId, services: ServicesDep, caller: ReaderDep) -> BatchDocument:
     """Each item is a job, or tells why the image was refused: one bad image never harms the others."""
-    return _document(services, _owned(services, batch_id, owner))
+    return _document(services, owned_batch(services, caller, batch_id))
 
 
 @router.post("/{batch_id}/cancel", operation_id="cancel_batch", summary="Cancel what has not ended of a batch",
              responses=problems(404, 409, 410, 503))  # fmt: skip
-def cancel_batch(batch_id: BatchId, services: ServicesDep, owner: OwnerDep) -> BatchDocument:
+def cancel_batch(batch_id: BatchId, services: ServicesDep, caller: ReaderDep) -> BatchDocument:
     """What has finished stays. 409 if every job had already finished or failed."""
-    batch = _owned(services, batch_id, owner)
+    batch = owned_batch(services, caller, batch_id)
     canceled = []
     for record in batch_records(services, batch):
         with contextlib.suppress(LookupError):
@@ -45,20 +44,13 @@ def cancel_batch(batch_id: BatchId, services: ServicesDep, owner: OwnerDep) -> B
 
 @router.delete("/{batch_id}", operation_id="delete_batch", summary="Erase a batch and all its jobs", status_code=204,
                response_class=Response, responses=problems(404, 410, 503))  # fmt: skip
-def delete_batch(batch_id: BatchId, services: ServicesDep, owner: OwnerDep) -> None:
+def delete_batch(batch_id: BatchId, services: ServicesDep, caller: ReaderDep) -> None:
     """Cancel what has not ended, and erase every image, result and record. After this it is unknown: 404."""
-    batch = _owned(services, batch_id, owner)
+    batch = owned_batch(services, caller, batch_id)
     for job_id in batch.job_ids:
         with contextlib.suppress(LookupError):
             erase(services, job_id)
     services.queue.batches.remove(batch)
-
-
-def _owned(services: Services, batch_id: str, owner: str) -> Batch:
-    batch = services.queue.batches.get(batch_id)
-    if batch.owner != owner:
-        raise JobUnknownError(batch_id)
-    return batch
 
 
 def _document(services: Services, batch: Batch) -> BatchDocument:

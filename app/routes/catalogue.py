@@ -2,16 +2,17 @@
 
 from typing import Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Depends
 from pydantic import BaseModel, Field
 
+from app.guard.callers import reader
 from models.availability import Availability
 from models.defense import Cost
 from models.defenses import DEFENSES, make_defense
 from models.metric import MetricCard
 from models.metrics import metrics
 
-router = APIRouter(tags=["catalogue"])
+router = APIRouter(tags=["catalogue"], dependencies=[Depends(reader)])
 
 
 class DefenseEntry(BaseModel):

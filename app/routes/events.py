@@ -13,8 +13,7 @@ from starlette.types import Receive, Scope, Send
 from app.documentation import problems
 from app.documents import bounded
 from app.errors import ProblemError, field_problem
-from app.ownership import OwnerDep, owned
-from app.routes.jobs import JobId
+from app.guard.callers import OwnedJob
 from app.schemas import job_document
 from app.services import Services, ServicesDep
 from workers.events import BLOCK_SECONDS, START, Change, is_change_id
@@ -54,15 +53,14 @@ class _Stream(EventSourceResponse):
     },
 )  # fmt: skip
 async def follow_job(
-    job_id: JobId,
+    record: OwnedJob,
     services: ServicesDep,
-    owner: OwnerDep,
     last_event_id: Annotated[str | None, Header(description="Go on after this event; browsers send it.")] = None,
 ) -> Response:
     """Begins with what has happened already and ends after the last change, whose data is the job document; the data of
     the others is its `id`, `status`, `progress` and `links`. Ids grow. A comment is sent when there is no news.
     """
-    record = owned(await run_sync(services.queue.get, job_id), owner)
+    job_id = record.id
     if last_event_id and not is_change_id(last_event_id):
         raise field_problem(422, "Last-Event-ID", "invalid-event-id", "send the id of an event of this job")
     after = last_event_id or START

@@ -2,12 +2,13 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import RedirectResponse
 from pydantic import BaseModel, Field
 
 from app.documentation import problems
 from app.errors import FieldError, ProblemError
+from app.guard.callers import metrics_reader
 from app.readiness import Check, defaults, look
 from app.services import ServicesDep
 from app.telemetry import exposition
@@ -56,7 +57,13 @@ def readyz(
     return Readiness(checks=None if verbose is None else [*checks, *defaults(services)])
 
 
-@router.get("/metrics", operation_id="prometheus", summary="Prometheus metrics", response_class=Response)
+@router.get(
+    "/metrics",
+    operation_id="prometheus",
+    summary="Prometheus metrics",
+    response_class=Response,
+    dependencies=[Depends(metrics_reader)],
+)
 def prometheus(request: Request) -> Response:
     """Text exposition; the quality metrics are at `/iqa-metrics`."""
     body, media_type = exposition(request.app)

@@ -1,23 +1,19 @@
 """`/jobs/{id}`: follow, fetch, cancel, erase."""
 
-from typing import Annotated
-
-from fastapi import APIRouter, Path, Request, Response
+from fastapi import APIRouter, Request, Response
 
 from app.documentation import IMAGES, RETRY_AFTER, problems
 from app.documents import documents, retry_after
 from app.ending import cancel, erase
 from app.errors import ProblemError
+from app.guard.callers import OwnedJob
 from app.images import image_response
-from app.ownership import OwnerDep, owned
 from app.schemas import JobDocument, WebhookDocument, job_document
 from app.services import ServicesDep
 from app.webhooks.messages import message_id
 from workers.record import Delivery, Status
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])
-
-JobId = Annotated[str, Path(description="From the answer to `POST /purify` or `POST /score`.")]
 
 
 @router.get(
@@ -26,11 +22,10 @@ JobId = Annotated[str, Path(description="From the answer to `POST /purify` or `P
     summary="A job, as it stands",
     responses={200: {"headers": {"Retry-After": RETRY_AFTER}}, **problems(404, 410, 503)},
 )
-def get_job(job_id: JobId, response: Response, services: ServicesDep, owner: OwnerDep) -> JobDocument:
+def get_job(record: OwnedJob, response: Response, services: ServicesDep) -> JobDocument:
     """Always 200 while the job is kept, whatever its status; 410 for a week after that. `Retry-After` tells when it
     makes sense to ask again.
     """
-    record = owned(services.queue.get(job_id), owner)
     [document] = documents(services, [record])
     response.headers.update(retry_after(services, record, document.position))
     return document
@@ -47,16 +42,15 @@ def get_job(job_id: JobId, response: Response, services: ServicesDep, owner: Own
         **problems(404, 409, 410, 503),
     },
 )
-def get_image(job_id: JobId, request: Request, services: ServicesDep, owner: OwnerDep) -> Response:
+def get_image(record: OwnedJob, request: Request, services: ServicesDep) -> Response:
     """Bytes with a strong ETag, the SHA-256 of the file. 409 until the job is finished."""
-    return image_response(request, services, owned(services.queue.get(job_id), owner))
+    return image_response(request, services, record)
 
 
 @router.get("/{job_id}/webhook", operation_id="get_webhook", summary="What became of a job's webhook",
             responses=problems(404, 410, 503))  # fmt: skip
-def get_webhook(job_id: JobId, services: ServicesDep, owner: OwnerDep) -> WebhookDocument:
+def get_webhook(record: OwnedJob) -> WebhookDocument:
     """404 if the order named none. It is pending from the start, and first tried when the job has ended."""
-    record = owned(services.queue.get(job_id), owner)
     if not record.origin.webhook:
         raise ProblemError(404, "no-webhook", "The order named no webhook.")
     delivery = record.delivery or Delivery(state="pending")
@@ -66,12 +60,11 @@ def get_webhook(job_id: JobId, services: ServicesDep, owner: OwnerDep) -> Webhoo
 @router.post(
     "/{job_id}/cancel", operation_id="cancel_job", summary="Cancel a job", responses=problems(404, 409, 410, 503)
 )
-def cancel_job(job_id: JobId, services: ServicesDep, owner: OwnerDep) -> JobDocument:
+def cancel_job(owned: OwnedJob, services: ServicesDep) -> JobDocument:
     """A waiting job never starts; a running one stops at its next step. Canceling twice is no error; 409 if the job
     has already finished or failed.
     """
-    owned(services.queue.get(job_id), owner)
-    record = cancel(services, job_id)
+    record = cancel(services, owned.id)
     if record.status is not Status.CANCELED:
         raise ProblemError(409, "job-has-ended", f"The job is {record.status}; there is nothing to cancel.")
     return job_document(record)
@@ -80,7 +73,6 @@ def cancel_job(job_id: JobId, services: ServicesDep, owner: OwnerDep) -> JobDocu
 @router.delete(
     "/{job_id}", operation_id="delete_job", summary="Erase a job", status_code=204, responses=problems(404, 410, 503)
 )
-def delete_job(job_id: JobId, services: ServicesDep, owner: OwnerDep) -> None:
+def delete_job(owned: OwnedJob, services: ServicesDep) -> None:
     """Cancel it if it has not ended, and erase its image, its result and its record. After this it is unknown: 404."""
-    owned(services.queue.get(job_id), owner)
-    erase(services, job_id)
+    erase(services, owned.id)

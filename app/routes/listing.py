@@ -11,7 +11,7 @@ from fastapi import APIRouter, Query, Response
 from app.documentation import problems
 from app.documents import documents
 from app.errors import field_problem
-from app.ownership import OwnerDep
+from app.guard.callers import ReaderDep
 from app.schemas import JobList
 from app.services import ServicesDep
 from workers.record import Status
@@ -30,7 +30,7 @@ MAX_LIMIT = 100
 def list_jobs(
     response: Response,
     services: ServicesDep,
-    owner: OwnerDep,
+    caller: ReaderDep,
     status: Annotated[Status | None, Query(description="Only jobs that stand so.")] = None,
     limit: Annotated[int, Query(ge=1, le=MAX_LIMIT, description="Most jobs on a page.")] = 20,
     cursor: Annotated[str | None, Query(max_length=200, description="From `links.next` of the page before.")] = None,
@@ -38,7 +38,7 @@ def list_jobs(
     """While jobs are still kept. A page may hold fewer than `limit`, even none, and yet have a `next`: ask on until it
     has none. Jobs that come while one pages do not move the pages.
     """
-    page = services.queue.register.page(owner, status=status, limit=limit, after=_place(cursor) if cursor else None)
+    page = services.queue.register.page(caller.id, status=status, limit=limit, after=_place(cursor) if cursor else None)
     asked = {"limit": str(limit), **({"status": str(status)} if status else {})}
     links = {"self": f"/jobs?{urlencode({**asked, **({'cursor': cursor} if cursor else {})})}"}
     if page.end:

@@ -3,6 +3,7 @@
 from fastapi import APIRouter, Request, Response
 
 from app.documentation import IMAGES, accepted, form_body, problems
+from app.guard.admission import AdmittedDep
 from app.negotiation import accepted_form
 from app.orders import make_order
 from app.schemas import BatchDocument, JobDocument, PurifyForm
@@ -23,7 +24,7 @@ router = APIRouter(tags=["purify and score"])
     responses={**accepted(IMAGES), **problems(400, 406, 409, 413, 415, 422, 503, 507)},
     openapi_extra=form_body(PurifyForm),
 )
-async def purify(request: Request, services: ServicesDep) -> Response:
+async def purify(request: Request, caller: AdmittedDep, services: ServicesDep) -> Response:
     """Answer 202 with a job to follow. With `Prefer: wait=N`, answer 200 when it is done within N seconds: with the
     job document, or with the purified image itself if `Accept` names an image type. Several parts `image` make a
     batch: 202 with a batch document, in which each image has its own fate.
@@ -32,6 +33,6 @@ async def purify(request: Request, services: ServicesDep) -> Response:
     answer_form = accepted_form(request, form.format)
     file_form = form.format or answer_form or ImageFormat.PNG
     return await submit(
-        request, services, images, form,
+        request, services, caller, images, form,
         lambda image: make_order(form, image, services.settings, file_form), answer_form,
     )  # fmt: skip

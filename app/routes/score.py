@@ -3,6 +3,7 @@
 from fastapi import APIRouter, Request, Response
 
 from app.documentation import accepted, form_body, problems
+from app.guard.admission import AdmittedDep
 from app.orders import make_order
 from app.schemas import BatchDocument, JobDocument, ScoreForm
 from app.services import ServicesDep
@@ -21,9 +22,11 @@ router = APIRouter(tags=["purify and score"])
     responses={**accepted(), **problems(400, 409, 413, 415, 422, 503, 507)},
     openapi_extra=form_body(ScoreForm),
 )
-async def score(request: Request, services: ServicesDep) -> Response:
+async def score(request: Request, caller: AdmittedDep, services: ServicesDep) -> Response:
     """Score the image as it came and as defended. With a random defense and `samples` over 1, the defended score is
     the median over that many independently seeded purifications. Answers as `POST /purify` does.
     """
     images, form = await read_form(request, ScoreForm, services.settings)
-    return await submit(request, services, images, form, lambda image: make_order(form, image, services.settings))
+    return await submit(
+        request, services, caller, images, form, lambda image: make_order(form, image, services.settings)
+    )

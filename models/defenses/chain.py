@@ -67,6 +67,9 @@ class Chain(Defense):
             size = step.output_size(size)
         return size
 
+    def work(self, size: tuple[int, int]) -> float:
+        return sum(step.work(before) for step, before in zip(self.steps, self._sizes(size), strict=True))
+
     def purify(self, images: Tensor, noise: Noise) -> Tensor:
         for index, step in enumerate(self.steps):
             cancellation_point()

@@ -9,7 +9,7 @@ from pydantic import Field, JsonValue, ValidationInfo, field_validator
 from torch import Tensor
 
 from models.availability import Availability
-from models.defense import Cost, Defense
+from models.defense import WORK, Cost, Defense
 from models.diffusion.adaptive import MOST, auto_timesteps
 from models.diffusion.denoiser import Denoiser
 from models.diffusion.denoisers import find_denoiser
@@ -119,6 +119,10 @@ class DiffusionDefense(Defense):
     def effective_cost(self) -> Cost:
         small = find_denoiser(self.denoiser).cost is Cost.NETWORK
         return Cost.NETWORK if small and self._evaluations <= FEW_EVALUATIONS else Cost.DIFFUSION
+
+    def work(self, size: tuple[int, int]) -> float:
+        height, width = (self.squeeze, self.squeeze) if self.squeeze else size
+        return height * width * self._evaluations * WORK[find_denoiser(self.denoiser).cost]
 
     @property
     def _evaluations(self) -> int:

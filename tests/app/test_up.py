@@ -71,7 +71,7 @@ def test_up_serves_and_then_leaves_no_process_and_no_half_written_file(up, tmp_p
     answer = purify(service.address(), photo_png)
     assert answer.status_code == 200
     family = service.family()
-    assert len(family) == 3
+    assert len([process for process in family if "app.decoding.child" not in process.cmdline()]) == 3
     service.process.send_signal(stop)
     assert service.process.wait(30) == 0
     _, alive = psutil.wait_procs(family, timeout=5)
@@ -115,6 +115,13 @@ def test_two_services_do_not_share_a_folder_or_a_port(up, tmp_path):
     assert third.process.wait(30) == 1
     assert "--port" in third.log_path.read_text()
     assert "Traceback" not in second.log_path.read_text() + third.log_path.read_text()
+
+
+def test_a_service_that_others_could_reach_does_not_start_without_keys(up, tmp_path):
+    service = up("--host", "0.0.0.0")
+    assert service.process.wait(30) == 1
+    assert "purifiqa keys new" in service.log_path.read_text()
+    assert not (tmp_path / "data" / "valkey").exists()
 
 
 def test_who_waits_when_the_service_stops_is_told_where_the_job_is(up, photo_png):

@@ -1,0 +1,87 @@
+"""How `purifiqa keys` is called: make, list and revoke API keys. A running service notices at once."""
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from app.cli_options import DATA_DIR, JsonOption, fail, said_plainly
+
+keys = typer.Typer(no_args_is_help=True, help="Make, list and revoke API keys; the service keeps only their hashes.")
+
+Name = Annotated[str, typer.Argument(metavar="NAME", help="Who or what the key is for; its jobs belong to this name.")]
+FileOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--file",
+        envvar="PURIFIQA_API_KEYS_FILE",
+        help="The key file.",
+        show_default="`api-keys` in PURIFIQA_DATA_DIR",
+    ),
+]
+
+
+def keys_file(data_dir: Path | None = None) -> Path:
+    """Return the key file that the environment names, or else the one in the data folder."""
+    named = os.environ.get("PURIFIQA_API_KEYS_FILE")
+    return Path(named) if named else (data_dir or Path(os.environ.get("PURIFIQA_DATA_DIR", DATA_DIR))) / "api-keys"
+
+
+@keys.command()
+def new(
+    name: Name,
+    scopes: Annotated[str, typer.Option(help="Comma list of submit, read, metrics, admin.")] = "submit,read",
+    file: FileOption = None,
+    print_only: Annotated[
+        bool, typer.Option("--print-only", help="Do not touch the file; print the line to add to it as well.")
+    ] = False,
+) -> None:
+    """Make a key and print it: this once, for nobody can tell it again."""
+    from app.guard.keys import new_key, read_file, write_file
+
+    place = file or keys_file()
+    with said_plainly():
+        key, stored = new_key(name, scopes.split(","))
+        if not print_only:
+            write_file(place, [*(read_file(place) if place.exists() else []), stored])
+    print(key)
+    if print_only:
+        print(stored.line)
+
+
+@keys.command("list")
+def list_keys(file: FileOption = None, as_json: JsonOption = False) -> None:
+    """List the names of keys, what they may do, and how their hashes begin."""
+    import json
+
+    from app.guard.keys import read_file
+
+    with said_plainly():
+        found = read_file(file or keys_file())
+    if as_json:
+        print(json.dumps([{"id": one.id, "scopes": sorted(one.scopes), "hash": one.hash} for one in found]))
+        return
+    for one in found:
+        print(f"{one.id}\t{','.join(sorted(one.scopes))}\t{one.hash[:12]}")
+
+
+@keys.command()
+def revoke(
+    name: Name,
+    hash_prefix: Annotated[
+        str, typer.Option("--hash", help="Only the key whose hash begins so, where a name has several.")
+    ] = "",
+    file: FileOption = None,
+) -> None:
+    """Forget the keys of a name; a running service refuses them from the next request on."""
+    from app.guard.keys import read_file, write_file
+
+    place = file or keys_file()
+    with said_plainly():
+        before = read_file(place)
+        kept = [one for one in before if one.id != name or not one.hash.startswith(hash_prefix)]
+        if len(kept) == len(before):
+            fail(f"there is no such key in {place}")
+        write_file(place, kept)
+    print(f"{len(before) - len(kept)} revoked")

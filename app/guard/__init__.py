@@ -1,0 +1,1 @@
+"""What stands between the open internet and the service: who asks, how much, how slowly."""

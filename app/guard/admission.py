@@ -1,0 +1,75 @@
+"""Whether an order may come in: what can be told before its body is read, and what its image tells after that."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated
+
+from anyio.to_thread import run_sync
+from fastapi import Depends, Request
+
+from app.documents import seconds_until_shorter
+from app.errors import ProblemError, field_problem
+from app.guard.callers import Caller, SubmitterDep
+from app.services import Services, ServicesDep
+from models.images import ImageFacts
+from workers.jobs import Order
+
+
+async def _admit(request: Request, caller: SubmitterDep, services: ServicesDep) -> Caller:
+    """Refuse an order that cannot be taken whatever it holds, before its body is read."""
+    await run_sync(_check_bounds, services, caller, _declared(request))
+    return caller
+
+
+AdmittedDep = Annotated[Caller, Depends(_admit)]
+
+
+def _declared(request: Request) -> int:
+    text = request.headers.get("content-length", "")
+    return int(text) if text.isdecimal() else 0
+
+
+def _check_bounds(services: Services, caller: Caller, count: int) -> None:
+    settings = services.settings
+    services.room.check(count)
+    if services.queue.depth() >= settings.max_queued:
+        raise ProblemError(
+            503, "queue-full", f"{settings.max_queued} jobs are waiting already; nothing was accepted.",
+            headers={"Retry-After": str(seconds_until_shorter(services))},
+        )  # fmt: skip
+    if caller.id and not services.quota.has_place(caller.id, settings.max_in_flight):
+        raise _too_many(services)
+
+
+@contextmanager
+def place_for(services: Services, owner: str, job_id: str) -> Iterator[None]:
+    """Count a job of `owner` while it is submitted, and until it ends if that succeeds. Raises ProblemError (429)."""
+    if owner and not services.quota.take_place(owner, services.settings.max_in_flight, job_id):
+        raise _too_many(services)
+    try:
+        yield
+    except BaseException:
+        if owner:
+            services.quota.give_place_back(owner, job_id)
+        raise
+
+
+def _too_many(services: Services) -> ProblemError:
+    most = services.settings.max_in_flight
+    return ProblemError(
+        429, "too-many-jobs", f"{most} jobs of this key have not ended yet; wait, or cancel some.",
+        headers={"Retry-After": str(seconds_until_shorter(services))},
+    )  # fmt: skip
+
+
+def check_work(order: Order, image: ImageFacts, most: float) -> None:
+    """Raise a 422 problem if an order is more work than `most` megapixel evaluations of a small network."""
+    samples = order.samples if order.defense.is_stochastic else 1
+    actual = float(f"{order.defense.work((image.height, image.width)) * samples / 1e6:.4g}")
+    if actual > most:
+        raise field_problem(
+            422, "defense", "too-much-work",
+            f"this order is {actual:g} megapixel evaluations of a small network, at most {most:g} are accepted; "
+            "take fewer steps or samples, a cheaper defense or a smaller image",
+            limit=most, actual=actual,
+        )  # fmt: skip

@@ -1,0 +1,27 @@
+"""What the guard adds to the OpenAPI document: its answers, and whether a key is asked for."""
+
+from typing import Any
+
+from app.documentation import problems
+
+_HEADERS = {
+    401: {"WWW-Authenticate": {"description": "How to send a key.", "schema": {"type": "string"}}},
+    429: {"Retry-After": {"description": "Seconds until it makes sense to ask again.", "schema": {"type": "integer"}}},
+}
+
+
+def describe(document: dict[str, Any], *, keys_are_on: bool) -> None:
+    """Complete `document` in place. Where keys are off, sending one stays possible and changes nothing."""
+    for path in document["paths"].values():
+        for operation in path.values():
+            statuses = [421]
+            if "security" in operation:
+                statuses += [401, 403, 429, 503]
+            if "requestBody" in operation:
+                statuses += [408]
+            for status, answer in problems(*statuses).items():
+                described = operation["responses"].setdefault(str(status), answer)
+                if headers := _HEADERS.get(int(status)):
+                    described.setdefault("headers", headers)
+            if "security" in operation and not keys_are_on:
+                operation["security"].append({})

@@ -1,0 +1,42 @@
+"""Whether the store has room for one more image, asked before the image is received."""
+
+import shutil
+import threading
+import time
+
+from app.errors import ProblemError
+from app.guard.settings import GuardSettings
+from workers.store import Store
+
+MEASURED_SECONDS = 30
+
+
+class Room:
+    """What is left of the disk, exactly, and of `max_store_bytes`, as measured in the last half minute."""
+
+    def __init__(self, store: Store, settings: GuardSettings) -> None:
+        self._store, self._settings = store, settings
+        self._used, self._measured = 0, -float("inf")
+        self._measuring = threading.Lock()
+
+    def check(self, count: int) -> None:
+        """Raise a 507 problem unless `count` more bytes may be kept. Blocks now and then for as long as `du` takes."""
+        free = shutil.disk_usage(self._settings.data_dir).free
+        if free - count < self._settings.min_free_bytes:
+            raise _full(f"{self._settings.min_free_bytes} bytes of the disk are to stay free")
+        most = self._settings.max_store_bytes
+        if most is not None and self._bytes_used() + count > most:
+            raise _full(f"at most {most} bytes are kept")
+        self._used += count
+
+    def _bytes_used(self) -> int:
+        if time.monotonic() - self._measured > MEASURED_SECONDS and self._measuring.acquire(blocking=False):
+            try:
+                self._used, self._measured = self._store.usage()[0], time.monotonic()
+            finally:
+                self._measuring.release()
+        return self._used
+
+
+def _full(why: str) -> ProblemError:
+    return ProblemError(507, "store-full", f"There is no room for the image: {why}; nothing was accepted.")

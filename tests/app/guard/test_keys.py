@@ -1,0 +1,154 @@
+"""Who may ask: keys, scopes, revocation, and that a service never stands open unless somebody said so."""
+
+import pytest
+from problems import problem
+from typer.testing import CliRunner
+
+from app.cli import app as command
+from app.guard.access import is_loopback, needs_keys
+from app.guard.keys import KeyRing, hash_of, new_key, parse_line, read_file
+from app.main import create_app
+from app.settings import Settings
+
+
+@pytest.mark.parametrize(("method", "path"), [
+    ("POST", "/purify"), ("POST", "/score"), ("GET", "/jobs/x"), ("GET", "/jobs/x/image"), ("POST", "/jobs/x/cancel"),
+    ("DELETE", "/jobs/x"), ("GET", "/defenses"), ("GET", "/iqa-metrics"), ("GET", "/metrics"),
+])  # fmt: skip
+def test_a_call_without_a_key_is_told_how_to_send_one(guarded, method, path):
+    answer = guarded.request(method, path)
+    problem(answer, 401, "key-missing")
+    assert answer.headers["www-authenticate"] == 'Bearer realm="purifiqa"'
+
+
+@pytest.mark.parametrize("path", ["/livez", "/docs", "/openapi.json"])
+def test_what_watches_and_explains_the_service_needs_no_key(guarded, path):
+    assert guarded.get(path).status_code == 200
+
+
+@pytest.mark.parametrize("sent", [
+    {"Authorization": "Bearer purifiqa_wrong"}, {"Authorization": "Basic cHVyaWZpcWE6eA=="}, {"X-API-Key": "x"},
+    {"Authorization": "Bearer "}, {"X-API-Key": ""}, {"Authorization": "Bearer " + "x" * 5000},
+    {"Authorization": b"Bearer \xff\xfe"}, {"Cookie": "Authorization=x"},
+])  # fmt: skip
+def test_a_wrong_key_opens_nothing(guarded, submit, sent):
+    answer = submit(guarded, sent)
+    assert answer.status_code == 401
+    assert "www-authenticate" in answer.headers
+
+
+def test_a_key_in_the_address_opens_nothing(guarded, keys):
+    key = keys["alice"]["Authorization"].removeprefix("Bearer ")
+    assert guarded.get(f"/defenses?api_key={key}&X-API-Key={key}&Authorization=Bearer+{key}").status_code == 401
+
+
+def test_either_header_works(guarded, keys):
+    key = keys["alice"]["Authorization"].removeprefix("Bearer ")
+    assert guarded.get("/defenses", headers={"X-API-Key": key}).status_code == 200
+    assert guarded.get("/defenses", headers={"Authorization": f"bearer {key}"}).status_code == 200
+
+
+def test_a_key_does_only_what_its_scopes_say(guarded, keys, submit):
+    problem(submit(guarded, keys["reader"]), 403, "scope-missing")
+    problem(guarded.get("/metrics", headers=keys["alice"]), 403, "scope-missing")
+    problem(guarded.get("/defenses", headers=keys["monitor"]), 403, "scope-missing")
+    assert guarded.get("/metrics", headers=keys["monitor"]).status_code == 200
+    assert submit(guarded, keys["root"]).status_code == 202
+    assert guarded.get("/metrics", headers=keys["root"]).status_code == 200
+
+
+def test_a_revoked_key_is_refused_at_once_and_a_new_one_taken_without_a_restart(guarded, keys, settings):
+    run = CliRunner()
+    assert guarded.get("/defenses", headers=keys["alice"]).status_code == 200
+    assert run.invoke(command, ["keys", "revoke", "alice"]).exit_code == 0
+    problem(guarded.get("/defenses", headers=keys["alice"]), 401, "key-unknown")
+    assert guarded.get("/defenses", headers=keys["bob"]).status_code == 200
+    made = run.invoke(command, ["keys", "new", "carol"]).stdout.strip()
+    assert guarded.get("/defenses", headers={"X-API-Key": made}).status_code == 200
+    listed = run.invoke(command, ["keys", "list"]).stdout
+    assert "carol" in listed
+    assert "alice" not in listed
+    assert run.invoke(command, ["keys", "revoke", "alice"]).exit_code == 1
+
+
+def test_a_key_file_that_breaks_or_vanishes_lets_nobody_in(guarded, keys, settings):
+    text = settings.keys_file.read_text()
+    settings.keys_file.write_text(text + "mallory:nonsense\n")
+    problem(guarded.get("/defenses", headers=keys["alice"]), 401, "key-unknown")
+    settings.keys_file.unlink()
+    problem(guarded.get("/defenses", headers=keys["alice"]), 401, "key-unknown")
+    settings.keys_file.write_text(text)
+    assert guarded.get("/defenses", headers=keys["alice"]).status_code == 200
+
+
+def test_only_hashes_are_kept_and_only_for_their_owner_to_read(keys, settings):
+    text = settings.keys_file.read_text()
+    for header in keys.values():
+        key = header["Authorization"].removeprefix("Bearer ")
+        assert key not in text
+        assert hash_of(key) in text
+    assert settings.keys_file.stat().st_mode & 0o077 == 0
+
+
+def test_keys_are_long_and_never_the_same():
+    made = {new_key("x")[0] for _ in range(50)}
+    assert len(made) == 50
+    assert min(map(len, made)) > 43
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["", "alice", "alice:abc", f"al ice:{'0' * 64}", f"alice:{'0' * 64}:sudo", f"a/b:{'0' * 64}", f"alice:{'A' * 64}"],
+)
+def test_a_wrong_line_is_refused(line):
+    with pytest.raises(ValueError, match=r"\w"):
+        parse_line(line)
+
+
+def test_a_wrong_line_is_told_with_its_file_and_number(tmp_path):
+    (tmp_path / "keys").write_text(f"# ours\nalice:{'0' * 64}\n\nbob:x\n")
+    with pytest.raises(ValueError, match=r"keys, line 4: what is stored of bob"):
+        read_file(tmp_path / "keys")
+
+
+def test_a_name_may_have_two_keys_while_one_replaces_the_other(tmp_path):
+    (old, first), (new, second) = new_key("alice"), new_key("alice")
+    (tmp_path / "keys").write_text(f"{first.line}\n{second.line}\n")
+    ring = KeyRing(tmp_path / "keys")
+    assert ring.find(old).id == ring.find(new).id == "alice"
+    assert ring.find("purifiqa_x") is None
+
+
+def test_finding_a_key_looks_at_every_hash_in_constant_time(tmp_path, monkeypatch):
+    stored = [new_key(name)[1] for name in "abc"]
+    (tmp_path / "keys").write_text("".join(f"{one.line}\n" for one in stored))
+    ring, compared = KeyRing(tmp_path / "keys"), []
+    monkeypatch.setattr("app.guard.keys.hmac.compare_digest", lambda a, b: compared.append(a) or a == b)
+    ring.find("wrong")
+    assert compared == [one.hash for one in stored]
+
+
+def test_without_keys_it_is_open_on_this_machine_only(tmp_path):
+    none, some = tmp_path / "none", tmp_path / "some"
+    some.touch()
+    assert not needs_keys("auto", "127.0.0.1", "", none)
+    assert not needs_keys("off", "0.0.0.0", "", some)
+    assert not needs_keys("auto", "0.0.0.0", "127.0.0.1:8000", none)
+    assert needs_keys("auto", "127.0.0.1", "", some)
+    assert needs_keys("keys", "0.0.0.0", "", some)
+    for auth, host, publish in [("auto", "0.0.0.0", ""), ("auto", "::", ""), ("auto", "", ""), ("auto", "192.168.1.2", ""),
+                                ("auto", "0.0.0.0", "8000"), ("auto", "0.0.0.0", "0.0.0.0:8000"), ("auto", "127.0.0.1", "10.0.0.1:80"),
+                                ("keys", "127.0.0.1", "")]:  # fmt: skip
+        with pytest.raises(ValueError, match="purifiqa keys new"):
+            needs_keys(auth, host, publish, none)
+
+
+def test_addresses_that_only_this_machine_reaches():
+    assert all(map(is_loopback, ["127.0.0.1", "127.9.9.9", "::1", "[::1]", "localhost", "x.localhost"]))
+    assert not any(map(is_loopback, ["", "0.0.0.0", "::", "10.0.0.1", "example.org", "127.0.0.1.evil.com"]))
+
+
+def test_an_app_that_others_could_reach_is_not_even_made(settings):
+    with pytest.raises(ValueError, match="PURIFIQA_AUTH=off"):
+        create_app(Settings(host="0.0.0.0"))
+    assert create_app(Settings(host="0.0.0.0", auth="off")).state.services.keys is None

@@ -1,0 +1,176 @@
+"""How much one key, and all together, may ask for; and that it goes on afterwards."""
+
+import shutil
+import time
+from types import SimpleNamespace
+
+import pytest
+from problems import problem
+
+from app.documents import seconds_until_shorter
+from app.errors import ProblemError
+from app.guard.admission import check_work
+from app.guard.settings import GuardSettings
+from models.defenses import make_defense, parse_defense
+from models.images import check
+from workers.jobs import Order
+from workers.queue import JobQueue
+from workers.quota import Quota
+
+
+def seconds(answer):
+    return int(answer.headers["retry-after"])
+
+
+def test_a_key_that_sends_too_fast_is_told_to_wait_and_others_are_not(open_client, keys, submit):
+    client = open_client(rate=0.5, burst=3)
+    for _ in range(3):
+        assert submit(client, keys["alice"]).status_code == 202
+    refused = submit(client, keys["alice"])
+    problem(refused, 429, "rate-exceeded")
+    assert 1 <= seconds(refused) <= 2
+    assert submit(client, keys["bob"]).status_code == 202
+    time.sleep(2.1)
+    assert submit(client, keys["alice"]).status_code == 202
+
+
+def test_looking_after_jobs_costs_a_twentieth_of_an_order(open_client, keys):
+    client = open_client(rate=0.01, burst=1)
+    answers = [client.get("/jobs/x", headers=keys["alice"]).status_code for _ in range(21)]
+    assert answers == [404] * 20 + [429]
+
+
+def test_a_rate_is_counted_for_all_api_processes_together_and_comes_back(settings, broker):
+    one, other = Quota(settings), Quota(settings)
+    assert [quota.take_turn("alice", 0.1, 2) for quota in (one, other, one)] == [0, 0, 10]
+    assert one.take_turn("bob", 0.1, 2) == 0
+    assert 0 < broker.ttl("purifiqa:rate:alice") <= 21
+    broker.hset("purifiqa:rate:alice", "at", time.time() - 10.5)
+    assert other.take_turn("alice", 0.1, 2) == 0
+    assert other.take_turn("alice", 0.1, 2) > 0
+
+
+def test_a_key_with_too_many_jobs_waits_until_one_has_ended(open_client, keys, submit, settings):
+    client = open_client(max_in_flight=2)
+    places = [submit(client, keys["alice"]).headers["location"] for _ in range(2)]
+    refused = submit(client, keys["alice"])
+    problem(refused, 429, "too-many-jobs")
+    assert seconds(refused) >= 1
+    assert submit(client, keys["bob"]).status_code == 202
+    client.post(f"{places[0]}/cancel", headers=keys["alice"])
+    assert submit(client, keys["alice"]).status_code == 202
+    problem(submit(client, keys["alice"]), 429, "too-many-jobs")
+    client.delete(places[1], headers=keys["alice"])
+    Quota(settings)._redis.zadd("purifiqa:inflight:alice", {places[1].rpartition("/")[2]: time.time() - 61})
+    assert submit(client, keys["alice"]).status_code == 202
+
+
+def test_a_refused_order_takes_no_place(open_client, keys, submit, broker):
+    client = open_client(max_in_flight=2)
+    for _ in range(5):
+        problem(submit(client, keys["alice"], defense="jpeg2"), 422, "unknown-defense")
+    assert broker.zcard("purifiqa:inflight:alice") == 0
+    client.app.state.services.queue._rq = None  # whatever fails in the moment of submission
+    assert submit(client, keys["alice"]).status_code == 500
+    assert broker.zcard("purifiqa:inflight:alice") == 0
+
+
+def test_places_are_taken_by_one_and_end(settings, broker):
+    quota = Quota(settings)
+    assert [quota.take_place("alice", 2, job) for job in "abc"] == [True, True, False]
+    assert not quota.has_place("alice", 2)
+    quota.give_place_back("alice", "a")
+    assert quota.has_place("alice", 2)
+    assert 0 < broker.ttl("purifiqa:inflight:alice") <= 2 * settings.queue_ttl
+
+
+def test_a_full_queue_is_said_before_the_body_is_read(open_client, submit):
+    client = open_client(max_queued=1)
+    assert submit(client).status_code == 202
+    read = []
+
+    def body():
+        read.append(1)
+        yield b"x"
+
+    answer = client.post("/purify", content=body(), headers={"Content-Type": "multipart/form-data; boundary=b"})
+    problem(answer, 503, "queue-full")
+    assert seconds(answer) >= 1
+
+
+def test_retry_after_grows_with_the_queue_and_shrinks_with_workers(settings):
+    def services(depth, workers):
+        queue = JobQueue(settings)
+        queue.depth, queue.workers = lambda: depth, lambda: ["w"] * workers
+        queue.pace.expected = lambda: (1.0, 1.0)
+        return SimpleNamespace(queue=queue, settings=settings)
+
+    cases = ((0, 1), (100, 1), (1000, 1), (1000, 4), (1000, 0), (10**6, 1))
+    assert [seconds_until_shorter(services(*one)) for one in cases] == [1, 10, 60, 25, 60, 60]
+
+
+def test_a_disk_that_is_nearly_full_takes_no_image(open_client, submit, monkeypatch):
+    client = open_client()
+    free = GuardSettings.model_fields["min_free_bytes"].default
+    usage = shutil.disk_usage("/")
+    monkeypatch.setattr("app.guard.room.shutil.disk_usage", lambda _: usage._replace(free=free + 100))
+    problem(submit(client), 507, "store-full")
+    monkeypatch.setattr("app.guard.room.shutil.disk_usage", lambda _: usage._replace(free=free + 10_000_000))
+    assert submit(client).status_code == 202
+
+
+def test_a_store_that_holds_all_it_may_takes_no_more(open_client, submit, photo_png):
+    client = open_client(max_store_bytes=2 * len(photo_png) + 2_000)
+    assert submit(client).status_code == 202
+    answer = client.post("/purify", files={"image": photo_png + bytes(len(photo_png))})
+    problem(answer, 507, "store-full")
+    assert answer.json()["detail"].endswith("nothing was accepted.")
+
+
+def test_the_store_is_measured_again(open_client, submit, photo_png):
+    client = open_client(max_store_bytes=2 * len(photo_png))
+    place = submit(client).headers["location"]
+    problem(submit(client), 507, "store-full")
+    client.delete(place)
+    client.app.state.services.room._measured -= 31
+    assert submit(client).status_code == 202
+
+
+@pytest.mark.parametrize(("defense", "samples", "accepted"), [
+    ("diffpure", 1, True),
+    ("jpeg", 32, True),
+    ('{"name": "diffpure", "sampler": "ancestral", "timestep": 30}', 1, True),
+    ('{"name": "diffpure", "sampler": "ancestral", "timestep": 150}', 32, False),
+    ('{"name": "diffpure", "sampler": "ddim", "steps": 1000}', 1, False),
+    ('{"name": "diffpure", "sampler": "ddim", "steps": 1000, "squeeze": 256}', 1, True),
+    ('{"name": "chain", "steps": [{"name": "jpeg"}, {"name": "diffpure", "sampler": "ddim", "steps": 1000}]}', 1, False),
+])  # fmt: skip
+def test_work_is_pixels_times_steps_times_samples(defense, samples, accepted, photo_png):
+    facts = check(photo_png).model_copy(update={"height": 2000, "width": 3000})
+    order = Order(kind="score", defense=parse_defense(defense), metrics=("piqe",), samples=samples)
+    most = GuardSettings.model_fields["max_work"].default
+    if accepted:
+        check_work(order, facts, most)
+        return
+    with pytest.raises(ProblemError, match="megapixel") as caught:
+        check_work(order, facts, most)
+    [wrong] = caught.value.errors
+    assert wrong.limit == most
+    assert wrong.actual > most
+    assert not caught.value.is_about_the_order, "with a smaller image it may be accepted"
+
+
+def test_work_grows_with_the_image_for_every_defense():
+    from models.defenses import DEFENSES
+
+    for name in DEFENSES:
+        defense = make_defense({"name": name})
+        assert 0 < defense.work((100, 100)) < defense.work((1000, 1000)) or getattr(defense, "squeeze", 0), name
+
+
+def test_too_much_work_is_refused_before_anything_is_kept(open_client, submit, settings, broker):
+    client = open_client(max_work=0.001)
+    answer = submit(client, defense="diffpure")
+    assert problem(answer, 422, "too-much-work")["errors"][0]["limit"] == 0.001
+    assert not list(settings.data_dir.glob("jobs/*/*"))
+    assert broker.keys("purifiqa:job:*") == []

@@ -1,0 +1,77 @@
+"""Whose a job is: to everybody else it is unknown, in every way in which one could ask."""
+
+import itertools
+
+import pytest
+from problems import problem
+
+from workers.jobs import PurifiedImage, Report
+from workers.record import Status
+
+ASK = [("GET", ""), ("GET", "/image"), ("POST", "/cancel"), ("DELETE", "")]
+
+
+@pytest.fixture
+def job(guarded, keys, submit):
+    """A queued job of alice's: where it is."""
+    answer = submit(guarded, keys["alice"])
+    assert answer.status_code == 202, answer.text
+    return answer.headers["location"]
+
+
+def finish(client, place):
+    """End the job as a worker would; return the ETag of its image."""
+    services, job_id = client.app.state.services, place.rpartition("/")[2]
+    digest = services.store.put(job_id, "output", b"pretend")
+    image = PurifiedImage(format="png", width=1, height=1, bytes=7, sha256=digest)
+    services.queue.finish(services.queue.start(job_id), Report(image=image))
+    return f'"{digest}"'
+
+
+@pytest.mark.parametrize(("method", "below"), ASK)
+@pytest.mark.parametrize("ended", [False, True])
+def test_a_job_of_somebody_else_is_exactly_as_unknown_as_one_that_never_was(guarded, keys, job, method, below, ended):
+    if ended:
+        finish(guarded, job)
+    theirs = guarded.request(method, job + below, headers=keys["bob"])
+    never = guarded.request(method, f"/jobs/{'0' * 32}{below}", headers=keys["bob"])
+    problem(theirs, 404, "job-unknown")
+    assert {**theirs.json(), "instance": ""} == {**never.json(), "instance": ""}
+    assert dict(theirs.headers) | {"content-length": ""} == dict(never.headers) | {"content-length": ""}
+    record = guarded.app.state.services.queue.get(job.rpartition("/")[2])
+    assert record.status is (Status.FINISHED if ended else Status.QUEUED)
+
+
+def test_an_etag_does_not_tell_whether_somebody_else_has_an_image(guarded, keys, job):
+    tag = finish(guarded, job)
+    for sent in (tag, "*", f"W/{tag}"):
+        problem(guarded.get(f"{job}/image", headers={**keys["bob"], "If-None-Match": sent}), 404, "job-unknown")
+    assert guarded.get(f"{job}/image", headers={**keys["alice"], "If-None-Match": tag}).status_code == 304
+
+
+def test_an_expired_job_is_gone_for_its_owner_and_unknown_to_others(guarded, keys, job, broker):
+    broker.delete(f"purifiqa:job:{job.rpartition('/')[2]}")
+    problem(guarded.get(job, headers=keys["alice"]), 410, "job-expired")
+    problem(guarded.get(job, headers=keys["bob"]), 404, "job-unknown")
+
+
+def test_an_owner_and_an_administrator_may_do_everything(guarded, keys, submit, job):
+    for who, (method, below) in itertools.product(("alice", "root"), [("GET", ""), ("POST", "/cancel")]):
+        assert guarded.request(method, job + below, headers=keys[who]).status_code == 200
+    assert guarded.delete(job, headers=keys["root"]).status_code == 204
+
+
+def test_a_new_key_of_the_same_name_has_the_same_jobs(guarded, keys, job, settings):
+    from app.guard.keys import new_key, write_file
+
+    key, stored = new_key("alice")
+    write_file(settings.keys_file, [stored])
+    assert guarded.get(job, headers={"X-API-Key": key}).status_code == 200
+    problem(guarded.get(job, headers=keys["alice"]), 401, "key-unknown")
+
+
+def test_jobs_from_before_keys_belong_to_nobody_but_the_administrator(open_client, keys, submit):
+    place = submit(open_client(auth="off")).headers["location"]
+    guarded = open_client()
+    problem(guarded.get(place, headers=keys["alice"]), 404, "job-unknown")
+    assert guarded.get(place, headers=keys["root"]).status_code == 200

@@ -1,0 +1,178 @@
+"""Clients that are slow, stuck or speak no HTTP, over real sockets: they are told why, hung up on, and harm nobody."""
+
+import json
+import select
+import socket
+import statistics
+import threading
+import time
+
+import httpx2
+import pytest
+import uvicorn
+
+from app.command.parts import free_port
+from app.guard.protocol import protocol
+from app.main import create_app
+from app.settings import Settings
+
+HALF = b"POST /purify HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\nContent-Type: multipart/form-data; boundary=b\r\n\r\n--b\r\n"
+
+
+@pytest.fixture
+def serve(settings, monkeypatch):
+    """Serve the app on a real port with these settings; return the port."""
+    running = []
+
+    def start(grace=10.0, **more):
+        monkeypatch.setattr("app.guard.deadline.BodyDeadline.__init__.__defaults__", (grace,))
+        ours, port = Settings(**{**settings.model_dump(exclude_unset=True), **more}), free_port("127.0.0.1")
+        config = uvicorn.Config(
+            create_app(ours), port=port, log_level="critical", http=protocol(ours), server_header=False
+        )
+        server = uvicorn.Server(config)
+        thread = threading.Thread(target=server.run)
+        thread.start()
+        while not server.started:
+            time.sleep(0.01)
+        running.append((server, thread))
+        start.server = server
+        return port
+
+    yield start
+    for server, thread in running:
+        server.should_exit = server.force_exit = True
+        thread.join()
+
+
+def connect(port):
+    return socket.create_connection(("127.0.0.1", port), timeout=20)
+
+
+def answer_to(port, *parts, pause=0.0):
+    """Send the parts with pauses; return the status and problem that come back once the server hangs up."""
+    with connect(port) as client:
+        for part in parts:
+            if select.select([client], [], [], 0)[0]:
+                break  # the answer is there already
+            client.sendall(part)
+            time.sleep(pause)
+        received = b""
+        while data := client.recv(65_536):
+            received += data
+    head, _, body = received.partition(b"\r\n\r\n")
+    assert b"application/problem+json" in head, received
+    assert b"connection: close" in head.lower()
+    return int(head.split()[1]), json.loads(body)
+
+
+def test_a_body_that_stops_coming_is_answered_and_hung_up_on(serve):
+    status, problem = answer_to(serve(grace=0.5), HALF)
+    assert (status, problem["code"]) == (408, "body-too-slow")
+
+
+def test_a_body_that_trickles_is_ended_although_something_always_comes(serve):
+    port, started = serve(grace=0.3, body_min_rate=1000), time.monotonic()
+    status, problem = answer_to(port, HALF, *[b"x"] * 10, pause=0.1)
+    assert (status, problem["code"]) == (408, "body-too-slow")
+    assert time.monotonic() - started < 5
+
+
+def test_a_body_that_never_ends_is_ended(serve):
+    port = serve(grace=0.1, body_seconds=1, body_min_rate=1)
+    status, problem = answer_to(port, HALF, *[b"x" * 100] * 15, pause=0.1)
+    assert (status, problem["code"]) == (408, "body-too-slow")
+
+
+def test_a_slow_but_steady_body_is_taken(serve, photo_png):
+    port = serve(grace=0.3, body_min_rate=100)
+
+    def body():
+        yield b'--b\r\nContent-Disposition: form-data; name="image"; filename="x"\r\n\r\n'
+        for start in range(0, len(photo_png), 2000):
+            time.sleep(0.05)
+            yield photo_png[start : start + 2000]
+        yield b'\r\n--b\r\nContent-Disposition: form-data; name="metrics"\r\n\r\n\r\n--b--\r\n'
+
+    headers = {"Content-Type": "multipart/form-data; boundary=b"}
+    answer = httpx2.post(f"http://127.0.0.1:{port}/purify", content=body(), headers=headers, timeout=30)
+    assert answer.status_code == 202, answer.text
+
+
+@pytest.mark.parametrize("start", [b"", b"GET /livez HT", b"GET /livez HTTP/1.1\r\nHost: x\r\nX-A: "])
+def test_a_header_that_does_not_come_to_an_end_is_answered(serve, start):
+    status, problem = answer_to(serve(header_seconds=0.5), start)
+    assert (status, problem["code"]) == (408, "header-too-slow")
+
+
+def test_the_second_header_on_a_connection_has_its_time_too(serve):
+    with connect(serve(header_seconds=0.5)) as client:
+        client.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert client.recv(65_536).startswith(b"HTTP/1.1 200")
+        client.sendall(b"GET /livez HT")
+        assert client.recv(65_536).startswith(b"HTTP/1.1 408")
+
+
+@pytest.mark.parametrize("bytes_sent", [
+    b"\x16\x03\x01\x02\x00\x01", b"hello\r\n\r\n", b"GET\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n", b"GET /\xff HTTP/1.1\r\nHost: x\r\n\r\n",
+    b"POST /purify HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n",
+    b"POST /purify HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    b"GET /livez HTTP/1.1\r\nHo st: x\r\n\r\n",
+])  # fmt: skip
+def test_what_is_no_http_is_a_problem_too(serve, bytes_sent):
+    status, problem = answer_to(serve(), bytes_sent)
+    assert (status, problem["code"]) == (400, "bad-request")
+
+
+def test_one_connection_too_many_is_told_to_come_back_and_let_in_when_there_is_room(serve):
+    port = serve(max_connections=3)
+    held = [connect(port) for _ in range(3)]
+    time.sleep(0.2)
+    with connect(port) as client:
+        received = client.recv(65_536)
+    assert received.startswith(b"HTTP/1.1 503")
+    assert b"Retry-After: 5" in received
+    assert b"too-busy" in received
+    for one in held:
+        one.close()
+    time.sleep(0.2)
+    assert httpx2.get(f"http://127.0.0.1:{port}/livez").status_code == 200
+
+
+def test_a_client_that_stops_reading_is_hung_up_on(serve):
+    port = serve(write_seconds=0.5)
+    with connect(port) as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.sendall(b"GET /static-offline-docs/swagger-ui-bundle.js HTTP/1.1\r\nHost: x\r\n\r\n" * 20)
+        connections, deadline = serve.server.server_state.connections, time.monotonic() + 20
+        while connections and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert not connections
+
+
+@pytest.mark.slow
+def test_two_hundred_half_open_uploads_do_not_slow_normal_requests(serve, photo_png):
+    port = serve()
+
+    def p95(count=60):
+        times = []
+        with httpx2.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
+            for _ in range(count):
+                started = time.perf_counter()
+                answer = client.post("/purify", files={"image": photo_png}, data={"metrics": "", "defense": "jpeg"})
+                times.append(time.perf_counter() - started)
+                assert answer.status_code == 202
+        return statistics.quantiles(times, n=20)[-1]
+
+    p95(20)  # warm
+    free = [p95() for _ in range(3)]
+    held = [connect(port) for _ in range(200)]
+    try:
+        for one in held:
+            one.sendall(HALF)
+        loaded = [p95() for _ in range(3)]
+    finally:
+        for one in held:
+            one.close()
+    print(f"p95 alone {sorted(free)[1] * 1000:.1f} ms, beside 200 half-open uploads {sorted(loaded)[1] * 1000:.1f} ms")
+    assert min(loaded) <= 2 * max(free)

@@ -1,0 +1,58 @@
+"""What one API key may take: turns by rate, and places for jobs that have not ended. Counted in Redis, so that any
+number of API processes count together; by scripts, so that none counts twice.
+"""
+
+import math
+import time
+from importlib.resources import files
+
+from redis import Redis
+from redis.backoff import ConstantBackoff
+from redis.retry import Retry
+
+from workers.keys import in_flight_key, job_keys, rate_key
+from workers.ledger import refusals
+from workers.settings import WorkerSettings
+
+_SCRIPTS = files(__package__)
+
+
+class Quota:
+    """The counts of all owners. An owner is the id of an API key."""
+
+    def __init__(self, settings: WorkerSettings) -> None:
+        self._redis: Redis = Redis.from_url(
+            settings.broker_url(), retry=Retry(ConstantBackoff(0.1), 2), socket_connect_timeout=2, socket_timeout=5
+        )
+        self._kept = 2 * settings.queue_ttl
+        self._take_turn = self._redis.register_script(_SCRIPTS.joinpath("take_turn.lua").read_text())
+        self._take_place = self._redis.register_script(_SCRIPTS.joinpath("take_place.lua").read_text())
+
+    def take_turn(self, owner: str, rate: float, burst: int, cost: float = 1) -> int:
+        """Take `cost` turns; return 0, or the whole seconds after which there are so many. Raises BROKER_ERRORS.
+
+        Turns come back at `rate` per second, up to `burst`.
+        """
+        with refusals():
+            return math.ceil(int(self._take_turn(keys=[rate_key(owner)], args=[rate, burst, cost])) / 1000)
+
+    def has_place(self, owner: str, most: int) -> bool:
+        """Return whether fewer than `most` jobs of the owner have not ended. Raises BROKER_ERRORS."""
+        return self.take_place(owner, most, "")
+
+    def take_place(self, owner: str, most: int, job_id: str) -> bool:
+        """Count a job that is about to be submitted, if it is not one too many; it leaves when it ends.
+
+        Raises BROKER_ERRORS.
+        """
+        args: list[str | int | float] = [most, job_keys("").record, time.time(), self._kept, job_id]
+        with refusals():
+            return bool(self._take_place(keys=[in_flight_key(owner)], args=args))
+
+    def give_place_back(self, owner: str, job_id: str) -> None:
+        """Forget a job that was not submitted after all. Raises BROKER_ERRORS."""
+        self._redis.zrem(in_flight_key(owner), job_id)
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._redis.close()
