@@ -33,7 +33,7 @@ class ServiceCollector(Collector):
         yield from self._free()
         families: list[Metric] = []
         with suppress(*BROKER_ERRORS):
-            if self._queue.answers():
+            if self._queue.is_up():
                 families = [*self._waiting(), *self._workers(), *self._jobs(), *self._histograms(), *self._stored()]
         yield GaugeMetricFamily("purifiqa_redis_up", "Whether Redis answers.", value=float(bool(families)))
         yield from families

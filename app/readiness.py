@@ -58,7 +58,7 @@ def _store(services: Services) -> Check:
 def _broker_and_workers(services: Services) -> Iterator[Check]:
     crew = None
     with suppress(*BROKER_ERRORS):
-        if services.queue.answers():
+        if services.queue.is_up():
             crew = [Facts.model_validate_json(text) for text in services.queue.crew()]
     if crew is None:
         yield Check(name="redis", ok=False, required=True, detail="Redis does not answer", code="unreachable")

@@ -228,7 +228,7 @@ class Ledger:
         """Raise BROKER_ERRORS unless Redis answers."""
         self._redis.ping()
 
-    def answers(self) -> bool:
+    def is_up(self) -> bool:
         """Return whether Redis answers at once, for whoever must answer soon whatever Redis does."""
         try:
             return bool(self._probe.ping())
