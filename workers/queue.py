@@ -6,6 +6,7 @@ A job that has to be done again is put in again, as an entry of its own: earlier
 
 import time
 from dataclasses import dataclass
+from importlib.resources import files
 from typing import Any, cast
 
 from redis.client import Pipeline
@@ -18,7 +19,7 @@ from rq.results import Result
 
 from models.images import ImageFacts
 from workers.jobs import Order
-from workers.keys import OPEN, job_keys
+from workers.keys import NEXT_ROUNDS, OPEN, ROUNDS, job_keys
 from workers.ledger import JobCanceledError, Ledger, changing_fields, refusals
 from workers.record import JobRecord, Origin, Status
 from workers.settings import WorkerSettings
@@ -26,6 +27,8 @@ from workers.settings import WorkerSettings
 ENTRY = "workers.worker.perform"
 RQ_QUEUE = "purifiqa"
 FAILURE_TTL = 3600
+
+_LINE_UP = files(__package__).joinpath("line_up.lua").read_text()
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,7 @@ class JobQueue(Ledger):
     def __init__(self, settings: WorkerSettings, *, patient: bool = False) -> None:
         super().__init__(settings, patient=patient)
         self._rq = Queue(RQ_QUEUE, connection=self._redis, serializer="json")
+        self._line_up = self._redis.register_script(_LINE_UP)
 
     @property
     def rq(self) -> Queue:
@@ -179,9 +183,19 @@ class JobQueue(Ledger):
             at_front=front,
             pipeline=pipe,
         )
+        if not front:
+            self._line_up(
+                keys=[self._rq.key, ROUNDS, NEXT_ROUNDS],
+                args=[entry_id(record.id, record.placement), record.origin.owner, self._settings.queue_ttl],
+                client=pipe,
+            )
 
     def _forget(self, record: JobRecord) -> None:
         """Take the job out of RQ; a running one ends by itself at its next step."""
         entry = entry_id(record.id, record.placement)
         if self._redis.lrem(self._rq.key, 1, entry):  # now nobody else has it
             self._redis.delete(Job.key_for(entry))
+            if self._redis.zrem(ROUNDS, entry):  # its owner has that turn again
+                self._redis.hincrby(NEXT_ROUNDS, record.origin.owner, -1)
+            if not self._redis.exists(ROUNDS):
+                self._redis.delete(NEXT_ROUNDS)
