@@ -8,6 +8,8 @@ Each has an owner and an end of life:
     purifiqa:rate:<owner>    hash: turns left to an API key            ends when they have all come back
     purifiqa:inflight:<owner> sorted set: its jobs by submission       jobs leave when they end, all after two queue_ttl
     purifiqa:lease:<id>      which worker performs it                  ends when not renewed, or with the job
+    purifiqa:rounds          sorted set: entries of the queue by round entries leave when they are passed; queue_ttl
+    purifiqa:next-rounds     hash: the round that an owner is up in    ends when the queue is empty; queue_ttl
     purifiqa:open            sorted set: jobs not ended, by creation   entries leave when the job ends
     purifiqa:missing         hash: what the reconciler misses, since when   entries leave when found or recovered
     purifiqa:reconciling     which worker reconciles now               ends after seconds
@@ -32,6 +34,8 @@ PREFIX = "purifiqa:"
 WORKERS = f"{PREFIX}workers"
 TOTALS = f"{PREFIX}jobs-total"
 HOUSEKEEPING = f"{PREFIX}housekeeping"
+ROUNDS = f"{PREFIX}rounds"
+NEXT_ROUNDS = f"{PREFIX}next-rounds"
 OPEN = f"{PREFIX}open"
 MISSING = f"{PREFIX}missing"
 RECONCILING = f"{PREFIX}reconciling"

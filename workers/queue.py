@@ -9,6 +9,7 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from importlib.resources import files
 from typing import Any, cast
 
 from redis.client import Pipeline
@@ -26,7 +27,7 @@ from workers.claims import Claim, ClaimLostError, Claims
 from workers.deliveries import Deliveries
 from workers.events import Events
 from workers.jobs import Order, Report
-from workers.keys import OPEN, job_keys
+from workers.keys import NEXT_ROUNDS, OPEN, ROUNDS, job_keys
 from workers.ledger import BROKER_ERRORS, JobCanceledError, Ledger, changing_fields, refusals
 from workers.pace import Pace
 from workers.record import JobRecord, Origin, Status
@@ -38,6 +39,8 @@ RQ_QUEUE = "purifiqa"
 MAX_POSITION = 10_000  # a list is searched from its head
 OLDEST_AMONG = 8  # at the head of the queue: some of them may have expired
 FAILURE_TTL = 3600
+
+_LINE_UP = files(__package__).joinpath("line_up.lua").read_text()
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,7 @@ class JobQueue(Ledger):
     def __init__(self, settings: WorkerSettings, *, patient: bool = False) -> None:
         super().__init__(settings, patient=patient)
         self._rq = Queue(RQ_QUEUE, connection=self._redis, serializer="json")
+        self._line_up = self._redis.register_script(_LINE_UP)
         self.pace, self.claims, self.answers = Pace(self._redis), Claims(self._redis), Answers(self._redis, settings)
         self.register, self.batches = Register(self._redis, self), Batches(self._redis, self)
         self.events, self.deliveries = Events(self._async, lambda: self._closing), Deliveries(self._async)
@@ -246,9 +250,19 @@ class JobQueue(Ledger):
             at_front=front,
             pipeline=pipe,
         )
+        if not front:
+            self._line_up(
+                keys=[self._rq.key, ROUNDS, NEXT_ROUNDS],
+                args=[entry_id(record.id, record.placement), record.origin.owner, self._settings.queue_ttl],
+                client=pipe,
+            )
 
     def _forget(self, record: JobRecord) -> None:
         """Take the job out of RQ; a running one ends by itself at its next step."""
         entry = entry_id(record.id, record.placement)
         if self._redis.lrem(self._rq.key, 1, entry):  # now nobody else has it
             self._redis.delete(Job.key_for(entry))
+            if self._redis.zrem(ROUNDS, entry):  # its owner has that turn again
+                self._redis.hincrby(NEXT_ROUNDS, record.origin.owner, -1)
+            if not self._redis.exists(ROUNDS):
+                self._redis.delete(NEXT_ROUNDS)
