@@ -107,7 +107,7 @@ def test_jobs_that_wait_are_computed_together_and_each_has_the_answer_it_has_alo
     submit, work, queue, store, batches, alone, broker
 ):
     for number in range(5):
-        submit(f"job{number}", seed=number, metrics=("entropy",) if number % 2 else ())
+        submit(f"job{number}", seed=number, metrics=("fr-surrogate",) if number % 2 else ())
     work()
     assert (batches, alone) == ([[0, 1, 2, 3, 4]], [])
     for number in range(5):
