@@ -104,9 +104,9 @@ class Survey:
         """
         noted: Any = self._redis.hgetall(MISSING)
         since = {name.decode(): float(when) for name, when in noted.items()}
-        late = {name for name, patience in symptoms.items() if name in since and now - since[name] >= patience}
+        late = {name for name, patience in symptoms.items() if now - since.get(name, now) >= patience}
         gone = [name for name in since if name not in symptoms or name in late]
-        new = {name: now for name in symptoms if name not in since}
+        new = {name: now for name in symptoms if name not in since and name not in late}
         if gone:
             self._redis.hdel(MISSING, *gone)
         if new:
