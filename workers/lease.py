@@ -71,7 +71,7 @@ class Keeper:
             self._held.pop(record.id, None)
 
     def _run(self) -> None:
-        pause = threading.Event()
+        pause, away = threading.Event(), False
         while True:
             if not self._held:
                 self._some.clear()
@@ -80,8 +80,11 @@ class Keeper:
             pause.wait(POLL_SECONDS)
             try:
                 self._look()
+                away = False
             except BROKER_ERRORS as error:
-                log.warning("leases cannot be renewed: %s", error)
+                if not away:
+                    log.warning("leases cannot be renewed: %s", error)
+                away = True
             except Exception:  # whatever it is, the jobs go on and the next look may succeed
                 log.exception("leases cannot be renewed")
 

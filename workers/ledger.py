@@ -9,7 +9,7 @@ import json
 import time
 from collections.abc import Iterator, Sequence
 from importlib.resources import files
-from typing import Any
+from typing import Any, cast
 
 import redis.asyncio
 from pydantic import ValidationError
@@ -84,7 +84,9 @@ class Ledger:
     def write(self, record: JobRecord, pipe: "Pipeline") -> None:
         """Write a new record as part of a transaction."""
         job, ttl = job_keys(record.id), self._settings.queue_ttl
-        pipe.hset(job.record, mapping={"fixed": json.dumps(record.fixed()), "status": Status.QUEUED, "progress": 0})
+        fixed = json.dumps(record.fixed())
+        news = {"fixed": fixed, "owner": record.origin.owner, "status": Status.QUEUED, "progress": 0}
+        pipe.hset(job.record, mapping=cast("Any", news))
         pipe.expire(job.record, ttl)
         pipe.xadd(job.events, {"status": Status.QUEUED, "progress": 0}, maxlen=EVENTS_KEPT)
         pipe.expire(job.events, ttl)

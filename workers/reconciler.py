@@ -48,12 +48,16 @@ class Reconciler:
         self._thread.join(timeout=5)
 
     def _run(self) -> None:
+        away = False
         while not self._stopping.wait(INTERVAL_SECONDS / 2):
             try:
                 if self._survey.claim(self._name, INTERVAL_SECONDS * 0.9):
                     self.reconcile()
+                away = False
             except BROKER_ERRORS as error:
-                log.warning("the broker is away: %s", error)
+                if not away:
+                    log.warning("the broker is away: %s", error)
+                away = True
             except Exception:  # the next pass may succeed
                 log.exception("a pass of the reconciler failed")
 

@@ -6,41 +6,41 @@ import time
 
 import httpx2
 
-from benchmarks.chaos.site import Result, Site, percentile, photo, rng, site
+from benchmarks.chaos.site import Result, Site, percentile, photo, rng
 from workers.record import Status
 
 DEFENSE = '{"name": "diffpure", "sampler": "ddim", "steps": 2}'
 RECOVERY_SECONDS = 10
 
 
-def run(jobs: int = 100, every: tuple[float, float] = (1.5, 5.0), seed: int = 0) -> Result:
+def run(here: Site, jobs: int = 100, every: tuple[float, float] = (1.5, 5.0), seed: int = 0) -> Result:
     """Kill a worker every few seconds until all jobs have ended.
 
     A job that has lost its worker once is spared: killed twice, it would be quarantined, as promised elsewhere. The
     last worker that is ready is spared too: what would be measured is how long a process takes to import torch.
     """
     moments = rng(seed)
-    with site() as here:
-        ids = [here.send(photo(), defense=DEFENSE, seed=number).json()["id"] for number in range(jobs)]
-        hit: dict[str, tuple[float, int]] = {}
-        found: dict[str, float] = {}
-        recovered: dict[str, float] = {}
-        kills, next_kill = 0, time.monotonic() + moments.uniform(*every)
-        deadline = time.monotonic() + 120 + 10 * jobs
-        while not all(record.status.is_final for record in here.records(ids)) and time.monotonic() < deadline:
-            here.tend()
-            _note_recoveries(here, hit, found, recovered)
-            if time.monotonic() > next_kill:
-                killed = _kill_one(here, here.workers[moments.randrange(len(here.workers))], hit)
-                kills += killed
-                next_kill = time.monotonic() + (moments.uniform(*every) if killed else 0.2)
-            time.sleep(0.05)
+    counted = sum(here.queue.totals().values())
+    ids = [here.send(photo(), defense=DEFENSE, seed=number).json()["id"] for number in range(jobs)]
+    hit: dict[str, tuple[float, int]] = {}
+    found: dict[str, float] = {}
+    recovered: dict[str, float] = {}
+    kills, next_kill = 0, time.monotonic() + moments.uniform(*every)
+    deadline = time.monotonic() + 120 + 10 * jobs
+    while not all(record.status.is_final for record in here.records(ids)) and time.monotonic() < deadline:
+        here.tend()
         _note_recoveries(here, hit, found, recovered)
-        records = here.records(ids)
-        finished = sum(record.status is Status.FINISHED for record in records)
-        images = [here.http.get(f"/jobs/{one}/image").status_code for one in ids]
-        endings = [sum(_is_final(event) for _, event in here.redis.xrange(f"purifiqa:events:{one}")) for one in ids]  # type: ignore[union-attr]
-        counted = sum(here.queue.totals().values())
+        if time.monotonic() > next_kill:
+            killed = _kill_one(here, here.workers[moments.randrange(len(here.workers))], hit)
+            kills += killed
+            next_kill = time.monotonic() + (moments.uniform(*every) if killed else 0.2)
+        time.sleep(0.05)
+    _note_recoveries(here, hit, found, recovered)
+    records = here.records(ids)
+    finished = sum(record.status is Status.FINISHED for record in records)
+    images = [here.http.get(f"/jobs/{one}/image").status_code for one in ids]
+    endings = [sum(_is_final(event) for _, event in here.redis.xrange(f"purifiqa:events:{one}")) for one in ids]  # type: ignore[union-attr]
+    counted = sum(here.queue.totals().values()) - counted
     times = [recovered[job] for job in hit if job in recovered]
     p95 = percentile(times, 95)
     return Result(

@@ -29,7 +29,7 @@ def files(height=40, width=52):
 def orders_of(defense):
     return [
         Order(kind=Kind.PURIFY, defense=defense, seed=5, metrics=("fr-surrogate",)),
-        Order(kind=Kind.SCORE, defense=defense, seed=5, metrics=("entropy", "fr-surrogate"), samples=2),
+        Order(kind=Kind.SCORE, defense=defense, seed=5, metrics=("brisque", "fr-surrogate"), samples=2),
         Order(kind=Kind.PURIFY, defense=defense, seed=7),
     ]
 

@@ -37,7 +37,7 @@ def recorder(monkeypatch):
 
 
 def tasks(count, *, seeds=1, metrics=()):
-    image = torch.full((1, 3, 32, 32), 0.5)
+    image = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     return [Task(image, tuple(range(100 * i, 100 * i + seeds)), metrics) for i in range(count)]
 
 
@@ -53,20 +53,20 @@ def test_an_image_larger_than_the_room_is_computed_alone(recorder, pixels):
 
 
 def test_the_samples_of_an_order_share_a_batch_where_there_is_room(recorder):
-    [outcome] = compute(recorder, tasks(1, seeds=5, metrics=("entropy",)), Room(4 * PIXELS))
+    [outcome] = compute(recorder, tasks(1, seeds=5, metrics=("brisque",)), Room(4 * PIXELS))
     assert recorder.batches == [4, 1]
-    assert len(outcome.defended["entropy"]) == 5
+    assert len(outcome.defended["brisque"]) == 5
     assert torch.equal(outcome.purified, recorder(tasks(1)[0].image, 4)), "the last sample is the image that is sent"
 
 
 def test_memory_that_runs_out_halves_the_batch_and_is_remembered_for_that_defense(recorder, monkeypatch):
     monkeypatch.setattr(Recorder, "most", 3)
     room = Room(8 * PIXELS)
-    outcomes = compute(recorder, tasks(8, metrics=("entropy",)), room)
+    outcomes = compute(recorder, tasks(8, metrics=("brisque",)), room)
     assert recorder.batches == [8, 4, 2, 2, 2, 2]
     for task, outcome in zip(tasks(8), outcomes, strict=True):
         assert torch.equal(outcome.purified, recorder(task.image, task.seeds[0]))
-        assert len(outcome.defended["entropy"]) == 1
+        assert len(outcome.defended["brisque"]) == 1
     recorder.batches.clear()
     compute(recorder, tasks(4), room)
     assert recorder.batches == [2, 2]
@@ -88,7 +88,7 @@ def test_images_of_several_sizes_are_no_batch(recorder):
 
 def test_progress_rises_and_may_end_the_work(recorder):
     seen = []
-    compute(recorder, tasks(5, seeds=2, metrics=("entropy",)), Room(4 * PIXELS), seen.append)
+    compute(recorder, tasks(5, seeds=2, metrics=("brisque",)), Room(4 * PIXELS), seen.append)
     assert seen == sorted(seen)
     assert 0.5 < seen[-1] < 1
 
