@@ -62,7 +62,7 @@ class Events:
             outage = 0.0
             if not answer:
                 yield None
-            for change in map(_change, *(entries for _, entries in answer)):
+            for change in (_change(entry) for _, entries in answer for entry in entries):
                 yield change
                 if change.status.is_final:
                     return

@@ -7,7 +7,8 @@ from typing import Annotated
 import anyio
 from anyio.to_thread import run_sync
 from fastapi import APIRouter, Header, Response
-from fastapi.sse import KEEPALIVE_COMMENT, EventSourceResponse, format_sse_event
+from fastapi.responses import StreamingResponse
+from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
 from starlette.types import Receive, Scope, Send
 
 from app.documentation import problems
@@ -26,11 +27,11 @@ RECONNECT_MS = 2000
 _HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
 
-class _Stream(EventSourceResponse):
+class _Stream(StreamingResponse):
     """A response that gives its place among the followers back, however it ends."""
 
     def __init__(self, content: AsyncIterator[bytes], release: Callable[[], None]) -> None:
-        super().__init__(content, headers=_HEADERS)
+        super().__init__(content, headers=_HEADERS, media_type="text/event-stream")
         self._release = release
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -44,7 +45,7 @@ class _Stream(EventSourceResponse):
     "/{job_id}/events",
     operation_id="follow_job",
     summary="A job's changes as they happen",
-    response_class=EventSourceResponse,
+    response_class=Response,  # FastAPI's own would call the endpoint as a generator, which cannot answer 204
     responses={
         200: {"description": "Server-sent events: queued, running, progress, finished, failed, canceled",
               "content": {"text/event-stream": {"schema": {"type": "string"}}}},
