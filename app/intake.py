@@ -9,13 +9,13 @@ from fastapi.responses import JSONResponse
 
 from app.images import image_response
 from app.negotiation import seconds_to_wait
-from app.request_context import origin
+from app.request_context import traced
 from app.schemas import job_document
 from app.services import Services
 from models.images import ImageFacts, ImageFormat
 from workers.jobs import Order
 from workers.ledger import BROKER_ERRORS
-from workers.record import JobRecord, Status
+from workers.record import JobRecord, Origin, Status
 
 POLL_SECONDS = 1
 VARY = "Accept, Prefer"
@@ -30,7 +30,7 @@ def _keep(services: Services, order: Order, data: bytes, image: ImageFacts) -> J
     job_id = uuid.uuid4().hex
     try:
         services.store.put(job_id, "input", data, durable=True)
-        return services.queue.submit(job_id, order, image, origin())
+        return services.queue.submit(job_id, order, image, traced(Origin()))
     except BaseException:
         services.store.erase(job_id)
         raise
