@@ -28,9 +28,9 @@ _W3C = TraceContextTextMapPropagator()
 _traceparent: ContextVar[str] = ContextVar("traceparent", default="")
 
 
-def origin(owner: str = "") -> Origin:
-    """Return where the order of the request that is being answered comes from."""
-    return Origin(owner=owner, request_id=logs.bound("request_id"), traceparent=_traceparent.get())
+def traced(origin: Origin) -> Origin:
+    """Return the origin of an order with the id and the trace of the request that is being answered."""
+    return origin.model_copy(update={"request_id": logs.bound("request_id"), "traceparent": _traceparent.get()})
 
 
 def is_watching(scope: MutableMapping[str, Any]) -> bool:

@@ -9,14 +9,14 @@ from app.errors import FieldError, ProblemError, field_problem, image_problem
 from app.guard.callers import Caller
 from app.idempotency import fingerprint, read_key
 from app.intake import Accepted, Draft, Manner, take, take_all
-from app.request_context import origin
+from app.request_context import traced
 from app.schemas import OrderForm
 from app.services import Services
 from app.uploads import check_image
 from app.webhooks.targets import chosen_webhook
 from models.images import ImageError, ImageFacts, ImageFormat
 from workers.jobs import Order
-from workers.record import Failure
+from workers.record import Failure, Origin
 
 ANEW = {"no-cache", "no-store"}
 
@@ -55,7 +55,7 @@ def _manner(
     webhook = chosen_webhook(form.webhook, services.settings) if form.webhook else ""
     cached = {one.strip().lower() for one in ",".join(request.headers.getlist("cache-control")).split(",")}
     return Manner(
-        origin=origin(owner).model_copy(update={"webhook": webhook}),
+        origin=traced(Origin(owner=owner, webhook=webhook)),
         seeded=form.seed is not None,
         fresh=bool(cached & ANEW),
         key=(owner, request.url.path, key) if key else None,

@@ -89,7 +89,7 @@ def _field(measure: Measure, labels: tuple[str, ...], part: str) -> str:
 
 
 def histograms(fields: Mapping[str, float], measure: Measure) -> list[Histogram]:
-    """Return the histograms in the hash in Redis, in the order of their labels; one at least if there are no labels."""
+    """Return the histograms in the hash of Redis, by their labels; of a measure without labels always one."""
     known = {labels for name, labels, _ in (field.split("|") for field in fields) if name == measure.name}
     known |= set() if measure.labels else {""}
     found = []

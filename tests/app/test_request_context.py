@@ -5,6 +5,7 @@ import logging
 import re
 
 import pytest
+from fastapi import Request
 from starlette.testclient import TestClient
 
 from app.main import create_app
@@ -135,6 +136,18 @@ def test_the_log_tells_routes_and_no_paths(idle_client, access):
         ("other", "/livez"),
     ]
     assert not any(hasattr(line, "job_id") for line in access())
+
+
+def test_the_owner_that_a_request_was_found_to_have_is_logged(settings, access):
+    app = create_app(settings)
+
+    @app.get("/mine")
+    def mine(request: Request) -> None:
+        request.state.owner = "key-1"
+
+    with TestClient(app) as client:
+        client.get("/mine")
+    assert access()[-1].owner == "key-1"
 
 
 def test_one_job_is_followed_from_the_request_to_the_worker_in_json_without_any_content(
