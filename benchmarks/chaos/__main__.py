@@ -30,7 +30,7 @@ def trials(*, quick: bool) -> list[Trial]:
     found += [
         ("broker-lost", broker_outages.lost, {}),
         ("api", killed_api.run, {"workers": 1}),
-        ("poison", lambda here: poison.run(here), {"code": poison.WORKER}),
+        ("poison", poison.run, {"code": poison.WORKER}),
         ("soak", lambda here: soak.run(here, orders), soak.SETTINGS),
     ]
     return found
