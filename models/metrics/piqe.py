@@ -26,7 +26,7 @@ class Piqe(Metric):
         higher_is_better=False,
         range=(0, 100),
         range_is_exact=False,
-        differentiable=False,  # blocks that cross a threshold decide: steps along the gradient do what random ones do
+        differentiable=False,  # blocks that cross a threshold decide, and a gradient does not see them
         min_side=BLOCK,
         preprocessing="luma, 8-bit values, scaled to its maximum, mirrored to whole blocks of 16x16, float64",
         version="1",
