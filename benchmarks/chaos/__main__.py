@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 from benchmarks.chaos import broker_outages, killed_api, killed_workers, poison, soak
@@ -18,20 +19,15 @@ Trial = tuple[str, Callable[[Site], Result], dict[str, Any]]
 
 def trials(*, quick: bool) -> list[Trial]:
     """Return the trials: a name, what is done to a service, and the service's settings."""
-    outages = (
-        (("killed", 1), ("stopped", 5)) if quick else (("killed", 1), ("stopped", 5), ("stopped", 40), ("frozen", 15))
-    )
+    outages = [("killed", 1), ("stopped", 5)] + ([] if quick else [("stopped", 40), ("frozen", 15)])
     jobs, orders = (20, 300) if quick else (100, 10_000)
-    found: list[Trial] = [("workers", lambda here: killed_workers.run(here, jobs), {})]
-    found += [
-        (f"broker-{how}-{away}", lambda here, how=how, away=away: broker_outages.run(here, away, how), {})
-        for how, away in outages
-    ]
+    found: list[Trial] = [("workers", partial(killed_workers.run, jobs=jobs), {})]
+    found += [(f"broker-{how}-{away}", partial(broker_outages.run, seconds=away, how=how), {}) for how, away in outages]
     found += [
         ("broker-lost", broker_outages.lost, {}),
         ("api", killed_api.run, {"workers": 1}),
         ("poison", poison.run, {"code": poison.WORKER}),
-        ("soak", lambda here: soak.run(here, orders), soak.SETTINGS),
+        ("soak", partial(soak.run, jobs=orders), soak.SETTINGS),
     ]
     return found
 
