@@ -17,26 +17,10 @@ from workers import worker as worker_module
 from workers.batch import CUDA_PIXELS, is_device_lost, room_for
 from workers.consumer import Consumer
 from workers.jobs import Kind, Order, execute
-from workers.queue import JobQueue
 from workers.record import Origin, Status
 from workers.stopping import StoppedError
-from workers.store import Store
 
 DIFFPURE = parse_defense("diffpure")
-
-
-@pytest.fixture
-def queue(settings):
-    queue = JobQueue(settings)
-    yield queue
-    queue._redis.close()
-
-
-@pytest.fixture
-def store(settings):
-    store = Store(settings.data_dir)
-    store.open()
-    return store
 
 
 @pytest.fixture

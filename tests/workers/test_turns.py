@@ -6,18 +6,10 @@ from models.defenses import parse_defense
 from models.images import ImageFacts, ImageFormat
 from workers.consumer import Consumer
 from workers.jobs import Kind, Order
-from workers.queue import JobQueue
 from workers.record import Origin
 from workers.turns import Turns
 
 IMAGE = ImageFacts(format=ImageFormat.PNG, width=64, height=48, mode="RGB", bytes=10, sha256="0" * 64, conversions=())
-
-
-@pytest.fixture
-def queue(settings):
-    queue = JobQueue(settings)
-    yield queue
-    queue._redis.close()
 
 
 @pytest.fixture
