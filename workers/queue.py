@@ -20,7 +20,7 @@ from rq.job import Job
 from rq.timeouts import JobTimeoutException
 
 from models.images import ImageFacts
-from workers.answers import Answers
+from workers.answers import Answers, implementation
 from workers.batches import Batch, Batches
 from workers.claims import Claim, ClaimLostError, Claims
 from workers.deliveries import Deliveries
@@ -101,10 +101,10 @@ class JobQueue(Ledger):
 
     def finish(self, record: JobRecord, report: Report) -> None:
         """Mark the job finished; the next like it is answered from the store. Raises JobCanceledError as above."""
-        super().finish(record, report)
-        with contextlib.suppress(*BROKER_ERRORS):  # the job is done; this only makes later ones faster
-            self.pace.note(record.order, time.time() - (record.started or record.created))
+        with contextlib.suppress(*BROKER_ERRORS):  # before the end is told: who hears of it may send the same again
             self.answers.remember(record)
+            self.pace.note(record.order, time.time() - (record.started or record.created))
+        super().finish(record, report)
 
     def cancel(self, job_id: str) -> JobRecord:
         """Cancel the job if it has not ended; return the record as it stands then. Raises LookupError."""
@@ -147,6 +147,7 @@ class JobQueue(Ledger):
 
     def consume(self, name: str, housekeeping: Callable[[], None]) -> None:
         """Take jobs and perform them in this process until SIGTERM or SIGINT; the current one is still finished."""
+        implementation()  # now, so that the first job need not wait for it
         connection = Redis.from_url(self._settings.broker_url())
         worker = _Consumer(
             [RQ_QUEUE], name=name, connection=connection, serializer="json", log_job_description=False,

@@ -56,7 +56,7 @@ def test_the_same_order_again_is_a_new_job_that_is_finished_with_the_same_image(
     image, before = (idle_client.get(one["result"]["image_url"]) for one in (job, old))
     assert image.content == before.content
     assert image.headers["etag"] == before.headers["etag"]
-    names = [path for path in settings.data_dir.rglob("output")]
+    names = list(settings.data_dir.rglob("output"))
     assert len({path.stat().st_ino for path in names}) == 1, "the bytes are there once"
     assert played() == 0
 
