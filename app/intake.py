@@ -10,6 +10,7 @@ import anyio
 from anyio.to_thread import run_sync
 
 from app import idempotency
+from app.documents import batch_records
 from app.guard.admission import check_work, place_for
 from app.services import Services
 from models.images import ImageFacts
@@ -96,7 +97,7 @@ async def take_all(services: Services, drafts: Sequence[Draft | Failure], manner
 
     def find(place: str) -> Accepted:
         batch = services.queue.batches.get(place)
-        return Accepted([], batch, replayed=True)
+        return Accepted([record for record in batch_records(services, batch) if record], batch, replayed=True)
 
     return await _once(services, manner, batch_id, keep, find)
 

@@ -161,10 +161,10 @@ class JobQueue(Ledger):
 
     def finish(self, record: JobRecord, report: Report) -> None:
         """Mark the job finished; the next like it is answered from the store. Raises JobCanceledError as above."""
-        super().finish(record, report)
-        with suppress(*BROKER_ERRORS):  # the job is done; this only makes later ones faster
-            self.pace.note(record.order, time.time() - (record.started or record.created))
+        with suppress(*BROKER_ERRORS):  # before the end is told: who hears of it may send the same again
             self.answers.remember(record)
+            self.pace.note(record.order, time.time() - (record.started or record.created))
+        super().finish(record, report)
 
     def cancel(self, job_id: str) -> JobRecord:
         """Cancel the job if it has not ended; return the record as it stands then. Raises LookupError."""

@@ -23,6 +23,7 @@ from models.images import ImageError, ImageFormat, encode
 from models.metric import MetricError, MetricUnavailableError, UndefinedScoreError, UnsuitableSizeError
 from models.metrics import find_metric
 from workers import tracing, vitals
+from workers.answers import implementation
 from workers.batch import Batcher, is_device_lost, room_for
 from workers.consumer import TimeLimitError, consume
 from workers.jobs import Kind, Order, execute
@@ -251,6 +252,7 @@ def serve() -> None:
     here.store.open()
     start = time.perf_counter()
     warm_up(here)
+    implementation()  # now, so that the first job need not wait for it
     here.queue.observations.observe(MODEL_LOAD_SECONDS, time.perf_counter() - start)
     gc.freeze()  # the libraries' million objects are here to stay: looking through them again costs every job
     pulse = Pulse(

@@ -116,6 +116,7 @@ def test_canceling_a_batch_keeps_what_is_done(idle_client, queue):
     batch = send(idle_client, small(1), small(2), small(3)).json()
     first = batch["items"][0]["job"]["id"]
     queue.start(first)
+    queue._forget(first)
     queue.fail(queue.get(first), Failure(code="metric-failed", detail="NaN"))
     for _ in range(2):
         canceled = idle_client.post(batch["links"]["cancel"])
