@@ -11,7 +11,7 @@ import numpy as np
 import psutil
 
 from benchmarks.chaos.site import Result, Site, photo
-from workers.keys import HOUSEKEEPING
+from workers.keys import BROKER, HOUSEKEEPING, RECONCILING, TOTALS
 from workers.ledger import JobExpiredError, JobUnknownError
 
 IN_FLIGHT = 16
@@ -20,6 +20,8 @@ GROWTH_MB = 30
 SAMPLES = 40
 SETTINGS = {"result_ttl": RESULT_TTL, "queue_ttl": 3600}
 NOTES = b"purifiqa:expired:"
+CONSTANT = (RECONCILING.encode(), HOUSEKEEPING.encode(), TOTALS.encode(), BROKER.encode(), b"rq:queues")
+"""Keys of which there is one each, however many jobs; they may come and go."""
 
 
 def run(here: Site, jobs: int = 10_000) -> Result:
@@ -101,8 +103,7 @@ def _settle(here: Site, job_id: str, number: int, told: Counter[str]) -> None:
 
 def _left(here: Site) -> set[str]:
     """Return the names of all keys and files, but for the notes that remember expired jobs, which end by themselves."""
-    moving = (NOTES, b"purifiqa:reconciling", b"purifiqa:housekeeping", b"purifiqa:jobs-total", b"purifiqa:broker")
-    keys = {key.decode() for key in here.redis.scan_iter(count=1000) if not key.startswith(moving)}
+    keys = {key.decode() for key in here.redis.scan_iter(count=1000) if not key.startswith((NOTES, *CONSTANT))}
     shelves = [here.folder / name for name in ("blobs", "jobs", "incoming")]
     tree = [entry for shelf in shelves for entry in os.walk(shelf)]  # it may vanish while it is walked
     files = {f"{folder}/{name}" for folder, folders, names in tree for name in [*folders, *names]}
