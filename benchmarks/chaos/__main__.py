@@ -17,10 +17,10 @@ from benchmarks.chaos.site import Result, Site, site
 Trial = tuple[str, Callable[[Site], Result], dict[str, Any]]
 
 
-def trials(*, quick: bool) -> list[Trial]:
+def trials(*, quick: bool, orders: int) -> list[Trial]:
     """Return the trials: a name, what is done to a service, and the service's settings."""
     outages = [("killed", 1), ("stopped", 5)] + ([] if quick else [("stopped", 40), ("frozen", 15)])
-    jobs, orders = (20, 300) if quick else (100, 10_000)
+    jobs = 20 if quick else 100
     found: list[Trial] = [("workers", partial(killed_workers.run, jobs=jobs), {})]
     found += [(f"broker-{how}-{away}", partial(broker_outages.run, seconds=away, how=how), {}) for how, away in outages]
     found += [
@@ -38,8 +38,9 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="fewer jobs, shorter outages")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--only", help="comma list of trials")
+    parser.add_argument("--orders", type=int, help="of the soak; 10000, with --quick 300")
     args = parser.parse_args()
-    chosen = trials(quick=args.quick)
+    chosen = trials(quick=args.quick, orders=args.orders or (300 if args.quick else 10_000))
     if args.only:
         names = args.only.split(",")
         if unknown := set(names) - {name for name, _, _ in chosen}:
