@@ -1,0 +1,84 @@
+"""Whatever fits the OpenAPI document, and whatever nearly does: no 5xx, and no answer that it does not describe."""
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase, given
+from hypothesis import settings as bounds
+from hypothesis import strategies as st
+from schemathesis import GenerationMode
+from schemathesis.specs.openapi.checks import ignored_auth, negative_data_rejection, positive_data_acceptance
+
+from app.main import create_app
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+OPERATIONS = [
+    "purify", "score", "get_job", "get_image", "cancel_job", "delete_job", "list_defenses", "list_metrics", "livez", "readyz",
+    "prometheus",
+]  # fmt: skip
+# Not checked: that all that fits the schema is accepted. No schema says which bytes are an image of at least 16 pixels.
+WAIT = {"Prefer": "wait=5"}
+CHEAP = ["none", "jpeg", '{"name": "jpeg", "quality": 5}', '{"name": "median-blur"}']
+
+
+@pytest.fixture(scope="module")
+def api(shared_service):
+    """The document, as an app with a real broker, store and worker gives it."""
+    return schemathesis.openapi.from_asgi("/openapi.json", create_app(shared_service))
+
+
+@pytest.fixture(scope="module")
+def operations(api):
+    found = [result.ok() for result in api.get_all_operations()]
+    return {operation.definition.raw["operationId"]: operation for operation in found}
+
+
+def test_every_operation_is_tried(operations):
+    assert set(operations) == set(OPERATIONS)
+
+
+@pytest.mark.parametrize(("name", "mode"), [
+    *((name, GenerationMode.POSITIVE) for name in OPERATIONS),
+    *((name, GenerationMode.NEGATIVE) for name in ("purify", "score")),  # the others take nothing that could be wrong
+])  # fmt: skip
+def test_every_answer_is_described_and_none_is_a_failure(operations, client, photo_png, name, mode):
+    operation, seen = operations[name], set()
+    unchecked = [positive_data_acceptance]
+    if mode is GenerationMode.POSITIVE:
+        unchecked.append(negative_data_rejection)  # a body that is exchanged for a good one counts as negative
+
+    @bounds(
+        max_examples=25, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck),
+        phases=[Phase.explicit, Phase.generate],
+    )  # fmt: skip
+    @given(case=operation.as_strategy(generation_mode=mode), good=st.booleans(), defense=st.sampled_from(CHEAP))
+    def check(case, good, defense):
+        if isinstance(case.body, dict) and good and mode is GenerationMode.POSITIVE:  # get past the door
+            case.body = {**case.body, "image": photo_png, "defense": defense, "metrics": "piqe"}
+        elif good and "job_id" in (case.path_parameters or {}):
+            sent = client.post(
+                "/purify", files={"image": photo_png}, data={"defense": "none", "metrics": ""}, headers=WAIT
+            )
+            case.path_parameters["job_id"] = sent.json()["id"]
+        seen.add(case.call_and_validate(excluded_checks=unchecked).status_code)
+
+    check()
+    print(name, mode, sorted(seen))
+    assert not [status for status in seen if status >= 500]
+
+
+def test_with_keys_every_answer_is_described_too(settings, photo_png):
+    from app.guard.keys import new_key, write_file
+
+    key, stored = new_key("fuzz")
+    write_file(settings.keys_file, [stored])
+    api = schemathesis.openapi.from_asgi("/openapi.json", create_app(settings))
+    for result in api.exclude(operation_id="readyz").get_all_operations():  # without a worker: 503
+        sent = st.sampled_from([{}, {"X-API-Key": key}, {"Authorization": "Bearer nonsense"}])
+
+        @bounds(max_examples=8, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
+        @given(case=result.ok().as_strategy(), headers=sent)
+        def check(case, headers):
+            case.call_and_validate(headers=headers, excluded_checks=[ignored_auth, positive_data_acceptance])
+
+        check()
