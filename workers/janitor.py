@@ -12,7 +12,7 @@ from workers.survey import Broker, Survey
 
 log = logging.getLogger("purifiqa.janitor")
 
-ACCEPTING_SECONDS = 20
+ACCEPTING_SECONDS = 30
 """Longest time between an image in the store and its record in Redis, the broker's outages included."""
 ORPHAN_SECONDS = 600
 AT_ONCE = 500
@@ -40,7 +40,7 @@ class Janitor:
 
     def tidy_store(self) -> None:
         """Erase the files of jobs that are gone; restore the jobs that should not be."""
-        owners = self._store.owners(min_age_seconds=ACCEPTING_SECONDS)
+        owners = self._store.owners()
         while part := list(itertools.islice(owners, AT_ONCE)):
             for job_id, (kept, known) in zip(part, self._survey.kept(part), strict=True):
                 if not kept:
@@ -48,11 +48,14 @@ class Janitor:
         self._store.prune()
 
     def _decide(self, job_id: str, *, known: bool) -> None:
+        age = self._age(job_id)
+        if not known and age < ACCEPTING_SECONDS:
+            return
         record = None if known else read_manifest(self._store, job_id)
         if record is not None and self._queue.time_left(record) > 0:
             if self._queue.restore(record):
                 log.warning("job %s was lost by Redis and is restored: %s", job_id, record.status)
-        elif known or record is not None or self._age(job_id) > ORPHAN_SECONDS:
+        elif known or record is not None or age > ORPHAN_SECONDS:
             self._store.erase(job_id)
 
     def _age(self, job_id: str) -> float:

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 from benchmarks.chaos import broker_outages, killed_api, killed_workers, poison, soak
@@ -16,22 +17,17 @@ from benchmarks.chaos.site import Result, Site, site
 Trial = tuple[str, Callable[[Site], Result], dict[str, Any]]
 
 
-def trials(*, quick: bool) -> list[Trial]:
+def trials(*, quick: bool, orders: int) -> list[Trial]:
     """Return the trials: a name, what is done to a service, and the service's settings."""
-    outages = (
-        (("killed", 1), ("stopped", 5)) if quick else (("killed", 1), ("stopped", 5), ("stopped", 40), ("frozen", 15))
-    )
-    jobs, orders = (20, 300) if quick else (100, 10_000)
-    found: list[Trial] = [("workers", lambda here: killed_workers.run(here, jobs), {})]
-    found += [
-        (f"broker-{how}-{away}", lambda here, how=how, away=away: broker_outages.run(here, away, how), {})
-        for how, away in outages
-    ]
+    outages = [("killed", 1), ("stopped", 5)] + ([] if quick else [("stopped", 40), ("frozen", 15)])
+    jobs = 20 if quick else 100
+    found: list[Trial] = [("workers", partial(killed_workers.run, jobs=jobs), {})]
+    found += [(f"broker-{how}-{away}", partial(broker_outages.run, seconds=away, how=how), {}) for how, away in outages]
     found += [
         ("broker-lost", broker_outages.lost, {}),
         ("api", killed_api.run, {"workers": 1}),
-        ("poison", lambda here: poison.run(here), {"code": poison.WORKER}),
-        ("soak", lambda here: soak.run(here, orders), soak.SETTINGS),
+        ("poison", poison.run, {"code": poison.WORKER}),
+        ("soak", partial(soak.run, jobs=orders), soak.SETTINGS),
     ]
     return found
 
@@ -42,8 +38,9 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="fewer jobs, shorter outages")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--only", help="comma list of trials")
+    parser.add_argument("--orders", type=int, help="of the soak; 10000, with --quick 300")
     args = parser.parse_args()
-    chosen = trials(quick=args.quick)
+    chosen = trials(quick=args.quick, orders=args.orders or (300 if args.quick else 10_000))
     if args.only:
         names = args.only.split(",")
         if unknown := set(names) - {name for name, _, _ in chosen}:

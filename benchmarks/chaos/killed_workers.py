@@ -3,10 +3,12 @@
 import os
 import signal
 import time
+from typing import Any
 
 import httpx2
 
 from benchmarks.chaos.site import Result, Site, percentile, photo, rng
+from workers.keys import job_keys
 from workers.record import Status
 
 DEFENSE = '{"name": "diffpure", "sampler": "ddim", "steps": 2}'
@@ -39,7 +41,7 @@ def run(here: Site, jobs: int = 100, every: tuple[float, float] = (1.5, 5.0), se
     records = here.records(ids)
     finished = sum(record.status is Status.FINISHED for record in records)
     images = [here.http.get(f"/jobs/{one}/image").status_code for one in ids]
-    endings = [sum(_is_final(event) for _, event in here.redis.xrange(f"purifiqa:events:{one}")) for one in ids]  # type: ignore[union-attr]
+    endings = [_endings(here, one) for one in ids]
     counted = sum(here.queue.totals().values()) - counted
     times = [recovered[job] for job in hit if job in recovered]
     p95 = percentile(times, 95)
@@ -91,5 +93,6 @@ def _note_recoveries(
                 recovered[job_id] = record.started - killed
 
 
-def _is_final(event: dict[bytes, bytes]) -> bool:
-    return Status(event[b"status"].decode()).is_final
+def _endings(here: Site, job_id: str) -> int:
+    events: Any = here.redis.xrange(job_keys(job_id).events)
+    return sum(Status(event[b"status"].decode()).is_final for _, event in events)

@@ -19,11 +19,13 @@ import numpy as np
 from redis import Redis
 
 from app.command.parts import Part, free_port, service_parts
+from workers.keys import job_keys
 from workers.ledger import BROKER_ERRORS
 from workers.queue import JobQueue
 from workers.record import JobRecord
 from workers.settings import WorkerSettings
 from workers.store import Store
+from workers.survey import Survey
 
 POLL_SECONDS = 0.05
 QUIET = {"PURIFIQA_DEFAULT_METRICS": "", "PURIFIQA_DEFAULT_DEFENSE": "none", "PURIFIQA_LOG_LEVEL": "WARNING"}
@@ -106,10 +108,10 @@ class Site:
     def job_of(self, worker: Part) -> JobRecord | None:
         """Return the job that a worker process holds now."""
         pid = worker.process.pid if worker.process else 0
-        for job_id in self.redis.zrange("purifiqa:open", 0, -1):  # type: ignore[union-attr]
-            lease: Any = self.redis.get(f"purifiqa:lease:{job_id.decode()}")
+        for job_id in Survey(self.queue.connection).open_jobs():
+            lease: Any = self.redis.get(job_keys(job_id).lease)
             if lease and lease.decode().rpartition("@")[0].split("-")[-2] == str(pid):
-                return self.queue.get(job_id.decode())
+                return self.queue.get(job_id)
         return None
 
 

@@ -1,5 +1,6 @@
 """Many orders of every kind, good and bad, and what is left of them."""
 
+import os
 import struct
 import time
 import zlib
@@ -10,7 +11,7 @@ import numpy as np
 import psutil
 
 from benchmarks.chaos.site import Result, Site, photo
-from workers.keys import HOUSEKEEPING
+from workers.keys import BROKER, HOUSEKEEPING, RECONCILING, TOTALS
 from workers.ledger import JobExpiredError, JobUnknownError
 
 IN_FLIGHT = 16
@@ -19,6 +20,8 @@ GROWTH_MB = 30
 SAMPLES = 40
 SETTINGS = {"result_ttl": RESULT_TTL, "queue_ttl": 3600}
 NOTES = b"purifiqa:expired:"
+CONSTANT = (RECONCILING.encode(), HOUSEKEEPING.encode(), TOTALS.encode(), BROKER.encode(), b"rq:queues")
+"""Keys of which there is one each, however many jobs; they may come and go."""
 
 
 def run(here: Site, jobs: int = 10_000) -> Result:
@@ -34,6 +37,7 @@ def run(here: Site, jobs: int = 10_000) -> Result:
         told[str(answer.status_code)] += 1
         if answer.status_code == httpx2.codes.ACCEPTED:
             pending.append((answer.json()["id"], number))
+            _spoil(here, *pending[-1])
         while len(pending) > IN_FLIGHT:
             _settle(here, *pending.pop(0), told)
     while pending:
@@ -56,6 +60,7 @@ def run(here: Site, jobs: int = 10_000) -> Result:
         measured={
             **dict(sorted(told.items())),
             "keys and files left": told["left"],
+            **({"for example": sorted(_left(here) - before)[:5]} if told["left"] else {}),
             "notes of expired jobs, kept a week": notes,
             "MB per 1000 orders": {name: round(slope, 2) for name, slope in slopes.items()},
         },
@@ -77,12 +82,16 @@ def _order(here: Site, number: int, images: list[bytes]) -> httpx2.Response:
             return here.send(image, defense=("none", "jpeg", "flip")[kind % 3], seed=seed)
 
 
-def _settle(here: Site, job_id: str, number: int, told: Counter[str]) -> None:
-    """Cancel it, let it fail, erase it once it has ended, or let it expire."""
+def _spoil(here: Site, job_id: str, number: int) -> None:
+    """Cancel one in ten, and take the image of another from the store: if it has not begun yet, it fails."""
     if number % 10 == 5:
         here.http.post(f"/jobs/{job_id}/cancel")
     if number % 10 == 4:
-        here.store.drop(job_id, "input")  # if it has not begun, it fails
+        here.store.drop(job_id, "input")
+
+
+def _settle(here: Site, job_id: str, number: int, told: Counter[str]) -> None:
+    """Erase it once it has ended, or let it expire."""
     try:
         here.until(lambda: here.queue.get(job_id).status.is_final, 60, "a job ends")
         told[here.queue.get(job_id).status] += 1
@@ -94,15 +103,11 @@ def _settle(here: Site, job_id: str, number: int, told: Counter[str]) -> None:
 
 def _left(here: Site) -> set[str]:
     """Return the names of all keys and files, but for the notes that remember expired jobs, which end by themselves."""
-    moving = (NOTES, b"purifiqa:reconciling", b"purifiqa:housekeeping", b"purifiqa:jobs-total", b"purifiqa:broker")
-    keys = {key.decode() for key in here.redis.scan_iter(count=1000) if not key.startswith(moving)}
-    files = {str(path) for folder in ("blobs", "jobs", "incoming") for path in (here.folder / folder).rglob("*")}
-    return keys | {path for path in files if not _is_shelf(path)}
-
-
-def _is_shelf(path: str) -> bool:
-    """Return whether it is one of the 256 folders that hold others."""
-    return len(path.rpartition("/")[2]) == 2
+    keys = {key.decode() for key in here.redis.scan_iter(count=1000) if not key.startswith((NOTES, *CONSTANT))}
+    shelves = [here.folder / name for name in ("blobs", "jobs", "incoming")]
+    tree = [entry for shelf in shelves for entry in os.walk(shelf)]  # it may vanish while it is walked
+    files = {f"{folder}/{name}" for folder, folders, names in tree for name in [*folders, *names]}
+    return keys | {path for path in files if len(path.rpartition("/")[2]) > 2}  # but for the 256 folders of each shelf
 
 
 def _memory(here: Site) -> list[float]:

@@ -108,7 +108,7 @@ def test_the_store_is_searched_after_each_start_of_the_broker_until_nothing_can_
     monkeypatch.setattr(janitor, "tidy_store", lambda: searches.append(1))
     now = janitor._survey.broker()
     assert queue.claim_housekeeping("somebody else")
-    for uptime, expected in ((1, 1), (3, 1), (24, 2), (30, 2)):
+    for uptime, expected in ((1, 1), (3, 1), (44, 2), (50, 2)):
         janitor.look(now._replace(run="a", uptime=uptime))
         assert len(searches) == expected
     janitor.look(now._replace(run="b", uptime=1))

@@ -105,3 +105,14 @@ def test_erasing_and_listing_survive_somebody_else_who_erases_too(store):
             for one in work:
                 one.result()
     assert list(store.owners()) == []
+
+
+def test_a_line_is_only_added_to_a_file_that_is_there_unless_it_is_to_be_made(store, tmp_path):
+    assert not store.append("job1", "manifest", b"one\n")
+    assert files(tmp_path) == []
+    assert store.append("job1", "manifest", b"one\n", create=True)
+    assert store.append("job1", "manifest", b"two\n")
+    assert store.read("job1", "manifest") == b"one\ntwo\n"
+    store.drop("job1", "manifest")
+    store.drop("job1", "manifest")
+    assert not store.append("job1", "manifest", b"three\n")

@@ -1,0 +1,54 @@
+"""The trials of benchmarks.chaos in their short form: real processes, killed and stopped on purpose.
+
+`python -m benchmarks.chaos` is the long form.
+"""
+
+import pytest
+
+from benchmarks.chaos import broker_outages, killed_api, killed_workers, poison, soak
+from benchmarks.chaos.site import site
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+
+
+@pytest.fixture(scope="module")
+def here():
+    """A service whose workers are ours, but for one seed that kills them."""
+    with site(code=poison.WORKER) as here:
+        yield here
+
+
+def test_nothing_accepted_is_lost_when_workers_are_killed(here):
+    result = killed_workers.run(here, jobs=16, every=(1, 2))
+    assert result.measured["finished"] == 16
+    assert result.measured["ended twice"] == 0
+    assert result.measured["kills in a job"] >= 1
+    assert result.measured["found p95 s"] < 10, "the contract; what comes after it is how busy the other worker is"
+
+
+@pytest.mark.parametrize(("how", "seconds"), [("killed", 1), ("stopped", 5)])
+def test_nothing_accepted_is_lost_when_the_broker_is_away(here, how, seconds):
+    result = broker_outages.run(here, seconds, how, pause=0.1)
+    assert result.held, result
+    assert result.measured["answered 503"] > 0
+
+
+def test_a_poison_image_is_quarantined_and_harms_nobody_else(here):
+    result = poison.run(here, others=8)
+    assert result.held, result
+
+
+def test_what_the_broker_has_lost_is_restored_from_the_store(here):
+    result = broker_outages.lost(here)
+    assert result.held, result
+
+
+def test_an_api_that_is_killed_leaves_no_job_or_one_that_finishes(here):
+    result = killed_api.run(here)
+    assert result.held, result
+
+
+def test_keys_and_files_return_to_the_baseline():
+    with site(**soak.SETTINGS) as here:
+        result = soak.run(here, 200)
+    assert result.measured["keys and files left"] == 0, result
