@@ -293,7 +293,9 @@ def test_there_is_no_batching_on_a_cpu_unless_it_is_asked_for():
     assert room_for(500, "cpu").pixels(DIFFPURE) == 500
 
 
-def test_rq_performs_a_job_by_the_method_that_we_extend():
+def test_rq_takes_and_performs_a_job_by_the_methods_that_we_extend():
+    assert list(inspect.signature(SimpleWorker.dequeue_job_and_maintain_ttl).parameters)[:2] == ["self", "timeout"]
+    assert "self.dequeue_job_and_maintain_ttl(" in inspect.getsource(SimpleWorker.work)
     assert list(inspect.signature(SimpleWorker.execute_job).parameters) == ["self", "job", "queue"]
     assert {"connection", "serializer"} <= set(inspect.signature(Job.fetch).parameters)
     assert "self.execute_job(job, queue)" in inspect.getsource(SimpleWorker.work)
