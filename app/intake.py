@@ -151,6 +151,8 @@ def _keep(
             records = [_stored(services, job_id, draft, manner, origin) for job_id, draft in drafts.items()]
             services.queue.submit_all(records, claim, batch)
         except BROKER_ERRORS:
+            for job_id in drafts:  # nobody was told that it was accepted: it must not be restored
+                services.store.drop(job_id, MANIFEST)
             with contextlib.suppress(*BROKER_ERRORS):
                 _give_up(services, drafts, claim)
             raise
@@ -163,7 +165,7 @@ def _keep(
 def _give_up(services: Services, drafts: Iterable[str], claim: Claim | None) -> None:
     """Take everything back, unless it was accepted and only the answer was lost; if nobody knows, a sweep will."""
     for job_id in drafts:
-        services.store.drop(job_id, MANIFEST)  # nobody was told that it was accepted: it must not be restored
+        services.store.drop(job_id, MANIFEST)
         if not services.queue.exists(job_id):
             services.store.erase(job_id)
     if claim:

@@ -50,6 +50,7 @@ def delete_batch(batch_id: BatchId, services: ServicesDep, caller: ReaderDep) ->
     for job_id in batch.job_ids:
         with contextlib.suppress(LookupError):
             erase(services, job_id)
+        services.store.erase(job_id)
     services.queue.batches.remove(batch)
 
 
