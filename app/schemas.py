@@ -64,7 +64,9 @@ class JobDocument(BaseModel):
     kind: Kind
     status: Status
     progress: float = Field(ge=0, le=1, description="Fraction done.")
-    position: int | None = Field(ge=0, description="Jobs that wait before it; null once a worker has it, or if too many wait.")
+    position: int | None = Field(
+        ge=0, description="Jobs that wait before it; null once a worker has it, or if too many wait."
+    )
     defense: dict[str, Any] = Field(description="The defense with every parameter.")
     seed: int = Field(description="With the same image, defense and seed the answer is the same.")
     image: ImageFacts = Field(description="The image that was sent, as it is understood.")

@@ -103,8 +103,13 @@ class JobQueue(Ledger):
         """Mark the job finished; the next like it is answered from the store. Raises JobCanceledError as above."""
         with contextlib.suppress(*BROKER_ERRORS):  # before the end is told: who hears of it may send the same again
             self.answers.remember(record)
+        try:
+            super().finish(record, report)
+        except JobCanceledError:
+            self.answers.forget(record)
+            raise
+        with contextlib.suppress(*BROKER_ERRORS):
             self.pace.note(record.order, time.time() - (record.started or record.created))
-        super().finish(record, report)
 
     def cancel(self, job_id: str) -> JobRecord:
         """Cancel the job if it has not ended; return the record as it stands then. Raises LookupError."""

@@ -105,3 +105,19 @@ def test_erasing_and_listing_survive_somebody_else_who_erases_too(store):
             for one in work:
                 one.result()
     assert list(store.owners()) == []
+
+
+def test_what_is_shared_is_one_file_that_outlives_its_first_owner(store):
+    digest = store.put("first", "output", b"bytes")
+    assert store.share("first", "output", "second", digest)
+    assert store.path("first", "output").samefile(store.path("second", "output"))
+    store.erase("first")
+    assert store.read("second", "output") == b"bytes"
+
+
+@pytest.mark.parametrize("damage", [lambda path: path.unlink(), lambda path: path.write_bytes(b"other")])
+def test_what_is_gone_or_damaged_is_not_shared_and_leaves_nothing(store, damage):
+    digest = store.put("first", "output", b"bytes")
+    damage(store.path("first", "output"))
+    assert not store.share("first", "output", "second", digest)
+    assert not store.path("second", "output").parent.exists()
