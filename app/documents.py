@@ -15,10 +15,11 @@ from workers.record import JobRecord, Status
 
 def documents(services: Services, records: Sequence[JobRecord]) -> list[JobDocument]:
     """Return the documents of these jobs, with their positions if the broker answers."""
-    waiting = [record.id for record in records if record.status is Status.QUEUED]
+    waiting = [record for record in records if record.status is Status.QUEUED]
     places: dict[str, int | None] = {}
     with contextlib.suppress(*BROKER_ERRORS):  # a job's state is worth telling without its place
-        places = dict(zip(waiting, services.queue.positions(waiting), strict=True)) if waiting else {}
+        ids = [record.id for record in waiting]
+        places = dict(zip(ids, services.queue.positions(waiting), strict=True)) if waiting else {}
     return [job_document(record, places.get(record.id)) for record in records]
 
 

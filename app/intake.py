@@ -18,6 +18,8 @@ from workers.batches import Batch, BatchItem
 from workers.claims import Claim, ClaimLostError, Earlier
 from workers.jobs import Order
 from workers.ledger import BROKER_ERRORS
+from workers.manifest import ROLE as MANIFEST
+from workers.manifest import close_manifest, open_manifest
 from workers.record import Failure, JobRecord, Origin, Status
 
 CLAIM_WAIT_SECONDS = 10
@@ -140,6 +142,8 @@ def _keep(
         records = [_stored(services, job_id, draft, manner, origin) for job_id, draft in drafts.items()]
         services.queue.submit_all(records, claim, batch)
     except BROKER_ERRORS:
+        for job_id in drafts:  # without it nothing that was refused is restored later
+            services.store.drop(job_id, MANIFEST)
         with contextlib.suppress(*BROKER_ERRORS):
             _give_up(services, drafts, claim)
         raise
@@ -164,6 +168,7 @@ def _stored(services: Services, job_id: str, draft: Draft, manner: Manner, origi
     if may_reuse and is_repeatable(draft.order, seeded=manner.seeded) and (done := _from_store(services, record)):
         return done
     services.store.put(job_id, "input", draft.data, durable=True)
+    open_manifest(services.store, record)
     return record
 
 
@@ -181,4 +186,7 @@ def _from_store(services: Services, record: JobRecord) -> JobRecord | None:
     timings = {"queued": 0.0, "total": round((now - record.created) * 1000, 3)}
     report = old.report.model_copy(update={"timings_ms": timings})
     update = {"status": Status.FINISHED, "progress": 1.0, "started": record.created, "ended": now, "report": report}
-    return record.model_copy(update=update)
+    done = record.model_copy(update=update)
+    open_manifest(services.store, done)
+    close_manifest(services.store, done)
+    return done

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models import mprnet
+from models.cancellation import cancellation_point
 from models.checkpoints import CheckpointError
 from models.diffusion.tiling import OVERLAP, spans
 
@@ -49,6 +50,7 @@ class Restorer(NamedTuple):
         result, weight = images.new_zeros((len(images), 3, *size)), images.new_zeros(size)
         for row in rows:
             for column in columns:
+                cancellation_point()
                 part = self.whole(images[:, :, row.start : row.stop, column.start : column.stop])
                 window = (row.window(self.local)[:, None] * column.window(self.local)).to(part)
                 window = window.repeat_interleave(self.scale, 0).repeat_interleave(self.scale, 1)

@@ -20,7 +20,7 @@ from models import checkpoints
 from models.metrics import find_metric
 from workers import jobs
 from workers.jobs import Kind, Order
-from workers.keys import TOTALS, WEBHOOKS, answer_key, job_keys
+from workers.keys import OPEN, TOTALS, WEBHOOKS, answer_key, job_keys
 from workers.ledger import EVENTS_KEPT, EXPIRED_NOTE_TTL, refusals
 from workers.record import JobRecord, Status
 from workers.settings import WorkerSettings
@@ -48,6 +48,7 @@ class Answers:
         pipe.expire(job.record, ttl)
         pipe.xadd(job.events, {"status": record.status, "progress": 1}, maxlen=EVENTS_KEPT)
         pipe.expire(job.events, ttl)
+        pipe.zrem(OPEN, record.id)
         pipe.expire(job.expired, ttl + EXPIRED_NOTE_TTL)
         pipe.hincrby(TOTALS, f"{record.order.kind}|{record.order.defense.name}|{record.status}", 1)
         self.remember(record, pipe)

@@ -5,6 +5,11 @@ Each has an owner and an end of life:
     purifiqa:job:<id>        hash: the record                          ends result_ttl after the job, or queue_ttl
     purifiqa:events:<id>     stream: its changes, newest 64            ends with the record
     purifiqa:expired:<id>    that there was such a job                 ends a week after the record
+    purifiqa:lease:<id>      which worker performs it                  ends when not renewed, or with the job
+    purifiqa:open            sorted set: jobs not ended, by creation   entries leave when the job ends
+    purifiqa:missing         hash: what the reconciler misses, since when   entries leave when found or recovered
+    purifiqa:reconciling     which worker reconciles now               ends after seconds
+    purifiqa:broker          the run of the broker last reconciled     ends after a day
     purifiqa:housekeeping    which worker swept the store last         ends after 5 minutes
     purifiqa:workers         sorted set: live workers by lease end     entries leave when the lease ends
     purifiqa:jobs-total      hash: ended jobs by kind|defense|status   bounded by the catalogue
@@ -24,6 +29,10 @@ TOTALS = f"{PREFIX}jobs-total"
 HOUSEKEEPING = f"{PREFIX}housekeeping"
 PACE = f"{PREFIX}pace"
 WEBHOOKS = f"{PREFIX}webhooks"
+OPEN = f"{PREFIX}open"
+MISSING = f"{PREFIX}missing"
+RECONCILING = f"{PREFIX}reconciling"
+BROKER = f"{PREFIX}broker"
 
 
 class JobKeys(NamedTuple):
@@ -32,11 +41,12 @@ class JobKeys(NamedTuple):
     record: str
     events: str
     expired: str
+    lease: str
 
 
 def job_keys(job_id: str) -> JobKeys:
     """Return the keys of a job."""
-    return JobKeys(f"{PREFIX}job:{job_id}", f"{PREFIX}events:{job_id}", f"{PREFIX}expired:{job_id}")
+    return JobKeys(*(f"{PREFIX}{kind}:{job_id}" for kind in ("job", "events", "expired", "lease")))
 
 
 def jobs_of(owner: str) -> str:

@@ -23,9 +23,9 @@ from redis.retry import Retry
 
 from models.defense import Cost
 from workers.jobs import MAX_SAMPLES, Order, Report
-from workers.keys import HOUSEKEEPING, TOTALS, WEBHOOKS, WORKERS, job_keys, jobs_of
+from workers.keys import HOUSEKEEPING, OPEN, TOTALS, WEBHOOKS, WORKERS, job_keys, jobs_of
 from workers.pulse import LEASE_SECONDS
-from workers.record import Failure, JobRecord, Status
+from workers.record import Failure, JobRecord, Status, record_of, record_or_none
 from workers.settings import WorkerSettings
 
 EVENTS_KEPT = 64
@@ -34,7 +34,7 @@ HOUSEKEEPING_SECONDS = 300
 MAX_WAITING = 10_000
 BLOCK_SECONDS = 2.0  # shorter than the socket's own patience
 
-_MOVE = files(__package__).joinpath("move.lua").read_text()
+_MOVE, _KEEP = (files(__package__).joinpath(name).read_text() for name in ("move.lua", "keep.lua"))
 
 
 class BrokerRefusedError(RuntimeError):
@@ -69,7 +69,7 @@ class Ledger:
         self._redis: Redis = Redis.from_url(url, retry=retry, **timeouts)
         self._async: redis.asyncio.Redis = redis.asyncio.Redis.from_url(url, max_connections=MAX_WAITING, **timeouts)
         self._closing = False
-        self._move = self._redis.register_script(_MOVE)
+        self._move, self._keep = (self._redis.register_script(script) for script in (_MOVE, _KEEP))
 
     def write(self, record: JobRecord, pipe: "Pipeline") -> None:
         """Write a new record as part of a transaction."""
@@ -79,6 +79,7 @@ class Ledger:
         pipe.xadd(job.events, {"status": Status.QUEUED, "progress": 0}, maxlen=EVENTS_KEPT)
         pipe.expire(job.events, ttl)
         pipe.set(job.expired, 1, ex=ttl + EXPIRED_NOTE_TTL)
+        pipe.zadd(OPEN, {record.id: record.created})
         index, longest = jobs_of(record.origin.owner), self.longest_life
         pipe.zadd(index, {record.id: record.created})
         pipe.zremrangebyscore(index, 0, record.created - longest)
@@ -94,7 +95,7 @@ class Ledger:
         if b"fixed" not in fields:
             raise JobExpiredError(job_id) if known else JobUnknownError(job_id)
         try:
-            return _record(fields)
+            return record_of(fields)
         except ValidationError as error:  # written by a version that knew other defenses or fields
             raise JobExpiredError(job_id) from error
 
@@ -103,31 +104,42 @@ class Ledger:
         with self._redis.pipeline(transaction=False) as pipe:
             for job_id in job_ids:
                 pipe.hgetall(job_keys(job_id).record)
-            return [_record_or_none(fields) for fields in pipe.execute()]
+            return [record_or_none(fields) for fields in pipe.execute()]
 
-    def start(self, job_id: str) -> JobRecord:
-        """Mark the job running, also when an earlier try ended without a word. Raises JobCanceledError, LookupError."""
+    def start(self, job_id: str, *, placement: int | None = None, holder: str = "") -> JobRecord:
+        """Mark the job running, leased to `holder` if there is one.
+
+        `placement` says which of the job's entries in the queue was taken; one that has been replaced since is refused.
+        Raises JobCanceledError if there is nothing to be done, LookupError.
+        """
         record = self.get(job_id)
         ttl = self.time_limit(record.order) + self._settings.result_ttl
-        now = time.time()
-        self._change(job_id, (Status.QUEUED, Status.RUNNING), Status.RUNNING, ttl=ttl, progress=0, started=now)
+        now, allowed = time.time(), (Status.QUEUED, Status.RUNNING)
+        self._change(job_id, allowed, Status.RUNNING, only=placement, ttl=ttl, holder=holder, progress=0, started=now)
         return record.model_copy(update={"status": Status.RUNNING, "progress": 0.0, "started": now})
 
-    def progress(self, job_id: str, fraction: float) -> None:
-        """Report the fraction done. Raises JobCanceledError when there is no point in going on."""
-        self._change(job_id, (Status.RUNNING,), Status.RUNNING, progress=round(fraction, 4))
+    def keep(self, record: JobRecord, holder: str, fraction: float | None = None) -> str:
+        """Renew the lease of a job that `holder` performs and report the fraction done.
+
+        Returns `running`, or why there is no point in going on: another status, `gone`, or `lost` to another worker.
+        """
+        job, progress = job_keys(record.id), "" if fraction is None else json.dumps(round(fraction, 4))
+        with refusals():
+            answer: Any = self._keep(
+                keys=[job.record, job.events, job.lease],
+                args=[record.placement, holder, self._lease_ms, progress],
+            )
+        return str(answer.decode())
 
     def finish(self, record: JobRecord, report: Report) -> None:
-        """Mark the job finished. Raises JobCanceledError if it was canceled or deleted meanwhile."""
-        self.end(record, (Status.RUNNING,), Status.FINISHED, progress=1, report=report.model_dump(mode="json"))
+        """Mark the job finished. Raises JobCanceledError if it was canceled, deleted or given to another meanwhile."""
+        answer = report.model_dump(mode="json")
+        self.end(record, (Status.RUNNING,), Status.FINISHED, only=record.placement, progress=1, report=answer)
 
     def fail(self, record: JobRecord, failure: Failure) -> None:
-        """Mark the job failed. Raises JobCanceledError if it was canceled or deleted meanwhile."""
-        self.end(record, (Status.RUNNING,), Status.FAILED, failure=failure.model_dump())
-
-    def requeue(self, job_id: str) -> None:
-        """Mark the job queued again, because this try failed and another will follow."""
-        self._change(job_id, (Status.RUNNING,), Status.QUEUED, progress=0)
+        """Mark the job failed. Raises JobCanceledError if it was canceled, deleted or given to another meanwhile."""
+        allowed = (Status.QUEUED, Status.RUNNING)
+        self.end(record, allowed, Status.FAILED, only=record.placement, failure=failure.model_dump())
 
     def exists(self, job_id: str) -> bool:
         """Return whether the job's record is still kept."""
@@ -140,6 +152,7 @@ class Ledger:
             pipe.delete(*job_keys(job_id), *filter(None, [record.origin.idempotency]))
             pipe.zrem(jobs_of(record.origin.owner), job_id)
             pipe.zrem(WEBHOOKS, job_id)
+            pipe.zrem(OPEN, job_id)
             pipe.execute()
         return record
 
@@ -176,6 +189,15 @@ class Ledger:
         """Close all connections."""
         await self._async.aclose()
         self._redis.close()
+
+    @property
+    def connection(self) -> Redis:
+        """The client of Redis."""
+        return self._redis
+
+    def connection_id(self) -> int:
+        """Return the id of a connection of this process, which ends with the process."""
+        return int(self._redis.client_id())
 
     def ping(self) -> None:
         """Raise BROKER_ERRORS unless Redis answers."""
@@ -217,46 +239,53 @@ class Ledger:
         longest = max(self._settings.timeout(cost) for cost in Cost) * MAX_SAMPLES
         return self._settings.queue_ttl + longest + self._settings.result_ttl
 
-    def end(self, record: JobRecord, allowed: tuple[Status, ...], status: Status, **fields: Any) -> None:
-        """End a job that is in one of the allowed states. Raises JobCanceledError if it is in none of them."""
+    def end(
+        self,
+        record: JobRecord,
+        allowed: tuple[Status, ...],
+        status: Status,
+        *,
+        only: int | None = None,
+        **fields: Any,
+    ) -> None:
+        """End a job that is in one of the allowed states, and of placement `only`. Raises JobCanceledError."""
         total = f"{record.order.kind}|{record.order.defense.name}|{status}"
         ttl = self._settings.result_ttl
-        due = record.id if record.origin.webhook else ""
-        self._change(record.id, allowed, status, ttl=ttl, total=total, due=due, ended=time.time(), **fields)
+        self._change(
+            record.id, allowed, status, only=only, ttl=ttl, total=total, due=bool(record.origin.webhook),
+            ended=time.time(), **fields,
+        )  # fmt: skip
         self._redis.expire(job_keys(record.id).expired, ttl + EXPIRED_NOTE_TTL)
 
+    @property
+    def _lease_ms(self) -> int:
+        return int(self._settings.lease * 1000)
+
     def _change(
-        self, job_id: str, allowed: tuple[Status, ...], status: Status,
-        *, ttl: int = 0, total: str = "", due: str = "", **fields: Any,
-    ) -> None:  # fmt: skip
+        self,
+        job_id: str,
+        allowed: tuple[Status, ...],
+        status: Status,
+        *,
+        only: int | None = None,
+        ttl: int = 0,
+        total: str = "",
+        due: bool = False,
+        holder: str = "",
+        **fields: Any,
+    ) -> None:
         job = job_keys(job_id)
         pairs = [item for name, value in fields.items() for item in (name, json.dumps(value))]
         with refusals():
             answer = self._move(
-                keys=[job.record, job.events, TOTALS, WEBHOOKS],
-                args=["|".join(allowed), ttl, total, due, "status", status, *pairs],
-            )
+                keys=[job.record, job.events, job.lease, TOTALS, OPEN, WEBHOOKS],
+                args=[
+                    job_id, "|".join(allowed), "" if only is None else only, ttl, total, holder,
+                    self._lease_ms, "1" if due else "", "status", status, *pairs,
+                ],
+            )  # fmt: skip
         if answer != b"moved":
             raise JobCanceledError(job_id)
-
-
-_CHANGING = ("started", "ended", "report", "failure", "delivery")
-
-
-def _record(fields: dict[bytes, bytes]) -> JobRecord:
-    return JobRecord(
-        **json.loads(fields[b"fixed"]),
-        status=Status(fields[b"status"].decode()),
-        progress=float(fields[b"progress"]),
-        **{name: json.loads(fields[name.encode()]) for name in _CHANGING if name.encode() in fields},
-    )
-
-
-def _record_or_none(fields: dict[bytes, bytes]) -> JobRecord | None:
-    try:
-        return _record(fields) if b"fixed" in fields else None
-    except ValidationError:
-        return None
 
 
 @contextlib.contextmanager

@@ -1,53 +1,63 @@
-"""The only file that knows RQ.
+"""The queue as everybody but the worker sees it: put jobs in, take them out, and look at what RQ holds of them.
 
 RQ carries nothing but a job's id from the API to a worker; what the job is, and what became of it, is in the ledger.
+A job that has to be done again is put in again, as an entry of its own: earlier entries of it are void.
 """
 
 import contextlib
-import logging
-import math
 import time
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, cast
 
-from redis import Redis
 from redis.client import Pipeline
 from redis.exceptions import WatchError
-from rq import Queue, SimpleWorker, get_current_job
-from rq import Retry as RqRetry
-from rq.exceptions import StopRequested
+from rq import Queue
+from rq.executions import ExecutionRegistry
 from rq.job import Job
-from rq.timeouts import JobTimeoutException
+from rq.registry import StartedJobRegistry
+from rq.results import Result
 
 from models.images import ImageFacts
-from workers.answers import Answers, implementation
+from workers.answers import Answers
 from workers.batches import Batch, Batches
 from workers.claims import Claim, ClaimLostError, Claims
 from workers.deliveries import Deliveries
 from workers.events import Events
 from workers.jobs import Order, Report
+from workers.keys import OPEN, job_keys
 from workers.ledger import BROKER_ERRORS, JobCanceledError, Ledger, refusals
 from workers.pace import Pace
-from workers.record import Failure, JobRecord, Origin, Status
+from workers.record import JobRecord, Origin, Status, changing_fields
 from workers.register import Register
 from workers.settings import WorkerSettings
 
-log = logging.getLogger("purifiqa.queue")
-
-TimeLimitError = JobTimeoutException
-"""The job ran longer than its cost class may."""
-
 ENTRY = "workers.worker.perform"
 RQ_QUEUE = "purifiqa"
-RETRIES = 1
-HEARTBEAT_SECONDS = 30
-WAIT_SECONDS = 1  # for a job, before looking whether to stop, or for jobs that were lost
 MAX_POSITION = 10_000  # a list is searched from its head
-MAINTENANCE_SECONDS = 20  # RQ gives back what a killed worker had just taken on a pass a minute after it first saw it
+FAILURE_TTL = 3600
+
+
+@dataclass(frozen=True)
+class Entries:
+    """What RQ holds: the entries that wait, and those that were taken but not yet begun."""
+
+    waiting: frozenset[str]
+    taken: frozenset[str]
+
+
+def entry_id(job_id: str, placement: int) -> str:
+    """Return the id, for RQ, of a job's n-th entry in the queue."""
+    return job_id if placement == 1 else f"{job_id}--{placement}"
+
+
+def job_of(entry: str) -> str:
+    """Return the job that an entry is of."""
+    return entry.partition("--")[0]
 
 
 class JobQueue(Ledger):
-    """Submit, perform and cancel jobs, and all that a ledger does."""
+    """Submit, put back and cancel jobs, and all that a ledger does."""
 
     def __init__(self, settings: WorkerSettings, *, patient: bool = False) -> None:
         super().__init__(settings, patient=patient)
@@ -56,9 +66,17 @@ class JobQueue(Ledger):
         self.register, self.batches = Register(self._redis, self), Batches(self._redis, self)
         self.events, self.deliveries = Events(self._async, lambda: self._closing), Deliveries(self._async)
 
+    @property
+    def rq(self) -> Queue:
+        """RQ's queue."""
+        return self._rq
+
     def submit(self, job_id: str, order: Order, image: ImageFacts, origin: Origin = Origin()) -> JobRecord:  # noqa: B008
         """Write the record and put the job into the queue, both or neither. Raises BROKER_ERRORS."""
-        record = JobRecord(id=job_id, order=order, image=image, origin=origin, created=time.time())
+        return self.accept(JobRecord(id=job_id, order=order, image=image, origin=origin, created=time.time()))
+
+    def accept(self, record: JobRecord) -> JobRecord:
+        """Write a new record and put the job into the queue, both or neither. Raises BROKER_ERRORS."""
         self.submit_all([record])
         return record
 
@@ -76,7 +94,7 @@ class JobQueue(Ledger):
                 if record.status.is_final:
                     self.answers.write(record, pipe)
                 else:
-                    self._enqueue(record, pipe)
+                    self._put(record, pipe)
             if batch:
                 self.batches.write(batch, pipe)
             if claim:
@@ -85,19 +103,6 @@ class JobQueue(Ledger):
                 pipe.execute()
             except WatchError as error:
                 raise ClaimLostError from error
-
-    def _enqueue(self, record: JobRecord, pipe: Pipeline) -> None:
-        self._rq.enqueue_call(
-            ENTRY,
-            args=(record.id,),
-            job_id=record.id,
-            timeout=self.time_limit(record.order),
-            result_ttl=0,
-            failure_ttl=min(self._settings.result_ttl, 3600),
-            ttl=self._settings.queue_ttl,
-            retry=RqRetry(max=RETRIES),
-            pipeline=pipe,
-        )
 
     def finish(self, record: JobRecord, report: Report) -> None:
         """Mark the job finished; the next like it is answered from the store. Raises JobCanceledError as above."""
@@ -111,6 +116,58 @@ class JobQueue(Ledger):
         with contextlib.suppress(*BROKER_ERRORS):
             self.pace.note(record.order, time.time() - (record.started or record.created))
 
+    def time_left(self, record: JobRecord) -> float:
+        """Return the seconds for which the job is still to be kept; negative: it has had its time."""
+        since, ttl = record.created, self._settings.queue_ttl
+        if record.ended is not None:
+            since, ttl = record.ended, self._settings.result_ttl
+        return since + ttl - time.time()
+
+    def restore(self, record: JobRecord) -> bool:
+        """Write a record that Redis has lost, and put the job into the queue if it has not ended.
+
+        Returns False if the record is there, or somebody else writes it now.
+        """
+        job, left = job_keys(record.id), max(1, int(self.time_left(record)))
+        with refusals(), self._redis.pipeline() as pipe:
+            pipe.watch(job.record)  # type: ignore[no-untyped-call]
+            if pipe.exists(job.record):
+                return False
+            pipe.multi()
+            self.write(record, pipe)
+            if record.status.is_final:
+                pipe.hset(job.record, mapping=cast("Any", changing_fields(record)))
+                pipe.zrem(OPEN, record.id)
+                pipe.expire(job.record, left)
+                pipe.expire(job.events, left)
+            else:
+                self._put(record, pipe)
+            try:
+                pipe.execute()
+            except WatchError:
+                return False
+        return True
+
+    def put_back(self, record: JobRecord, *, front: bool = True, setbacks: int | None = None) -> JobRecord:
+        """Put a job that has not ended into the queue again, void its earlier entries; return the record as it is then.
+
+        If this process is killed in between, the reconciler finds the job. Raises JobCanceledError if it has ended or
+        has been put back by somebody else.
+        """
+        changed: dict[str, Any] = {"placement": record.placement + 1}
+        changed["setbacks"] = record.setbacks if setbacks is None else setbacks
+        self._change(
+            record.id, (Status.QUEUED, Status.RUNNING), Status.QUEUED, only=record.placement,
+            ttl=self._settings.queue_ttl, progress=0, **changed,
+        )  # fmt: skip
+        record = record.model_copy(update={**changed, "status": Status.QUEUED, "progress": 0.0})
+        with refusals(), self._redis.pipeline() as pipe:
+            pipe.multi()
+            self._put(record, pipe, front=front)
+            pipe.execute()
+        self.discard(entry_id(record.id, record.placement - 1))
+        return record
+
     def cancel(self, job_id: str) -> JobRecord:
         """Cancel the job if it has not ended; return the record as it stands then. Raises LookupError."""
         record = self.get(job_id)
@@ -119,23 +176,24 @@ class JobQueue(Ledger):
                 self.end(record, (Status.QUEUED, Status.RUNNING), Status.CANCELED)
             except JobCanceledError:
                 return self.get(job_id)  # it ended in this very moment
-            self._forget(job_id)
+            self._forget(record)
         return self.get(job_id)
 
     def erase(self, job_id: str) -> None:
         """Remove every key of the job, running or not. Raises LookupError if there is none."""
+        record = self.get(job_id)
         self.answers.forget(self.remove(job_id))
-        self._forget(job_id)
+        self._forget(record)
 
     def depth(self) -> int:
         """Return how many jobs wait."""
         return self._rq.count
 
-    def positions(self, job_ids: Sequence[str]) -> list[int | None]:
+    def positions(self, records: Sequence[JobRecord]) -> list[int | None]:
         """Return how many jobs wait before each; None: it does not wait, or more than MAX_POSITION do."""
         with self._redis.pipeline(transaction=False) as pipe:
-            for job_id in job_ids:
-                pipe.lpos(self._rq.key, job_id, maxlen=MAX_POSITION)
+            for record in records:
+                pipe.lpos(self._rq.key, entry_id(record.id, record.placement), maxlen=MAX_POSITION)
             return list(pipe.execute())
 
     def seconds_left(self, record: JobRecord, position: int | None) -> float:
@@ -150,77 +208,44 @@ class JobQueue(Ledger):
         """Return an estimate of the seconds until all that waits now is done: for who is turned away."""
         return self.depth() * self.pace.expected()[1] / max(1, len(self.workers()))
 
-    def consume(self, name: str, housekeeping: Callable[[], None]) -> None:
-        """Take jobs and perform them in this process until SIGTERM or SIGINT; the current one is still finished."""
-        implementation()  # now, so that the first job need not wait for it
-        connection = Redis.from_url(self._settings.broker_url())
-        worker = _Consumer(
-            [RQ_QUEUE], name=name, connection=connection, serializer="json", log_job_description=False,
-            maintenance_interval=MAINTENANCE_SECONDS,
-            exception_handlers=[self._given_up],
-        )  # fmt: skip
-        worker.housekeeping = lambda: housekeeping() if self.claim_housekeeping(name) else None
-        worker.work(logging_level="WARNING")
+    def entries(self) -> Entries:
+        """Return what waits and what was just taken."""
+        with self._redis.pipeline() as pipe:
+            pipe.lrange(self._rq.key, 0, -1)
+            pipe.lrange(self._rq.intermediate_queue_key, 0, -1)
+            waiting, taken = (frozenset(one.decode() for one in ids) for ids in pipe.execute())
+        return Entries(waiting, taken)
 
-    def _given_up(self, job: Job, *_: Any) -> bool:
-        """RQ tells of a job that raised or whose worker was lost; after the last try our record must say so too."""
-        if not job.retries_left:
-            failure = Failure(code="worker-lost", detail="The worker was lost while it did this job, more than once.")
-            with contextlib.suppress(JobCanceledError, LookupError):
-                record = self.get(job.id)
-                self.end(record, (Status.QUEUED, Status.RUNNING), Status.FAILED, failure=failure.model_dump())
-        return True
+    def discard(self, entry: str) -> None:
+        """Remove all that RQ holds of an entry that nobody will perform or that is void."""
+        executions = ExecutionRegistry(entry, self._redis)
+        started = StartedJobRegistry(RQ_QUEUE, connection=self._redis)
+        members: Any = self._redis.zrange(executions.key, 0, -1)
+        ids = [one.decode() for one in members]
+        with self._redis.pipeline() as pipe:
+            pipe.lrem(self._rq.key, 0, entry)
+            pipe.lrem(self._rq.intermediate_queue_key, 0, entry)
+            pipe.delete(Job.key_for(entry), executions.key, Result.get_key(entry))  # type: ignore[no-untyped-call]
+            for one in ids:
+                pipe.delete(f"rq:execution:{entry}:{one}")
+                pipe.zrem(started.key, f"{entry}:{one}")
+            pipe.execute()
 
-    def _forget(self, job_id: str) -> None:
-        """Take the job out of RQ; a running one ends by itself at its next report of progress."""
-        if self._redis.lrem(self._rq.key, 1, job_id):  # now nobody else has it
-            self._redis.delete(Job.key_for(job_id))
+    def _put(self, record: JobRecord, pipe: Pipeline, *, front: bool = False) -> None:
+        self._rq.enqueue_call(
+            ENTRY,
+            args=(record.id, record.placement),
+            job_id=entry_id(record.id, record.placement),
+            timeout=self.time_limit(record.order),
+            result_ttl=0,
+            failure_ttl=FAILURE_TTL,
+            ttl=self._settings.queue_ttl,
+            at_front=front,
+            pipeline=pipe,
+        )
 
-
-def tries_left() -> int:
-    """Return how often RQ will run the current job again if it raises now."""
-    job = get_current_job()
-    return (job.retries_left or 0) if job else 0
-
-
-class _Consumer(SimpleWorker):
-    """RQ's in-process worker: no fork per job, so models stay loaded."""
-
-    housekeeping: Callable[[], None] = staticmethod(lambda: None)
-    _last_beat = -math.inf
-
-    def heartbeat(self, timeout: int | None = None, pipeline: Any = None) -> None:
-        # RQ beats five times per job, fifteen commands; its registration of a worker lasts eight minutes.
-        if pipeline is not None or time.monotonic() - self._last_beat > HEARTBEAT_SECONDS:
-            self._last_beat = time.monotonic()
-            super().heartbeat(timeout, pipeline)
-
-    @property
-    def dequeue_timeout(self) -> int:
-        return WAIT_SECONDS
-
-    @property
-    def should_run_maintenance_tasks(self) -> bool:
-        """RQ asks this before each wait for a job: the one moment at which this worker surely has none."""
-        if self._stop_requested:
-            raise StopRequested
-        return bool(super().should_run_maintenance_tasks)
-
-    def _shutdown(self) -> None:
-        # RQ would stop an idle worker at once, also one that has just taken a job and not yet said so: it would be
-        # found again only after a minute or two.
-        self._stop_requested = True
-
-    def set_state(self, state: str, pipeline: Any = None) -> None:
-        # Idle or busy is told with the rest of a job's bookkeeping, or not at all: nobody asks.
-        if pipeline is None:
-            self._state = state
-        else:
-            super().set_state(state, pipeline)
-
-    def run_maintenance_tasks(self) -> None:
-        super().run_maintenance_tasks()  # type: ignore[no-untyped-call]
-        try:
-            self.housekeeping()
-        except Exception:  # it is tried again; a worker must not end for it
-            log.exception("housekeeping failed")
+    def _forget(self, record: JobRecord) -> None:
+        """Take the job out of RQ; a running one ends by itself at its next step."""
+        entry = entry_id(record.id, record.placement)
+        if self._redis.lrem(self._rq.key, 1, entry):  # now nobody else has it
+            self._redis.delete(Job.key_for(entry))

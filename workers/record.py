@@ -1,12 +1,16 @@
 """The record of a job: the one authority about what it is, what became of it, and what to tell whoever asks."""
 
+import json
 from enum import StrEnum
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from models.images import ImageFacts
 from workers.jobs import Order, Report
+
+MOST_SETBACKS = 2
+"""Tries without an answer after which a job is not tried again."""
 
 
 class Status(StrEnum):
@@ -77,7 +81,36 @@ class JobRecord(BaseModel):
     report: Report | None = None
     failure: Failure | None = None
     delivery: Delivery | None = None
+    placement: int = Field(1, ge=1, description="How often it has been put into the queue; earlier entries are void.")
+    setbacks: int = Field(0, ge=0, description="Tries that ended without an answer: worker lost, unexpected error.")
 
     def fixed(self) -> dict[str, Any]:
         """Return the part that never changes, ready for JSON."""
         return self.model_dump(mode="json", include={"id", "order", "image", "origin", "created"})
+
+
+_CHANGING = ("started", "ended", "report", "failure", "placement", "setbacks", "delivery")
+
+
+def changing_fields(record: JobRecord) -> dict[str, str]:
+    """Return, as Redis holds it, the part of a record that changes."""
+    changing = record.model_dump(mode="json", include={*_CHANGING}, exclude_none=True)
+    return {"status": record.status, "progress": "1", **{name: json.dumps(value) for name, value in changing.items()}}
+
+
+def record_of(fields: dict[bytes, bytes]) -> JobRecord:
+    """Return the record that Redis holds in these fields. Raises ValidationError for one of another version."""
+    return JobRecord(
+        **json.loads(fields[b"fixed"]),
+        status=Status(fields[b"status"].decode()),
+        progress=float(fields[b"progress"]),
+        **{name: json.loads(fields[name.encode()]) for name in _CHANGING if name.encode() in fields},
+    )
+
+
+def record_or_none(fields: dict[bytes, bytes]) -> JobRecord | None:
+    """Return the record that Redis holds in these fields; None if there is none that can be read."""
+    try:
+        return record_of(fields) if b"fixed" in fields else None
+    except ValidationError:
+        return None

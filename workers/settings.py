@@ -40,6 +40,16 @@ class WorkerSettings(BaseSettings):
     timeout_cheap: int = Field(120, ge=1, description="Seconds a job with a cheap defense may run.")
     timeout_network: int = Field(600, ge=1, description="Seconds a job with a network defense may run.")
     timeout_diffusion: int = Field(3_600, ge=1, description="Seconds a job with a diffusion defense may run.")
+    lease: float = Field(10, ge=1, le=300, description="Seconds after which a job whose worker is silent is lost.")
+    stop_grace: float = Field(
+        120, ge=0, description="Seconds a worker told to stop may go on with its job before it gives it back."
+    )
+    max_jobs: int = Field(0, ge=0, description="Jobs after which a worker ends, to be started afresh; 0: any number.")
+    max_memory: int = Field(
+        0,
+        ge=0,
+        description="MB of resident memory from which a worker ends, to be started afresh; 0: any.",
+    )
     max_bytes: int = Field(25_000_000, ge=1_000, description="Largest image file in bytes.")
     max_pixels: int = Field(40_000_000, ge=256, description="Largest image in pixels, checked before decoding.")
 

@@ -2,6 +2,7 @@
 
     blobs/<ab>/<sha256>       the bytes, once however many jobs hold them
     jobs/<ab>/<job>/<role>    a hard link to a blob: what a job owns, readable while the job lives
+    jobs/<ab>/<job>/manifest  the order, in lines: a file of its own (workers/manifest.py)
 
 The link count of a blob is its number of owners, kept by the file system itself, so nothing can disagree about it.
 """
@@ -62,10 +63,33 @@ class Store:
                 if not self._link(blob, link):  # swept in between: nobody else holds these bytes
                     self._write(link, data, durable=durable)
         except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise StoreFullError(error.errno, "the store is full", str(blob)) from error
-            raise
+            raise _full(error, blob) from error
         return digest
+
+    def append(self, owner: str, role: str, line: bytes, *, create: bool = False) -> bool:
+        """Add a line to a file of `owner`'s; return whether it is there. With `create` it is made, on the disk itself.
+
+        Raises StoreFullError when there is no room.
+        """
+        path = self.path(owner, role)
+        try:
+            if create:
+                path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            handle = os.open(path, os.O_WRONLY | os.O_APPEND | (os.O_CREAT if create else 0), 0o600)
+            with os.fdopen(handle, "ab") as file:
+                file.write(line)
+                if create:
+                    file.flush()
+                    os.fsync(file.fileno())
+        except FileNotFoundError:
+            return False
+        except OSError as error:
+            raise _full(error, path) from error
+        return True
+
+    def drop(self, owner: str, role: str) -> None:
+        """Remove one file of `owner`'s that is no link to a blob. Nothing there is no error."""
+        self.path(owner, role).unlink(missing_ok=True)
 
     def path(self, owner: str, role: str) -> Path:
         """Return where `owner` holds `role`, whether or not it does."""
@@ -158,6 +182,12 @@ class Store:
         with contextlib.suppress(FileNotFoundError):
             if blob.stat().st_nlink == 1:
                 blob.unlink()
+
+
+def _full(error: OSError, path: Path) -> OSError:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return StoreFullError(error.errno, "the store is full", str(path))
+    return error
 
 
 def _names(folder: Path) -> list[str]:

@@ -1,34 +1,47 @@
 """The warm worker: one process that loads models once and performs job after job."""
 
 import contextlib
+import faulthandler
 import functools
 import gc
 import logging
 import os
+import secrets
 import socket
+import sys
 import time
+from collections.abc import Callable, Iterator
 
 import cv2
 import torch
 
+from models.cancellation import cancellable
 from models.checkpoints import CheckpointError
 from models.defense import DefenseUnavailableError, PurificationError
 from models.defenses import parse_defense
 from models.images import ImageError, ImageFormat, encode
 from models.metric import MetricError, MetricUnavailableError, UnsuitableSizeError
 from models.metrics import find_metric
+from workers.answers import implementation
+from workers.consumer import TimeLimitError, consume
 from workers.jobs import Kind, Order, execute
+from workers.lease import Hold, Keeper
 from workers.ledger import BROKER_ERRORS, JobCanceledError
+from workers.manifest import close_manifest, read_manifest
+from workers.memory import resident_megabytes
 from workers.pulse import Pulse
-from workers.queue import JobQueue, TimeLimitError, tries_left
-from workers.record import Failure, JobRecord
+from workers.queue import JobQueue
+from workers.reconciler import Reconciler
+from workers.record import MOST_SETBACKS, Failure, JobRecord, Status
 from workers.settings import WorkerSettings
+from workers.stopping import StoppedError, Stopping
 from workers.store import Store
 
 log = logging.getLogger("purifiqa.worker")
 
-PROGRESS_SECONDS = 0.2
-ORPHAN_SECONDS = 600
+HARD_LIMIT_GRACE = 10
+"""Seconds beyond the time limit after which a process that is stuck in a C call ends."""
+RETRY_SECONDS = 0.5
 
 
 class Context:
@@ -36,9 +49,13 @@ class Context:
 
     def __init__(self, settings: WorkerSettings) -> None:
         self.settings = settings
+        self.name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(2)}"
         self.queue = JobQueue(settings, patient=True)
         self.store = Store(settings.data_dir)
         self.device = pick_device(settings.device)
+        self.stopping = Stopping(settings.stop_grace)
+        self.keeper = Keeper(JobQueue(settings), self.name)
+        self.performed = 0
 
 
 @functools.cache
@@ -56,48 +73,112 @@ def pick_device(wish: str) -> str:
     return wish
 
 
-def perform(job_id: str) -> None:
-    """Perform one job. RQ calls this by its name; it raises only what another try may cure."""
+def perform(job_id: str, placement: int) -> None:
+    """Perform one job, once. RQ calls this by its name."""
     here = context()
     try:
-        record = here.queue.start(job_id)
+        record = here.queue.start(job_id, placement=placement, holder=here.keeper.holder)
     except (JobCanceledError, LookupError):
         return
     try:
-        try:
-            _carry_out(here, record)
-        except JobCanceledError:
-            raise
-        except Exception as error:
-            failure = explain(error)
-            if failure is None and tries_left() > 0:
-                here.queue.requeue(job_id)
-                raise
-            if failure is None:
-                log.exception("job %s failed", job_id)
-                failure = Failure(code="internal-error", detail="The job failed inside the service.")
-            here.queue.fail(record, failure)
+        with here.keeper.hold(record) as hold, _hard_limit(here.queue.time_limit(record.order)):
+            _try(here, record, hold)
     except JobCanceledError:
-        if not here.queue.exists(job_id):
+        if read_manifest(here.store, job_id) is None and not here.queue.exists(job_id):
             here.store.erase(job_id)
+    finally:
+        here.performed += 1
+        _retire_if_old(here)
 
 
-def _carry_out(here: Context, record: JobRecord) -> None:
+def _try(here: Context, record: JobRecord, hold: Hold) -> None:
+    try:
+        _carry_out(here, record, hold)
+    except (JobCanceledError, *BROKER_ERRORS):
+        raise
+    except StoppedError:
+        log.info("job %s is given back: this worker has to end", record.id)
+        _insist(here, functools.partial(here.queue.put_back, record))
+    except Exception as error:
+        failure = explain(error)
+        if failure is None:
+            log.exception("job %s failed", record.id)
+            if record.setbacks + 1 < MOST_SETBACKS:
+                again = functools.partial(here.queue.put_back, record, front=False, setbacks=record.setbacks + 1)
+                _insist(here, again)
+                return
+            failure = Failure(code="internal-error", detail="The job failed inside the service.")
+        _insist(here, functools.partial(here.queue.fail, record, failure))
+        close_manifest(here.store, _ended(record, Status.FAILED, failure=failure))
+
+
+def _carry_out(here: Context, record: JobRecord, hold: Hold) -> None:
     begun = time.time()
-    report, file = execute(
-        record.order,
-        _read_input(here, record.id),
-        limits=here.settings.limits,
-        device=here.device,
-        progress=_Throttled(here.queue, record.id),
-    )
+
+    def check() -> None:
+        hold.check()
+        if here.stopping.is_due:
+            raise StoppedError
+
+    def report_progress(fraction: float) -> None:
+        hold.report(fraction)
+        check()
+
+    with cancellable(check):
+        report, file = execute(
+            record.order,
+            _read_input(here, record.id),
+            limits=here.settings.limits,
+            device=here.device,
+            progress=report_progress,
+        )
     if file is not None and report.image is not None:
         digest = here.store.put(record.id, "output", file)
         report = report.model_copy(update={"image": report.image.model_copy(update={"sha256": digest})})
     waited, ran = begun - record.created, time.time() - begun
     timings = {"queued": round(waited * 1000, 3), **report.timings_ms, "total": round((waited + ran) * 1000, 3)}
-    here.queue.finish(record, report.model_copy(update={"timings_ms": timings}))
+    report = report.model_copy(update={"timings_ms": timings})
+    _insist(here, functools.partial(here.queue.finish, record, report))
+    close_manifest(here.store, _ended(record, Status.FINISHED, report=report))
     log.info("job %s: %s with %s in %.0f ms", record.id, record.order.kind, record.order.defense.name, ran * 1000)
+
+
+def _ended(record: JobRecord, status: Status, **how: object) -> JobRecord:
+    return record.model_copy(update={"status": status, "ended": time.time(), **how})
+
+
+def _insist(here: Context, change: Callable[[], object]) -> None:
+    """Change a record however long the broker is away: what has been computed must not be lost to that."""
+    while True:
+        try:
+            change()
+        except BROKER_ERRORS as error:
+            if here.stopping.is_due:
+                raise
+            log.warning("a job has ended, but the broker cannot be told: %s", error)
+            time.sleep(RETRY_SECONDS)
+        else:
+            return
+
+
+@contextlib.contextmanager
+def _hard_limit(seconds: int) -> Iterator[None]:
+    """End this process, with its stacks in the log, if the job is stuck where no exception reaches it."""
+    faulthandler.dump_traceback_later(seconds + HARD_LIMIT_GRACE, exit=True, file=sys.__stderr__ or 2)
+    try:
+        yield
+    finally:
+        faulthandler.cancel_dump_traceback_later()
+
+
+def _retire_if_old(here: Context) -> None:
+    settings = here.settings
+    if settings.max_jobs and here.performed >= settings.max_jobs:
+        log.info("this worker ends after %d jobs", here.performed)
+        here.stopping.retire()
+    elif settings.max_memory and (memory := resident_megabytes()) > settings.max_memory:
+        log.info("this worker ends because it holds %d MB", memory)
+        here.stopping.retire()
 
 
 class InputLostError(RuntimeError):
@@ -134,19 +215,6 @@ def explain(error: Exception) -> Failure | None:
             return None
 
 
-class _Throttled:
-    """Report progress, and learn of a cancel, a few times per second at most."""
-
-    def __init__(self, queue: JobQueue, job_id: str) -> None:
-        self._queue, self._job_id, self._last = queue, job_id, time.monotonic()
-
-    def __call__(self, fraction: float) -> None:
-        if time.monotonic() - self._last >= PROGRESS_SECONDS:
-            self._last = time.monotonic()
-            with contextlib.suppress(*BROKER_ERRORS):  # progress is only news
-                self._queue.progress(self._job_id, fraction)
-
-
 def serve() -> None:
     """Warm up, say that this worker is ready, and perform jobs until SIGTERM or SIGINT.
 
@@ -159,16 +227,19 @@ def serve() -> None:
     here.store.open()
     warm_up(here)
     gc.freeze()  # the libraries' million objects are here to stay: looking through them again costs every job
-    name = f"{socket.gethostname()}-{os.getpid()}"
-    pulse = Pulse(functools.partial(here.queue.beat, name))
+    pulse = Pulse(functools.partial(here.queue.beat, here.name))
     pulse.start()
-    log.info("worker %s is ready on %s", name, here.device)
+    reconciler = Reconciler(JobQueue(here.settings), here.store, here.name, here.settings.lease)
+    reconciler.start()
+    log.info("worker %s is ready on %s", here.name, here.device)
     try:
-        here.queue.consume(name, functools.partial(sweep, here))
+        consume(here.settings.broker_url(), here.name, here.stopping)
     finally:
         gc.unfreeze()
+        reconciler.stop()
         pulse.stop()
-        here.queue.leave(name)
+        with contextlib.suppress(*BROKER_ERRORS):  # then its lease just runs out
+            here.queue.leave(here.name)
 
 
 def warm_up(here: Context) -> None:
@@ -180,11 +251,4 @@ def warm_up(here: Context) -> None:
     ramp = torch.linspace(0, 1, 256).expand(1, 3, 256, 256).contiguous()
     order = Order(kind=Kind.PURIFY, defense=parse_defense(here.settings.default_defense), metrics=ready)
     execute(order, encode(ramp, ImageFormat.PNG), device=here.device)
-
-
-def sweep(here: Context) -> None:
-    """Remove the files of jobs whose records are gone."""
-    for owner in list(here.store.owners(min_age_seconds=ORPHAN_SECONDS)):
-        if not here.queue.exists(owner):
-            here.store.erase(owner)
-    here.store.prune()
+    implementation()

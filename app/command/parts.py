@@ -53,10 +53,13 @@ class Part:
         if self.process is None or self.process.poll() is None:
             return
         lived = time.monotonic() - self.started
-        self.quick_deaths = self.quick_deaths + 1 if lived < QUICK_DEATH_SECONDS else 0
+        died = self.process.returncode != 0  # 0: it has ended by itself, to be started afresh
+        self.quick_deaths = self.quick_deaths + 1 if died and lived < QUICK_DEATH_SECONDS else 0
         if self.quick_deaths >= QUICK_DEATHS_ALLOWED:
             raise StartError(f"{self.name} keeps dying (exit status {self.process.returncode}); see the log above")
-        log.warning("%s died with status %s after %.0f s; starting it again", self.name, self.process.returncode, lived)
+        level, what = (logging.WARNING, "died") if died else (logging.INFO, "ended")
+        status = self.process.returncode
+        log.log(level, "%s %s with status %s after %.0f s; starting it again", self.name, what, status, lived)
         time.sleep(RESTART_SECONDS)
         self.start()
 

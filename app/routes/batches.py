@@ -13,6 +13,7 @@ from app.schemas import BatchDocument
 from app.services import Services, ServicesDep
 from workers.batches import Batch
 from workers.ledger import JobUnknownError
+from workers.manifest import ROLE as MANIFEST
 from workers.record import Status
 
 router = APIRouter(prefix="/batches", tags=["jobs"])
@@ -48,6 +49,7 @@ def delete_batch(batch_id: BatchId, services: ServicesDep, owner: OwnerDep) -> N
     """Cancel what has not ended, and erase every image, result and record. After this it is unknown: 404."""
     batch = _owned(services, batch_id, owner)
     for job_id in batch.job_ids:
+        services.store.drop(job_id, MANIFEST)
         with contextlib.suppress(LookupError):
             services.queue.erase(job_id)
         services.store.erase(job_id)

@@ -12,6 +12,8 @@ from app.ownership import OwnerDep, owned
 from app.schemas import JobDocument, WebhookDocument, job_document
 from app.services import ServicesDep
 from app.webhooks.messages import message_id
+from workers.manifest import ROLE as MANIFEST
+from workers.manifest import close_manifest
 from workers.record import Delivery, Status
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])
@@ -73,6 +75,7 @@ def cancel_job(job_id: JobId, services: ServicesDep, owner: OwnerDep) -> JobDocu
     record = services.queue.cancel(job_id)
     if record.status is not Status.CANCELED:
         raise ProblemError(409, "job-has-ended", f"The job is {record.status}; there is nothing to cancel.")
+    close_manifest(services.store, record)
     return job_document(record)
 
 
@@ -82,5 +85,6 @@ def cancel_job(job_id: JobId, services: ServicesDep, owner: OwnerDep) -> JobDocu
 def delete_job(job_id: JobId, services: ServicesDep, owner: OwnerDep) -> None:
     """Cancel it if it has not ended, and erase its image, its result and its record. After this it is unknown: 404."""
     owned(services.queue.get(job_id), owner)
+    services.store.drop(job_id, MANIFEST)  # first: a manifest without a record would be restored
     services.queue.erase(job_id)
     services.store.erase(job_id)

@@ -6,6 +6,7 @@ from pydantic import Field, field_validator
 from torch import Tensor
 
 from models.availability import AVAILABLE, Availability
+from models.cancellation import cancellation_point
 from models.defense import Aligned, Cost, Defense
 from models.noise import Noise
 
@@ -68,6 +69,7 @@ class Chain(Defense):
 
     def purify(self, images: Tensor, noise: Noise) -> Tensor:
         for index, step in enumerate(self.steps):
+            cancellation_point()
             images = step.apply(images, noise.child(index))
         return images
 

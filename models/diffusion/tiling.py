@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from models.availability import Availability
+from models.cancellation import cancellation_point
 from models.diffusion.denoiser import Denoiser
 
 OVERLAP = 64
@@ -36,6 +37,7 @@ class Tiled(Denoiser):
         return self._in_tiles(noisy, lambda tile: self.inner.mean(tile, sigma))
 
     def epsilon(self, x: Tensor, timestep: int) -> Tensor:
+        cancellation_point()  # a step of a sampler
         return self._in_tiles(x, lambda tile: self.inner.epsilon(tile, timestep))
 
     def availability(self) -> Availability:
@@ -53,6 +55,7 @@ class Tiled(Denoiser):
         result, weight = torch.zeros(0), torch.zeros(0 if exact else padded.shape[2:], device=images.device)
         for row in rows:
             for column in columns:
+                cancellation_point()
                 tile = evaluate(padded[:, :, row.start : row.stop, column.start : column.stop])
                 if not len(result):
                     result = tile.new_zeros((len(tile), tile.shape[1], *padded.shape[2:]))

@@ -148,7 +148,7 @@ def test_a_damaged_or_erased_answer_is_computed(idle_client, played, photo_png, 
     answer = send(idle_client, photo_png)
     assert answer.status_code == 202
     folder = idle_client.app.state.services.store.path(answer.json()["id"], "output").parent
-    assert [path.name for path in folder.iterdir()] == ["input"]
+    assert {path.name for path in folder.iterdir()} == {"input", "manifest"}
 
 
 def test_an_answer_outlives_the_job_that_it_came_from(idle_client, played, photo_png):

@@ -1,4 +1,4 @@
-"""RQ promises no stability: every method, argument and behavior of it that workers/queue.py relies on is held here."""
+"""RQ promises no stability: every method, argument and behavior of it that we rely on is held here."""
 
 import importlib.metadata
 import inspect
@@ -7,22 +7,16 @@ import tomllib
 from pathlib import Path
 
 import pytest
-import rq
-from rq import Queue, Retry, SimpleWorker, get_current_job
+from rq import Queue, SimpleWorker
 from rq.job import Job
 from rq.timeouts import JobTimeoutException
 
-from workers import queue as ours
+from workers import consumer as ours
+from workers.stopping import Stopping
 
 
 def succeed(value):
     return value
-
-
-def fail_once_more():
-    job = get_current_job()
-    job.connection.rpush("tries-left", job.retries_left or 0)
-    raise ValueError("every time")
 
 
 def take_too_long():
@@ -62,34 +56,43 @@ def test_the_version_we_test_is_the_version_we_pin():
         (Queue.__init__, {"name", "connection", "serializer"}),
         (
             Queue.enqueue_call,
-            {"func", "args", "job_id", "timeout", "result_ttl", "failure_ttl", "ttl", "retry", "pipeline"},
+            {"func", "args", "job_id", "timeout", "result_ttl", "failure_ttl", "ttl", "at_front", "pipeline"},
         ),
         (
             SimpleWorker.__init__,
-            {"queues", "name", "connection", "serializer", "log_job_description", "maintenance_interval"},
+            {"queues", "name", "connection", "serializer", "log_job_description"},
         ),
         (SimpleWorker.work, {"logging_level"}),
         (Job.key_for, {"job_id"}),
-        (Retry.__init__, {"max"}),
     ],
 )
 def test_the_methods_we_call_take_the_arguments_we_give(method, arguments):
     assert arguments <= set(inspect.signature(method).parameters)
 
 
-def test_the_method_we_override_is_called_by_the_worker_and_takes_only_self(rq_queue):
-    assert list(inspect.signature(SimpleWorker.run_maintenance_tasks).parameters) == ["self"]
-    swept = []
-    worker = ours._Consumer([rq_queue], connection=rq_queue.connection, serializer="json", name="keeper")
-    worker.housekeeping = lambda: swept.append("once")
+def test_the_methods_we_override_take_what_rq_gives_them(rq_queue):
+    for method, arguments in (
+        (SimpleWorker.request_stop, ["self", "signum", "frame"]),
+        (SimpleWorker.subscribe, ["self"]),
+        (SimpleWorker.register_birth, ["self"]),
+        (Job.restore, ["self", "raw_data"]),
+        (Job.perform, ["self"]),
+    ):
+        assert list(inspect.signature(method).parameters) == arguments
+    assert ours.Consumer([rq_queue], connection=rq_queue.connection, serializer="json").pubsub_thread is None
+
+
+def test_a_worker_never_recovers_jobs_in_the_way_of_rq(rq_queue, broker):
+    worker = ours.Consumer([rq_queue], connection=broker, serializer="json", name="w1")
+    worker.run_maintenance_tasks = lambda: 1 / 0
     worker.work(burst=True, logging_level="CRITICAL")
-    assert swept == ["once"]
+    assert worker.last_cleaned_at is None
 
 
 def test_a_worker_stays_registered_far_longer_than_it_waits_between_heartbeats(rq_queue, broker):
     assert list(inspect.signature(SimpleWorker.heartbeat).parameters) == ["self", "timeout", "pipeline"]
     assert list(inspect.signature(SimpleWorker.set_state).parameters) == ["self", "state", "pipeline"]
-    worker = ours._Consumer([rq_queue], connection=broker, serializer="json", name="w1")
+    worker = ours.Consumer([rq_queue], connection=broker, serializer="json", name="w1")
     worker.register_birth()
     worker.set_state("busy")
     assert worker.get_state() == "busy"
@@ -102,9 +105,10 @@ def test_a_worker_stays_registered_far_longer_than_it_waits_between_heartbeats(r
 
 
 def test_a_worker_is_stopped_only_where_it_has_no_job(rq_queue, broker, caplog):
-    for name in ("_shutdown", "should_run_maintenance_tasks", "dequeue_timeout", "_stop_requested"):
+    for name in ("should_run_maintenance_tasks", "dequeue_timeout", "StopRequested"):
         assert name in inspect.getsource(sys.modules[SimpleWorker.__mro__[1].__module__])
-    worker = ours._Consumer([rq_queue], connection=broker, serializer="json", name="w1")
+    worker = ours.Consumer([rq_queue], connection=broker, serializer="json", name="w1")
+    worker.stopping = Stopping(5)
     rq_queue.enqueue_call(here(succeed), args=("x",), job_id="j1")
     worker.request_stop(15, None)
     worker.work(logging_level="CRITICAL")
@@ -128,18 +132,11 @@ def test_a_finished_job_with_result_ttl_0_leaves_no_key(rq_queue, broker):
 
 
 def test_no_pickle_is_ever_written(rq_queue, broker):
-    rq_queue.enqueue_call(here(succeed), args=("x",), job_id="j1", timeout=5, retry=Retry(max=1))
+    rq_queue.enqueue_call(here(succeed), args=("x",), job_id="j1", timeout=5)
     data = broker.hget("rq:job:j1", "data")
     import zlib
 
     assert zlib.decompress(data).startswith(b"[")
-
-
-def test_a_job_that_raises_is_run_again_as_often_as_retry_says_and_knows_how_many_tries_are_left(rq_queue, broker):
-    rq_queue.enqueue_call(here(fail_once_more), job_id="j1", retry=Retry(max=1), failure_ttl=5)
-    work(rq_queue)
-    assert broker.lrange("tries-left", 0, -1) == [b"1", b"0"]
-    assert 0 < broker.ttl("rq:job:j1") <= 5
 
 
 def test_the_time_limit_raises_the_exception_we_catch(rq_queue, broker):
@@ -151,13 +148,8 @@ def test_the_time_limit_raises_the_exception_we_catch(rq_queue, broker):
 
 
 def test_a_queued_job_is_an_entry_in_a_list_and_a_hash_and_nothing_else(rq_queue, broker):
-    rq_queue.enqueue_call(here(succeed), args=("x",), job_id="j1", retry=Retry(max=1))
+    rq_queue.enqueue_call(here(succeed), args=("x",), job_id="j1")
     assert broker.lrem(rq_queue.key, 1, "j1") == 1
     assert broker.delete(Job.key_for("j1")) == 1
     assert rq_queue.count == 0
     assert [key for key in broker.scan_iter() if b"j1" in key] == []
-
-
-def test_outside_a_job_there_is_no_current_job():
-    assert rq.get_current_job() is None
-    assert ours.tries_left() == 0

@@ -10,7 +10,6 @@ import pytest
 from models.defenses import parse_defense
 from models.images import ImageFacts, ImageFormat
 from workers import ledger as ledger_module
-from workers import queue as queue_module
 from workers.jobs import Kind, Order, Report
 from workers.ledger import BROKER_ERRORS, BrokerRefusedError, JobCanceledError, JobExpiredError, JobUnknownError
 from workers.queue import JobQueue
@@ -57,14 +56,14 @@ def test_a_submitted_job_is_queued_with_all_that_was_ordered(queue, job):
 
 
 def test_every_key_of_a_queued_job_has_an_end(queue, job, broker, settings):
-    for key in keys(broker) - {"rq:queue:purifiqa"}:
+    for key in keys(broker) - {"rq:queue:purifiqa", "purifiqa:open"}:
         assert broker.ttl(key) > 0, key
     assert broker.ttl("purifiqa:job:job1") <= settings.queue_ttl
 
 
 def test_a_job_runs_through_its_states_and_its_record_ends_after_the_result_ttl(queue, job, broker, settings):
     assert queue.start("job1").status is Status.RUNNING
-    queue.progress("job1", 0.5)
+    assert queue.keep(job, "w1@1", 0.5) == "running"
     assert queue.get("job1").progress == 0.5
     queue.finish(job, Report())
     record = queue.get("job1")
@@ -91,10 +90,9 @@ def test_a_canceled_job_never_starts_and_never_turns_finished(queue, job):
     assert queue.cancel("job1").status is Status.CANCELED
     for change in (
         lambda: queue.start("job1"),
-        lambda: queue.progress("job1", 1),
         lambda: queue.finish(job, Report()),
         lambda: queue.fail(job, Failure(code="x", detail="")),
-        lambda: queue.requeue("job1"),
+        lambda: queue.put_back(job),
     ):
         with pytest.raises(JobCanceledError):
             change()
@@ -102,10 +100,10 @@ def test_a_canceled_job_never_starts_and_never_turns_finished(queue, job):
 
 
 def test_a_running_job_that_is_canceled_learns_of_it_at_its_next_report(queue, job):
-    queue.start("job1")
+    queue.start("job1", holder="w1@1")
     queue.cancel("job1")
-    with pytest.raises(JobCanceledError):
-        queue.progress("job1", 0.5)
+    assert queue.keep(job, "w1@1", 0.5) == "canceled"
+    assert queue.get("job1").progress == 0
 
 
 def test_a_finished_job_stays_finished_when_canceled(queue, job):
@@ -114,16 +112,53 @@ def test_a_finished_job_stays_finished_when_canceled(queue, job):
     assert queue.cancel("job1").status is Status.FINISHED
 
 
-def test_a_job_whose_worker_died_may_start_again(queue, job):
-    queue.start("job1")
-    assert queue.start("job1").status is Status.RUNNING
+def test_a_job_that_is_put_back_may_start_again_and_only_as_its_newest_entry(queue, job):
+    started = queue.start("job1", placement=1, holder="w1@1")
+    again = queue.put_back(started, setbacks=1)
+    assert (again.status, again.placement, again.setbacks) == (Status.QUEUED, 2, 1)
+    assert queue.get("job1") == again.model_copy(update={"started": started.started})
+    with pytest.raises(JobCanceledError):
+        queue.start("job1", placement=1)
+    assert queue.start("job1", placement=2).status is Status.RUNNING
+    with pytest.raises(JobCanceledError):
+        queue.put_back(started)
+
+
+def test_who_has_lost_a_job_to_another_cannot_end_it(queue, job):
+    started = queue.start("job1", placement=1)
+    queue.start("job1", placement=queue.put_back(started).placement)
+    for change in (lambda: queue.finish(started, Report()), lambda: queue.fail(started, Failure(code="x", detail=""))):
+        with pytest.raises(JobCanceledError):
+            change()
+    assert queue.keep(started, "w1@1") == "lost"
+    assert queue.get("job1").status is Status.RUNNING
+
+
+def test_a_job_that_is_put_back_waits_at_the_front_and_leaves_nothing_of_its_first_entry(queue, job, broker):
+    queue.submit("job2", ORDER, IMAGE)
+    queue.put_back(queue.start("job1"))
+    assert broker.lrange("rq:queue:purifiqa", 0, -1) == [b"job1--2", b"job2"]
+    assert not broker.exists("rq:job:job1")
+
+
+def test_a_lease_is_held_while_it_is_renewed_and_ends_with_the_job(queue, job, broker, settings):
+    queue.start("job1", holder="w1@1")
+    assert broker.get("purifiqa:lease:job1") == b"w1@1"
+    broker.pexpire("purifiqa:lease:job1", 1)
+    time.sleep(0.01)
+    queue.keep(job, "w1@2")
+    assert broker.get("purifiqa:lease:job1") == b"w1@2"
+    assert 0 < broker.pttl("purifiqa:lease:job1") <= settings.lease * 1000
+    assert broker.zrange("purifiqa:open", 0, -1) == [b"job1"]
+    queue.finish(job, Report())
+    assert not broker.exists("purifiqa:lease:job1")
+    assert not broker.exists("purifiqa:open")
 
 
 def test_erasing_leaves_no_key_even_if_a_worker_still_reports(queue, job, broker):
     queue.start("job1")
     queue.erase("job1")
-    with pytest.raises(JobCanceledError):
-        queue.progress("job1", 0.5)
+    assert queue.keep(job, "w1@1", 0.5) == "gone"
     with pytest.raises(JobCanceledError):
         queue.finish(job, Report())
     assert not [key for key in keys(broker) if key.startswith("purifiqa:")]
@@ -142,7 +177,7 @@ def test_an_expired_job_is_told_from_one_that_never_was(queue, job, broker):
 def test_events_are_bounded(queue, job, broker):
     queue.start("job1")
     for step in range(500):
-        queue.progress("job1", step / 500)
+        queue.keep(job, "w1@1", step / 500)
     assert broker.xlen("purifiqa:events:job1") <= ledger_module.EVENTS_KEPT
 
 
@@ -207,35 +242,10 @@ def test_a_record_of_a_version_that_knew_other_defenses_counts_as_expired(queue,
         queue.get("job1")
 
 
-def test_a_job_given_up_by_rq_is_told_as_failed_and_only_then(queue, job):
-    from rq.job import Job
-
-    queue.start("job1")
-    rq_job = Job.fetch("job1", connection=queue._redis, serializer="json")
-    queue._given_up(rq_job)
-    assert queue.get("job1").status is Status.RUNNING, "another try will follow"
-    rq_job.retries_left = 0
-    queue._given_up(rq_job)
-    assert queue.get("job1").failure.code == "worker-lost"
-    queue._given_up(rq_job)
-
-
-def test_an_idle_worker_looks_for_lost_jobs_every_few_seconds(queue):
-    worker = queue_module._Consumer([queue._rq], connection=queue._redis, serializer="json")
-    assert worker.dequeue_timeout == queue_module.WAIT_SECONDS < queue_module.MAINTENANCE_SECONDS
-
-
 def test_the_store_is_looked_after_by_one_worker_at_a_time(queue, broker):
     assert queue.claim_housekeeping("w1")
     assert not queue.claim_housekeeping("w2")
     assert 0 < broker.ttl("purifiqa:housekeeping") <= ledger_module.HOUSEKEEPING_SECONDS
-
-
-def test_failing_housekeeping_does_not_end_a_worker(queue, caplog):
-    worker = queue_module._Consumer([queue._rq], connection=queue._redis, serializer="json")
-    worker.housekeeping = lambda: 1 / 0
-    worker.work(burst=True, logging_level="CRITICAL")
-    assert "housekeeping failed" in caplog.text
 
 
 def test_more_clients_can_wait_than_a_pool_holds_by_default(queue, job):

@@ -13,6 +13,7 @@ from models.defenses import parse_defense
 from models.images import check
 from models.metric import MetricError
 from workers import worker as worker_module
+from workers.consumer import Consumer
 from workers.jobs import Kind, Order
 from workers.queue import JobQueue
 from workers.record import Status
@@ -46,12 +47,10 @@ def submit(queue, store, photo_png):
 @pytest.fixture
 def burst(settings, queue, monkeypatch):
     """Perform every waiting job in this process, as a worker would, and return."""
-    from rq import SimpleWorker
-
     worker_module.context.cache_clear()
 
     def work():
-        worker = SimpleWorker([queue._rq], connection=queue._redis, serializer="json", log_job_description=False)
+        worker = Consumer([queue._rq], connection=queue._redis, serializer="json", log_job_description=False)
         worker.work(burst=True, logging_level="CRITICAL")
 
     yield work
@@ -178,19 +177,6 @@ def test_one_failing_job_does_not_harm_the_next(submit, burst, queue, monkeypatc
     assert queue.get("good").status is Status.FINISHED
 
 
-def test_sweeping_erases_the_files_of_jobs_that_are_gone_and_no_others(
-    submit, queue, store, broker, monkeypatch, settings
-):
-    monkeypatch.setattr(worker_module, "ORPHAN_SECONDS", 0)
-    submit("kept")
-    submit("gone")
-    broker.delete("purifiqa:job:gone")
-    worker_module.context.cache_clear()
-    worker_module.sweep(worker_module.context())
-    worker_module.context.cache_clear()
-    assert list(store.owners()) == ["kept"]
-
-
 def test_a_worker_finishes_its_job_on_sigterm_leaves_its_lease_and_loses_nothing(submit, queue, settings, tmp_path):
     process = start_worker(settings, tmp_path / "worker.log")
     assert len(queue.workers()) == 1
@@ -250,32 +236,3 @@ def test_python_m_workers_is_a_worker(settings, tmp_path):
     )
     assert done.returncode != 0
     assert "threads" in done.stderr, "a wrong setting is named"
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(240)
-def test_a_job_whose_worker_is_killed_each_time_is_tried_again_and_then_told_as_failed(
-    submit, queue, settings, tmp_path, monkeypatch
-):
-    """The lease of a job is its time limit and a minute: with a limit of one second, RQ finds it after about 80 s."""
-    monkeypatch.setattr(type(settings), "timeout", lambda *_: 1)
-    submit("job1", "none")
-    for number in range(2):
-        process = start_worker(settings, tmp_path / f"worker{number}.log", code=KILL_ITSELF)
-        assert process.wait(200) == -signal.SIGKILL
-    survivor = start_worker(settings, tmp_path / "survivor.log")
-    deadline = time.monotonic() + 200
-    while not queue.get("job1").status.is_final and time.monotonic() < deadline:
-        time.sleep(0.5)
-    survivor.terminate()
-    survivor.wait(20)
-    assert queue.get("job1").failure.code == "worker-lost"
-
-
-KILL_ITSELF = """
-import os, signal
-from workers import worker
-worker.execute = lambda *a, **k: os.kill(os.getpid(), signal.SIGKILL)
-worker.warm_up = lambda here: None
-worker.serve()
-"""

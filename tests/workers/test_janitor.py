@@ -1,0 +1,130 @@
+"""The store and Redis are of one mind again, whichever of them forgot."""
+
+import os
+import time
+
+import pytest
+
+from workers import janitor as janitor_module
+from workers import leftovers
+from workers.janitor import Janitor
+from workers.jobs import Report
+from workers.ledger import JobUnknownError
+from workers.manifest import close_manifest, read_manifest
+from workers.record import Failure, Status
+from workers.survey import Survey
+
+
+@pytest.fixture
+def janitor(queue, store, monkeypatch):
+    monkeypatch.setattr(janitor_module, "ACCEPTING_SECONDS", 0)
+    return Janitor(queue, Survey(queue.connection), store, "w1")
+
+
+def finish(queue, store, job_id):
+    record = queue.start(job_id, placement=1)
+    queue.finish(record, Report(timings_ms={"total": 1}))
+    close_manifest(store, queue.get(job_id))
+
+
+def test_when_redis_has_lost_everything_jobs_are_restored_as_they_were(accept, queue, store, broker, janitor, settings):
+    for job_id in ("waits", "done", "failed", "canceled"):
+        accept(job_id, seed=7)
+    finish(queue, store, "done")
+    queue.fail(queue.start("failed"), Failure(code="metric-failed", detail="NaN"))
+    close_manifest(store, queue.get("failed"))
+    close_manifest(store, queue.cancel("canceled"))
+    before = {job_id: queue.get(job_id) for job_id in ("waits", "done", "failed", "canceled")}
+    broker.flushall()
+    janitor.tidy_store()
+    for job_id, record in before.items():
+        assert queue.get(job_id).model_copy(update={"progress": 0}) == record.model_copy(update={"progress": 0})
+        assert 0 < broker.ttl(f"purifiqa:job:{job_id}") <= settings.result_ttl
+    assert broker.lrange("rq:queue:purifiqa", 0, -1) == [b"waits"]
+    assert broker.zrange("purifiqa:open", 0, -1) == [b"waits"]
+    janitor.tidy_store()
+    assert queue.depth() == 1, "once"
+
+
+def test_a_job_whose_end_was_cut_off_in_the_manifest_is_done_again(accept, queue, store, broker, janitor):
+    accept("job1")
+    finish(queue, store, "job1")
+    path = store.path("job1", "manifest")
+    path.write_bytes(path.read_bytes()[:-20])
+    broker.flushall()
+    janitor.tidy_store()
+    assert queue.get("job1").status is Status.QUEUED
+
+
+def test_erased_jobs_do_not_come_back_wherever_erasing_was_cut_off(accept, queue, store, broker, janitor, monkeypatch):
+    monkeypatch.setattr(janitor_module, "ORPHAN_SECONDS", -1)
+    accept("job1")
+    store.drop("job1", "manifest")
+    queue.erase("job1")  # and here the API died
+    janitor.tidy_store()
+    with pytest.raises(JobUnknownError):
+        queue.get("job1")
+    assert list(store.owners()) == []
+
+
+def test_a_worker_that_ends_an_erased_job_does_not_write_it_down_again(accept, queue, store):
+    record = accept("job1")
+    store.drop("job1", "manifest")
+    store.erase("job1")
+    close_manifest(store, record)
+    assert list(store.owners()) == []
+    assert read_manifest(store, "job1") is None
+
+
+def test_what_has_expired_is_erased_and_what_is_kept_is_not(accept, store, broker, janitor):
+    accept("kept")
+    accept("expired")
+    broker.delete("purifiqa:job:expired")
+    janitor.tidy_store()
+    assert list(store.owners()) == ["kept"]
+
+
+def test_a_manifest_that_has_had_its_time_is_erased_even_if_redis_knows_nothing(
+    accept, queue, store, broker, janitor, monkeypatch
+):
+    accept("job1")
+    broker.flushall()
+    monkeypatch.setattr(type(queue), "time_left", lambda *_: -1)
+    janitor.tidy_store()
+    assert list(store.owners()) == []
+
+
+def test_files_without_a_manifest_are_left_alone_while_somebody_may_be_writing_them(store, janitor, monkeypatch):
+    store.put("new", "input", b"photo")
+    store.put("old", "input", b"photo")
+    an_hour_ago = time.time() - 3600
+    os.utime(store.path("old", "input").parent, (an_hour_ago, an_hour_ago))
+    janitor.tidy_store()
+    assert list(store.owners()) == ["new"]
+
+
+def test_the_store_is_searched_after_each_start_of_the_broker_until_nothing_can_be_missing(queue, janitor, monkeypatch):
+    searches = []
+    monkeypatch.setattr(janitor, "tidy_store", lambda: searches.append(1))
+    now = janitor._survey.broker()
+    assert queue.claim_housekeeping("somebody else")
+    for uptime, expected in ((1, 1), (3, 1), (24, 2), (30, 2)):
+        janitor.look(now._replace(run="a", uptime=uptime))
+        assert len(searches) == expected
+    janitor.look(now._replace(run="b", uptime=1))
+    assert len(searches) == 3
+
+
+def test_nothing_of_rq_is_left_that_is_not_of_an_open_job(accept, queue, broker, janitor):
+    accept("job1")
+    broker.zadd("rq:failed:purifiqa", {"planted": time.time() + 10**8})
+    broker.zadd("rq:canceled:purifiqa", {"planted2": time.time() + 10**8})
+    broker.hset("rq:job:planted", mapping={"origin": "purifiqa", "data": "x"})
+    broker.hset("rq:job:old", mapping={"origin": "purifiqa", "data": "x"})
+    broker.hset("rq:job:of-somebody-else", mapping={"origin": "theirs", "data": "x"})
+    broker.zadd("rq:wip:purifiqa", {"old:1": time.time() + 10**8})
+    broker.sadd("rq:workers:purifiqa", "rq:worker:dead")
+    broker.sadd("rq:workers", "rq:worker:dead")
+    leftovers.remove(queue, janitor._survey)
+    left = {key.decode() for key in broker.scan_iter("rq:*")}
+    assert left == {"rq:queue:purifiqa", "rq:queues", "rq:job:job1", "rq:job:of-somebody-else"}

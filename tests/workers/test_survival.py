@@ -1,0 +1,218 @@
+"""Real workers that are told to stop, grow old, get stuck, or are handed what is none of ours."""
+
+import os
+import signal
+import threading
+import time
+
+import pytest
+import redis
+from conftest import start_worker
+from rq import Queue
+
+from workers import worker as worker_module
+from workers.consumer import Consumer, consume
+from workers.queue import JobQueue
+from workers.reconciler import Reconciler
+from workers.record import Status
+
+LONG = '{"name": "diffpure", "sampler": "ddim", "timestep": 150, "steps": 150, "squeeze": 256}'
+
+
+@pytest.fixture
+def start(settings, tmp_path):
+    started = []
+
+    def go(**options):
+        started.append(start_worker(settings, tmp_path / "worker.log", **options))
+        return started[-1]
+
+    yield go
+    for process in started:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+
+
+def wait_for(condition, seconds=40):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+@pytest.fixture
+def work(monkeypatch):
+    """Be a worker in this process until it ends by itself; meanwhile a thread does `meanwhile`."""
+    worker_module.context.cache_clear()
+
+    def go(meanwhile=lambda here: None, **settings):
+        for name, value in settings.items():
+            monkeypatch.setenv(f"PURIFIQA_{name.upper()}", str(value))
+        here = worker_module.context()
+        thread = threading.Thread(target=meanwhile, args=(here,))
+        thread.start()
+        consume(here.settings.broker_url(), here.name, here.stopping)
+        thread.join()
+
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield go
+    worker_module.context.cache_clear()
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+
+
+def test_a_running_job_that_is_canceled_makes_room_for_the_next_at_once(accept, queue, work):
+    accept("long", LONG)
+    accept("next")
+    canceled = []
+
+    def cancel(_here):
+        wait_for(lambda: queue.get("long").status is Status.RUNNING)
+        time.sleep(0.5)
+        queue.cancel("long")
+        canceled.append(time.time())
+
+    work(cancel, max_jobs=2)
+    assert queue.get("long").status is Status.CANCELED
+    assert queue.get("next").status is Status.FINISHED
+    assert queue.get("next").started - canceled[0] < 5, "the contract is a second on a quiet machine"
+
+
+def test_a_worker_that_has_no_time_to_finish_gives_its_job_back(accept, queue, broker, work):
+    accept("long", LONG)
+    accept("next")
+
+    def terminate(_here):
+        wait_for(lambda: queue.get("long").status is Status.RUNNING)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    work(terminate, stop_grace=0)
+    record = queue.get("long")
+    assert (record.status, record.placement, record.setbacks) == (Status.QUEUED, 2, 0)
+    assert broker.lrange("rq:queue:purifiqa", 0, -1) == [b"long--2", b"next"]
+    assert not broker.exists("purifiqa:lease:long")
+
+
+def test_a_worker_told_twice_to_stop_does_not_wait_for_its_grace_to_end(accept, queue, work):
+    accept("long", LONG)
+
+    def terminate(here):
+        wait_for(lambda: queue.get("long").status is Status.RUNNING)
+        os.kill(os.getpid(), signal.SIGTERM)
+        wait_for(lambda: here.stopping.requested)
+        time.sleep(0.3)
+        assert queue.get("long").status is Status.RUNNING
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    work(terminate, stop_grace=3600)
+    assert queue.get("long").status is Status.QUEUED
+
+
+def test_a_worker_ends_by_itself_after_so_many_jobs_and_loses_none(accept, queue, work):
+    for number in range(3):
+        accept(f"job{number}")
+    work(max_jobs=2)
+    assert [queue.get(f"job{n}").status for n in range(3)] == [Status.FINISHED, Status.FINISHED, Status.QUEUED]
+
+
+def test_a_worker_that_holds_too_much_memory_ends_after_its_job(accept, queue, work):
+    accept("job1")
+    accept("job2")
+    work(max_memory=1)
+    assert [queue.get(one).status for one in ("job1", "job2")] == [Status.FINISHED, Status.QUEUED]
+
+
+def test_a_result_is_told_however_long_the_broker_was_away(accept, queue, work, monkeypatch):
+    accept("job1")
+    failures = []
+    real = JobQueue.finish
+
+    def finish(self, *args):
+        if len(failures) < 3:
+            failures.append(1)
+            raise redis.ConnectionError("away")
+        return real(self, *args)
+
+    monkeypatch.setattr(JobQueue, "finish", finish)
+    monkeypatch.setattr(worker_module, "RETRY_SECONDS", 0.01)
+    work(max_jobs=1)
+    assert queue.get("job1").status is Status.FINISHED
+
+
+def test_a_worker_goes_on_after_the_broker_failed_it_in_the_middle_of_its_bookkeeping(accept, queue, work, monkeypatch):
+    accept("job1")
+    accept("job2")
+    failures = []
+    real = Consumer.prepare_execution
+
+    def prepare(self, job):
+        if not failures:
+            failures.append(job.id)
+            raise redis.ConnectionError("away")
+        return real(self, job)
+
+    monkeypatch.setattr(Consumer, "prepare_execution", prepare)
+    work(max_jobs=1)
+    assert failures == ["job1"]
+    assert queue.get("job2").status is Status.FINISHED
+    assert queue.entries().taken == {"job1"}, "the reconciler finds it there"
+
+
+STUCK = """
+import hashlib
+from workers import worker
+worker.HARD_LIMIT_GRACE = 1
+worker.execute = lambda *a, **k: hashlib.pbkdf2_hmac("sha256", b"", b"", 10**9)  # no signal gets through to it
+worker.warm_up = lambda here: None
+worker.serve()
+"""
+
+
+@pytest.mark.slow
+def test_a_worker_that_is_stuck_in_c_ends_and_its_job_has_broken_the_limit(
+    accept, queue, store, start, monkeypatch, tmp_path
+):
+    monkeypatch.setenv("PURIFIQA_TIMEOUT_CHEAP", "1")
+    accept("job1")
+    assert start(code=STUCK).wait(30) == 1
+    assert "pbkdf2" in (tmp_path / "worker.log").read_text() or "Timeout" in (tmp_path / "worker.log").read_text()
+    queue._settings = queue._settings.model_copy(update={"timeout_cheap": 1})
+    queue.connection.delete("purifiqa:lease:job1")
+    wait_for(lambda: time.time() - queue.get("job1").started > 1)
+    Reconciler(queue, store, "w1", lease=0).reconcile()
+    assert queue.get("job1").failure.code == "time-limit"
+
+
+def test_nothing_runs_that_is_none_of_ours(accept, queue, broker, tmp_path, caplog):
+    mark = tmp_path / "planted"
+    theirs = Queue("purifiqa", connection=broker, serializer="json")
+    theirs.enqueue_call("os.system", args=(f"touch {mark}",), job_id="shell")
+    theirs.enqueue_call("os.mkdir", args=(str(mark), 0o700), job_id="mkdir")
+    ours = {"func": worker_module.perform, "args": ("job1", 1)}
+    theirs.enqueue_call(**ours, kwargs={"x": 1}, job_id="kwargs")
+    theirs.enqueue_call(**ours, job_id="callback")
+    broker.hset("rq:job:callback", "success_callback_name", "os.getcwd")
+    theirs.enqueue_call(**ours, job_id="other-job")
+    pickled = Queue("purifiqa", connection=broker)
+    pickled.enqueue_call("os.system", args=(f"touch {mark}",), job_id="pickled")
+    theirs.enqueue_call(**ours, job_id="nonsense")
+    broker.hset("rq:job:nonsense", mapping={"status": "dancing", "timeout": "x"})
+    accept("job1")
+    worker_module.context.cache_clear()
+    worker = Consumer([queue._rq], connection=queue.connection, serializer="json", log_job_description=False)
+    worker.work(burst=True, logging_level="CRITICAL")
+    worker_module.context.cache_clear()
+    assert not mark.exists()
+    assert "refused entry shell" in caplog.text
+    assert queue.get("job1").status is Status.FINISHED
+    assert queue.totals() == {("purify", "none", "finished"): 1}
+
+
+def test_two_workers_in_containers_of_the_same_name_and_number_do_not_mistake_each_other(settings):
+    worker_module.context.cache_clear()
+    first = worker_module.context().name
+    worker_module.context.cache_clear()
+    assert worker_module.context().name != first
+    worker_module.context.cache_clear()
+    assert str(os.getpid()) in first

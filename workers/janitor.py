@@ -1,0 +1,62 @@
+"""Keeps the store and Redis of one mind: what has had its time is erased, what Redis has lost is restored."""
+
+import itertools
+import logging
+import time
+
+from workers import leftovers
+from workers.manifest import read_manifest
+from workers.queue import JobQueue
+from workers.store import Store
+from workers.survey import Broker, Survey
+
+log = logging.getLogger("purifiqa.janitor")
+
+ACCEPTING_SECONDS = 20
+"""Longest time between an image in the store and its record in Redis, the broker's outages included."""
+ORPHAN_SECONDS = 600
+AT_ONCE = 500
+
+
+class Janitor:
+    """Looks into the store after each start of the broker, and every few minutes."""
+
+    def __init__(self, queue: JobQueue, survey: Survey, store: Store, name: str) -> None:
+        self._queue, self._survey, self._store, self._name = queue, survey, store, name
+        self._seen = ""
+
+    def look(self, broker: Broker) -> None:
+        """Tidy up if it is time."""
+        known = self._survey.is_known(broker)
+        old_enough = broker.uptime > ACCEPTING_SECONDS + 5
+        if not known and (old_enough or self._seen != broker.run):
+            self._seen = broker.run
+            self.tidy_store()
+            if old_enough:  # by now every job is seen whose record was lost with that broker
+                self._survey.remember(broker)
+        elif self._queue.claim_housekeeping(self._name):
+            self.tidy_store()
+            leftovers.remove(self._queue, self._survey)
+
+    def tidy_store(self) -> None:
+        """Erase the files of jobs that are gone; restore the jobs that should not be."""
+        owners = self._store.owners(min_age_seconds=ACCEPTING_SECONDS)
+        while part := list(itertools.islice(owners, AT_ONCE)):
+            for job_id, (kept, known) in zip(part, self._survey.kept(part), strict=True):
+                if not kept:
+                    self._decide(job_id, known=known)
+        self._store.prune()
+
+    def _decide(self, job_id: str, *, known: bool) -> None:
+        record = None if known else read_manifest(self._store, job_id)
+        if record is not None and self._queue.time_left(record) > 0:
+            if self._queue.restore(record):
+                log.warning("job %s was lost by Redis and is restored: %s", job_id, record.status)
+        elif known or record is not None or self._age(job_id) > ORPHAN_SECONDS:
+            self._store.erase(job_id)
+
+    def _age(self, job_id: str) -> float:
+        try:
+            return time.time() - self._store.path(job_id, "any").parent.stat().st_mtime
+        except FileNotFoundError:
+            return 0
