@@ -168,7 +168,7 @@ class JobQueue(Ledger):
         except JobCanceledError:
             self.answers.forget(record)
             raise
-        with contextlib.suppress(*BROKER_ERRORS):
+        with suppress(*BROKER_ERRORS):
             self.pace.note(record.order, time.time() - (record.started or record.created))
 
     def cancel(self, job_id: str) -> JobRecord:
