@@ -15,7 +15,7 @@ from app.negotiation import seconds_to_wait
 from app.services import Services
 from models.images import ImageFormat
 from workers.batches import Batch
-from workers.ledger import BROKER_ERRORS
+from workers.broker import BROKER_ERRORS
 from workers.record import JobRecord, Status
 
 VARY = "Accept, Prefer"

@@ -86,7 +86,7 @@ def api() -> None:
 def worker() -> None:
     """Run only one warm worker process; where Redis is comes from PURIFIQA_* variables."""
     from workers import tracing
-    from workers.ledger import BROKER_ERRORS
+    from workers.broker import BROKER_ERRORS
     from workers.settings import WorkerSettings
     from workers.worker import context, serve
 

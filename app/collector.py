@@ -8,8 +8,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from models.defenses import DEFENSES
+from workers.broker import BROKER_ERRORS
 from workers.jobs import Kind
-from workers.ledger import BROKER_ERRORS
 from workers.measures import MEASURES_TOLD, histograms
 from workers.queue import JobQueue
 from workers.record import Status

@@ -9,7 +9,8 @@ from app.errors import Problem, ProblemError
 from app.schemas import BatchDocument, BatchItemDocument, JobDocument, failure_problem, job_document
 from app.services import Services
 from workers.batches import Batch
-from workers.ledger import BROKER_ERRORS, JobExpiredError
+from workers.broker import BROKER_ERRORS
+from workers.ledger import JobExpiredError
 from workers.record import JobRecord, Status
 
 

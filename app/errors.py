@@ -14,7 +14,8 @@ from starlette.exceptions import HTTPException
 
 from app.request_context import HEADER, request_id
 from models.images import ImageError
-from workers.ledger import BROKER_ERRORS, JobExpiredError, JobUnknownError
+from workers.broker import BROKER_ERRORS
+from workers.ledger import JobExpiredError, JobUnknownError
 from workers.store import StoreFullError
 
 log = logging.getLogger("purifiqa.api")

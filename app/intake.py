@@ -16,9 +16,9 @@ from app.services import Services
 from models.images import ImageFacts
 from workers.answers import is_answer, is_repeatable
 from workers.batches import Batch, BatchItem
+from workers.broker import BROKER_ERRORS
 from workers.claims import Claim, ClaimLostError, Earlier
 from workers.jobs import Order
-from workers.ledger import BROKER_ERRORS
 from workers.manifest import ROLE as MANIFEST
 from workers.manifest import close_manifest, open_manifest
 from workers.record import Failure, JobRecord, Origin, Status

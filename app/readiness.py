@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 from app.services import Services
 from models.defenses import parse_defense
 from models.metrics import find_metric
-from workers.ledger import BROKER_ERRORS
+from workers.broker import BROKER_ERRORS
 from workers.vitals import Facts
 
 

@@ -19,9 +19,10 @@ import models
 from models import checkpoints
 from models.metrics import find_metric
 from workers import jobs
+from workers.broker import refusals
 from workers.jobs import Kind, Order
 from workers.keys import OPEN, TOTALS, WEBHOOKS, answer_key, job_keys
-from workers.ledger import EVENTS_KEPT, EXPIRED_NOTE_TTL, refusals
+from workers.ledger import EVENTS_KEPT, EXPIRED_NOTE_TTL
 from workers.record import JobRecord, Status
 from workers.settings import WorkerSettings
 

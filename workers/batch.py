@@ -14,10 +14,11 @@ import torch
 
 from models.cancellation import cancellable
 from models.images import ImageLimits
+from workers.broker import BROKER_ERRORS
 from workers.companions import Companions
 from workers.jobs import execute_together
 from workers.lease import Hold, Keeper
-from workers.ledger import BROKER_ERRORS, JobCanceledError
+from workers.ledger import JobCanceledError
 from workers.measures import BATCH_SIZE
 from workers.queue import JobQueue, entry_id
 from workers.record import JobRecord

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from redis import Redis
 from redis.client import Pipeline
 
+from workers.broker import refusals
 from workers.keys import idempotency_key
-from workers.ledger import refusals
 
 CLAIM_SECONDS = 60
 KEPT_SECONDS = 86_400

@@ -14,10 +14,9 @@ from rq.job import Job
 from rq.timeouts import JobTimeoutException
 
 from workers import vitals
-from workers.ledger import BROKER_ERRORS
+from workers.broker import BROKER_ERRORS
 from workers.queue import ENTRY, RQ_QUEUE, entry_id
 from workers.stopping import Stopping
-from workers.turns import Turns
 
 log = logging.getLogger("purifiqa.worker")
 
@@ -93,7 +92,6 @@ class Consumer(SimpleWorker):
     max_connection_wait_time = LONGEST_PAUSE_SECONDS
     stopping = Stopping(0)
     gather: Gather | None = None
-    _turns: Turns | None = None
     _last_beat = -math.inf
 
     def request_stop(self, signum: int, frame: Any) -> None:
@@ -114,12 +112,6 @@ class Consumer(SimpleWorker):
         if pipeline is not None or time.monotonic() - self._last_beat > HEARTBEAT_SECONDS:
             self._last_beat = time.monotonic()
             super().heartbeat(timeout, pipeline)
-
-    def dequeue_job_and_maintain_ttl(self, timeout: int | None, max_idle_time: int | None = None) -> Any:
-        if self._turns is None:
-            self._turns = Turns(self.connection, self.queues[0].key)
-        self._turns.take()
-        return super().dequeue_job_and_maintain_ttl(timeout, max_idle_time)
 
     def execute_job(self, job: Job, queue: Queue) -> None:
         if self.gather is None:

@@ -8,8 +8,8 @@ from typing import Any
 
 import redis.asyncio
 
+from workers.broker import refusals
 from workers.keys import WEBHOOKS, job_keys
-from workers.ledger import refusals
 from workers.record import Delivery
 
 LEASE_SECONDS = 60

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 import redis.asyncio
 
+from workers.broker import BROKER_ERRORS
 from workers.keys import job_keys
-from workers.ledger import BROKER_ERRORS
 from workers.record import Status
 
 BLOCK_SECONDS = 2.0

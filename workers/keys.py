@@ -31,7 +31,6 @@ Each has an owner and an end of life:
 from typing import NamedTuple
 
 PREFIX = "purifiqa:"
-JOB = f"{PREFIX}job:"
 WORKERS = f"{PREFIX}workers"
 TOTALS = f"{PREFIX}jobs-total"
 HOUSEKEEPING = f"{PREFIX}housekeeping"

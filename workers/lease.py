@@ -6,7 +6,8 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from workers.ledger import BROKER_ERRORS, JobCanceledError, Ledger
+from workers.broker import BROKER_ERRORS
+from workers.ledger import JobCanceledError, Ledger
 from workers.record import JobRecord, Status
 
 log = logging.getLogger("purifiqa.worker")

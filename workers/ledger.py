@@ -4,47 +4,29 @@ A record is the authority about its job. Every change of state is a compare-and-
 whoever waits: a canceled job can never turn finished.
 """
 
-import contextlib
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from importlib.resources import files
-from typing import Any, cast
+from typing import Any
 
-import redis.asyncio
 from pydantic import ValidationError
-from redis import Redis
-from redis.backoff import ConstantBackoff, ExponentialWithJitterBackoff, NoBackoff
 from redis.client import Pipeline
-from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import OutOfMemoryError, ReadOnlyError, ResponseError
-from redis.exceptions import TimeoutError as RedisTimeoutError
-from redis.retry import Retry
 
 from models.defense import Cost
+from workers.broker import BROKER_ERRORS, refusals
 from workers.jobs import MAX_SAMPLES, Order, Report
-from workers.keys import HOUSEKEEPING, MEASURES, OPEN, STORE, TOTALS, WEBHOOKS, WORKERS, job_keys, jobs_of, worker_key
-from workers.measures import QUEUE_SECONDS, RUN_SECONDS, Observations
-from workers.pulse import LEASE_SECONDS
+from workers.keys import OPEN, TOTALS, WEBHOOKS, job_keys, jobs_of
+from workers.measures import QUEUE_SECONDS, RUN_SECONDS
+from workers.presence import Presence
 from workers.record import Failure, JobRecord, Status
 from workers.settings import WorkerSettings
 
 EVENTS_KEPT = 64
 EXPIRED_NOTE_TTL = 7 * 86_400
-HOUSEKEEPING_SECONDS = 300
-MAX_WAITING = 10_000
-PROBE_SECONDS = 1.0
 BLOCK_SECONDS = 2.0  # shorter than the socket's own patience
 
 _MOVE, _KEEP = (files(__package__).joinpath(name).read_text() for name in ("move.lua", "keep.lua"))
-
-
-class BrokerRefusedError(RuntimeError):
-    """Redis answers, but does not do as it is told: its disk is full, its replicas are gone, ..."""
-
-
-BROKER_ERRORS = (RedisConnectionError, RedisTimeoutError, OutOfMemoryError, ReadOnlyError, BrokerRefusedError)
-"""Redis cannot be reached or refuses to write."""
 
 
 class JobUnknownError(LookupError):
@@ -63,30 +45,17 @@ class JobCanceledError(Exception):
     """The job was canceled or deleted while it ran."""
 
 
-class Ledger:
+class Ledger(Presence):
     """Write, read, change and follow records. Holds no state of its own, so any number of processes may have one."""
 
     def __init__(self, settings: WorkerSettings, *, patient: bool = False) -> None:
-        """`patient` rides out a broker's restart of some seconds, as a worker should; an API rather answers 503."""
-        self._settings = settings
-        url = settings.broker_url()
-        timeouts: dict[str, Any] = {"socket_connect_timeout": 2, "socket_timeout": 5}
-        retry = Retry(ExponentialWithJitterBackoff(base=0.1, cap=1), 10) if patient else Retry(ConstantBackoff(0.1), 2)
-        self._redis: Redis = Redis.from_url(url, retry=retry, **timeouts)
-        self._probe: Redis = Redis.from_url(
-            url, retry=Retry(NoBackoff(), 0), socket_connect_timeout=PROBE_SECONDS, socket_timeout=PROBE_SECONDS
-        )
-        self._async: redis.asyncio.Redis = redis.asyncio.Redis.from_url(url, max_connections=MAX_WAITING, **timeouts)
-        self._closing = False
-        self.observations = Observations()
+        super().__init__(settings, patient=patient)
         self._move, self._keep = (self._redis.register_script(script) for script in (_MOVE, _KEEP))
 
     def write(self, record: JobRecord, pipe: "Pipeline") -> None:
         """Write a new record as part of a transaction."""
         job, ttl = job_keys(record.id), self._settings.queue_ttl
-        fixed = json.dumps(record.fixed())
-        news = {"fixed": fixed, "owner": record.origin.owner, "status": Status.QUEUED, "progress": 0}
-        pipe.hset(job.record, mapping=cast("Any", news))
+        pipe.hset(job.record, mapping={"fixed": json.dumps(record.fixed()), "status": Status.QUEUED, "progress": 0})
         pipe.expire(job.record, ttl)
         pipe.xadd(job.events, {"status": Status.QUEUED, "progress": 0}, maxlen=EVENTS_KEPT)
         pipe.expire(job.events, ttl)
@@ -177,10 +146,6 @@ class Ledger:
             pipe.execute()
         return record
 
-    def claim_housekeeping(self, worker: str) -> bool:
-        """Return whether it is this worker's turn to look after the store."""
-        return bool(self._redis.set(HOUSEKEEPING, worker, nx=True, ex=HOUSEKEEPING_SECONDS))
-
     async def wait(self, job_id: str, seconds: float) -> bool:
         """Return whether the job is known to end within this time, or to be gone.
 
@@ -201,105 +166,6 @@ class Ledger:
                     return True
                 last = entries[-1][0]
         return False
-
-    def stop_waiting(self) -> None:
-        """Let every `wait` return within BLOCK_SECONDS, because the service stops."""
-        self._closing = True
-
-    @property
-    def is_closing(self) -> bool:
-        """Whether the service stops."""
-        return self._closing
-
-    async def close(self) -> None:
-        """Close all connections."""
-        await self._async.aclose()
-        self._redis.close()
-        self._probe.close()
-
-    @property
-    def connection(self) -> Redis:
-        """The client of Redis."""
-        return self._redis
-
-    def connection_id(self) -> int:
-        """Return the id of a connection of this process, which ends with the process."""
-        return int(self._redis.client_id())
-
-    def ping(self) -> None:
-        """Raise BROKER_ERRORS unless Redis answers."""
-        self._redis.ping()
-
-    def is_up(self) -> bool:
-        """Return whether Redis answers at once, for whoever must answer soon whatever Redis does."""
-        try:
-            return bool(self._probe.ping())
-        except BROKER_ERRORS:
-            return False
-
-    def beat(self, worker: str, facts: str = "") -> None:
-        """Say that this worker is alive and ready for LEASE_SECONDS more, and what it does and has observed."""
-        now = time.time()
-        with self._carrying() as pipe:
-            pipe.zadd(WORKERS, {worker: now + LEASE_SECONDS})
-            pipe.zremrangebyscore(WORKERS, 0, now)
-            pipe.set(worker_key(worker), facts, ex=LEASE_SECONDS)
-
-    def leave(self, worker: str) -> None:
-        """Say that this worker takes no more jobs."""
-        with self._carrying() as pipe:
-            pipe.zrem(WORKERS, worker)
-            pipe.delete(worker_key(worker))
-
-    @contextlib.contextmanager
-    def _carrying(self) -> Iterator[Pipeline]:
-        """Yield a transaction that also carries the observations of this process, and execute it."""
-        executed = False
-        try:
-            with self._redis.pipeline() as pipe:
-                self.observations.carry(pipe)
-                yield pipe
-                pipe.execute()
-                executed = True
-        finally:
-            self.observations.carried(executed=executed)
-
-    def crew(self) -> list[str]:
-        """Return what each worker that is alive says of itself."""
-        names = self.workers()
-        facts: Any = self._redis.mget([worker_key(name) for name in names]) if names else []
-        return [text.decode() for text in facts if text]
-
-    def measures(self) -> dict[str, float]:
-        """Return the counters of all observations, as workers/measures.py explains them."""
-        counts: Any = self._redis.hgetall(MEASURES)
-        return {field.decode(): float(amount) for field, amount in counts.items()}
-
-    def note_store(self, size: int, files: int) -> None:
-        """Say how much the store holds, as housekeeping found it."""
-        with self._redis.pipeline() as pipe:
-            pipe.hset(STORE, mapping={"bytes": size, "files": files})
-            pipe.expire(STORE, 3 * HOUSEKEEPING_SECONDS)
-            pipe.execute()
-
-    def store_size(self) -> tuple[int, int] | None:
-        """Return how many bytes and files the store held at the last housekeeping; None: there was none lately."""
-        size: Any = self._redis.hmget(STORE, "bytes", "files")
-        return None if None in size else (int(size[0]), int(size[1]))
-
-    def workers(self) -> list[str]:
-        """Return the names of the workers that are alive and ready."""
-        names: Any = self._redis.zrangebyscore(WORKERS, time.time(), "+inf")
-        return [name.decode() for name in names]
-
-    def totals(self) -> dict[tuple[str, str, str], int]:
-        """Return how many jobs have ended, by kind, defense and status."""
-        counts: Any = self._redis.hgetall(TOTALS)
-        return {
-            (kind, defense, status): int(count)
-            for key, count in counts.items()
-            for kind, defense, status in [key.decode().split("|")]
-        }
 
     def time_limit(self, order: Order) -> int:
         """Return the seconds that carrying out this order may take."""
@@ -381,14 +247,3 @@ def _record_or_none(fields: dict[bytes, bytes]) -> JobRecord | None:
         return _record(fields) if b"fixed" in fields else None
     except ValidationError:
         return None
-
-
-@contextlib.contextmanager
-def refusals() -> Iterator[None]:
-    """Turn a refusal of Redis into BrokerRefusedError."""
-    try:
-        yield
-    except (OutOfMemoryError, ReadOnlyError):
-        raise
-    except ResponseError as error:
-        raise BrokerRefusedError(str(error)) from error

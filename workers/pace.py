@@ -2,9 +2,9 @@
 
 from redis import Redis
 
+from workers.broker import refusals
 from workers.jobs import Order
 from workers.keys import PACE
-from workers.ledger import refusals
 
 UNKNOWN_SECONDS = 1.0
 """What a job is thought to take before any was done."""

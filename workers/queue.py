@@ -23,12 +23,13 @@ from rq.results import Result
 from models.images import ImageFacts
 from workers.answers import Answers
 from workers.batches import Batch, Batches
+from workers.broker import BROKER_ERRORS, refusals
 from workers.claims import Claim, ClaimLostError, Claims
 from workers.deliveries import Deliveries
 from workers.events import Events
 from workers.jobs import Order, Report
 from workers.keys import NEXT_ROUNDS, OPEN, ROUNDS, job_keys
-from workers.ledger import BROKER_ERRORS, JobCanceledError, Ledger, changing_fields, refusals
+from workers.ledger import JobCanceledError, Ledger, changing_fields
 from workers.pace import Pace
 from workers.record import JobRecord, Origin, Status
 from workers.register import Register

@@ -10,8 +10,8 @@ from redis import Redis
 from redis.backoff import ConstantBackoff
 from redis.retry import Retry
 
+from workers.broker import refusals
 from workers.keys import in_flight_key, job_keys, rate_key
-from workers.ledger import refusals
 from workers.settings import WorkerSettings
 
 _SCRIPTS = files(__package__)

@@ -12,8 +12,9 @@ import logging
 import threading
 import time
 
+from workers.broker import BROKER_ERRORS
 from workers.janitor import Janitor
-from workers.ledger import BROKER_ERRORS, JobCanceledError
+from workers.ledger import JobCanceledError
 from workers.manifest import close_manifest
 from workers.queue import JobQueue, entry_id, job_of
 from workers.record import MOST_SETBACKS, Failure, JobRecord, Status

@@ -4,8 +4,9 @@ from typing import Any, NamedTuple
 
 from redis import Redis
 
+from workers.broker import refusals
 from workers.keys import jobs_of
-from workers.ledger import Ledger, refusals
+from workers.ledger import Ledger
 from workers.record import JobRecord, Status
 
 CHUNK = 100

@@ -25,10 +25,11 @@ from models.metrics import find_metric
 from workers import tracing, vitals
 from workers.answers import implementation
 from workers.batch import Batcher, is_device_lost, room_for
+from workers.broker import BROKER_ERRORS
 from workers.consumer import TimeLimitError, consume
 from workers.jobs import Kind, Order, execute
 from workers.lease import Hold, Keeper
-from workers.ledger import BROKER_ERRORS, JobCanceledError
+from workers.ledger import JobCanceledError
 from workers.manifest import close_manifest, read_manifest
 from workers.measures import MODEL_LOAD_SECONDS
 from workers.memory import resident_megabytes

@@ -17,8 +17,8 @@ from app.errors import ProblemError, field_problem
 from app.guard.callers import OwnedJob
 from app.schemas import job_document
 from app.services import Services, ServicesDep
+from workers.broker import BROKER_ERRORS
 from workers.events import BLOCK_SECONDS, START, Change, is_change_id
-from workers.ledger import BROKER_ERRORS
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])
 

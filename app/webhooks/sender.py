@@ -19,8 +19,8 @@ from app.settings import Settings
 from app.webhooks.messages import message, message_id
 from app.webhooks.signing import signed_headers
 from app.webhooks.targets import ForbiddenTargetError, Target, resolve
+from workers.broker import BROKER_ERRORS
 from workers.deliveries import LEASE_SECONDS
-from workers.ledger import BROKER_ERRORS
 from workers.queue import JobQueue
 from workers.record import Delivery, JobRecord
 

@@ -19,8 +19,8 @@ import numpy as np
 from redis import Redis
 
 from app.command.parts import Part, free_port, service_parts
+from workers.broker import BROKER_ERRORS
 from workers.keys import job_keys
-from workers.ledger import BROKER_ERRORS
 from workers.queue import JobQueue
 from workers.record import JobRecord
 from workers.settings import WorkerSettings

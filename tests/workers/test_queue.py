@@ -10,8 +10,10 @@ import pytest
 from models.defenses import parse_defense
 from models.images import ImageFacts, ImageFormat
 from workers import ledger as ledger_module
+from workers.broker import BROKER_ERRORS, BrokerRefusedError
 from workers.jobs import Kind, Order, Report
-from workers.ledger import BROKER_ERRORS, BrokerRefusedError, JobCanceledError, JobExpiredError, JobUnknownError
+from workers.ledger import JobCanceledError, JobExpiredError, JobUnknownError
+from workers.presence import HOUSEKEEPING_SECONDS
 from workers.queue import JobQueue
 from workers.record import Failure, Status
 from workers.settings import WorkerSettings
@@ -245,7 +247,7 @@ def test_a_record_of_a_version_that_knew_other_defenses_counts_as_expired(queue,
 def test_the_store_is_looked_after_by_one_worker_at_a_time(queue, broker):
     assert queue.claim_housekeeping("w1")
     assert not queue.claim_housekeeping("w2")
-    assert 0 < broker.ttl("purifiqa:housekeeping") <= ledger_module.HOUSEKEEPING_SECONDS
+    assert 0 < broker.ttl("purifiqa:housekeeping") <= HOUSEKEEPING_SECONDS
 
 
 def test_more_clients_can_wait_than_a_pool_holds_by_default(queue, job):

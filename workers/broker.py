@@ -1,0 +1,89 @@
+"""The connections to Redis, and what can be wrong with them."""
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import redis.asyncio
+from redis import Redis
+from redis.backoff import ConstantBackoff, ExponentialWithJitterBackoff, NoBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import OutOfMemoryError, ReadOnlyError, ResponseError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+from redis.retry import Retry
+
+from workers.settings import WorkerSettings
+
+MAX_WAITING = 10_000
+PROBE_SECONDS = 1.0
+
+
+class BrokerRefusedError(RuntimeError):
+    """Redis answers, but does not do as it is told: its disk is full, its replicas are gone, ..."""
+
+
+BROKER_ERRORS = (RedisConnectionError, RedisTimeoutError, OutOfMemoryError, ReadOnlyError, BrokerRefusedError)
+"""Redis cannot be reached or refuses to write."""
+
+
+class Broker:
+    """A client of Redis for code that waits for answers and one for code that does not."""
+
+    def __init__(self, settings: WorkerSettings, *, patient: bool = False) -> None:
+        """`patient` rides out a broker's restart of some seconds, as a worker should; an API rather answers 503."""
+        self._settings = settings
+        url = settings.broker_url()
+        timeouts: dict[str, Any] = {"socket_connect_timeout": 2, "socket_timeout": 5}
+        retry = Retry(ExponentialWithJitterBackoff(base=0.1, cap=1), 10) if patient else Retry(ConstantBackoff(0.1), 2)
+        self._redis: Redis = Redis.from_url(url, retry=retry, **timeouts)
+        self._probe: Redis = Redis.from_url(
+            url, retry=Retry(NoBackoff(), 0), socket_connect_timeout=PROBE_SECONDS, socket_timeout=PROBE_SECONDS
+        )
+        self._async: redis.asyncio.Redis = redis.asyncio.Redis.from_url(url, max_connections=MAX_WAITING, **timeouts)
+        self._closing = False
+
+    def stop_waiting(self) -> None:
+        """Let every `wait` return within BLOCK_SECONDS, because the service stops."""
+        self._closing = True
+
+    @property
+    def is_closing(self) -> bool:
+        """Whether the service stops."""
+        return self._closing
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._async.aclose()
+        self._redis.close()
+        self._probe.close()
+
+    @property
+    def connection(self) -> Redis:
+        """The client of Redis."""
+        return self._redis
+
+    def connection_id(self) -> int:
+        """Return the id of a connection of this process, which ends with the process."""
+        return int(self._redis.client_id())
+
+    def ping(self) -> None:
+        """Raise BROKER_ERRORS unless Redis answers."""
+        self._redis.ping()
+
+    def is_up(self) -> bool:
+        """Return whether Redis answers at once, for whoever must answer soon whatever Redis does."""
+        try:
+            return bool(self._probe.ping())
+        except BROKER_ERRORS:
+            return False
+
+
+@contextlib.contextmanager
+def refusals() -> Iterator[None]:
+    """Turn a refusal of Redis into BrokerRefusedError."""
+    try:
+        yield
+    except (OutOfMemoryError, ReadOnlyError):
+        raise
+    except ResponseError as error:
+        raise BrokerRefusedError(str(error)) from error
