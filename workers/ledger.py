@@ -14,7 +14,7 @@ from typing import Any
 import redis.asyncio
 from pydantic import ValidationError
 from redis import Redis
-from redis.backoff import ConstantBackoff, ExponentialWithJitterBackoff, NoBackoff
+from redis.backoff import ConstantBackoff, ExponentialWithJitterBackoff
 from redis.client import Pipeline
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import OutOfMemoryError, ReadOnlyError, ResponseError
@@ -22,17 +22,16 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 
 from workers.jobs import Order, Report
-from workers.keys import HOUSEKEEPING, MEASURES, STORE, TOTALS, WORKERS, job_keys, worker_key
-from workers.measures import QUEUE_SECONDS, RUN_SECONDS, Observations
-from workers.pulse import LEASE_SECONDS
+from workers.keys import HOUSEKEEPING, TOTALS, job_keys
+from workers.measures import QUEUE_SECONDS, RUN_SECONDS
 from workers.record import Failure, JobRecord, Status
+from workers.roster import Roster
 from workers.settings import WorkerSettings
 
 EVENTS_KEPT = 64
 EXPIRED_NOTE_TTL = 7 * 86_400
 HOUSEKEEPING_SECONDS = 300
 MAX_WAITING = 10_000
-PROBE_SECONDS = 1.0
 BLOCK_SECONDS = 2.0  # shorter than the socket's own patience
 
 _MOVE = files(__package__).joinpath("move.lua").read_text()
@@ -58,7 +57,7 @@ class JobCanceledError(Exception):
     """The job was canceled or deleted while it ran."""
 
 
-class Ledger:
+class Ledger(Roster):
     """Write, read, change and follow records. Holds no state of its own, so any number of processes may have one."""
 
     def __init__(self, settings: WorkerSettings, *, patient: bool = False) -> None:
@@ -67,13 +66,9 @@ class Ledger:
         url = settings.broker_url()
         timeouts: dict[str, Any] = {"socket_connect_timeout": 2, "socket_timeout": 5}
         retry = Retry(ExponentialWithJitterBackoff(base=0.1, cap=1), 10) if patient else Retry(ConstantBackoff(0.1), 2)
-        self._redis: Redis = Redis.from_url(url, retry=retry, **timeouts)
-        self._probe: Redis = Redis.from_url(
-            url, retry=Retry(NoBackoff(), 0), socket_connect_timeout=PROBE_SECONDS, socket_timeout=PROBE_SECONDS
-        )
+        super().__init__(Redis.from_url(url, retry=retry, **timeouts), url)
         self._async: redis.asyncio.Redis = redis.asyncio.Redis.from_url(url, max_connections=MAX_WAITING, **timeouts)
         self._closing = False
-        self.observations = Observations()
         self._move = self._redis.register_script(_MOVE)
 
     def write(self, record: JobRecord, pipe: "Pipeline") -> None:
@@ -178,74 +173,11 @@ class Ledger:
     async def close(self) -> None:
         """Close all connections."""
         await self._async.aclose()
-        self._redis.close()
-        self._probe.close()
+        self.close_roster()
 
     def ping(self) -> None:
         """Raise BROKER_ERRORS unless Redis answers."""
         self._redis.ping()
-
-    def answers(self) -> bool:
-        """Return whether Redis answers at once, for whoever must answer soon whatever Redis does."""
-        try:
-            return bool(self._probe.ping())
-        except BROKER_ERRORS:
-            return False
-
-    def beat(self, worker: str, facts: str = "") -> None:
-        """Say that this worker is alive and ready for LEASE_SECONDS more, and what it does and has observed."""
-        now = time.time()
-        with self._carrying() as pipe:
-            pipe.zadd(WORKERS, {worker: now + LEASE_SECONDS})
-            pipe.zremrangebyscore(WORKERS, 0, now)
-            pipe.set(worker_key(worker), facts, ex=LEASE_SECONDS)
-
-    def leave(self, worker: str) -> None:
-        """Say that this worker takes no more jobs."""
-        with self._carrying() as pipe:
-            pipe.zrem(WORKERS, worker)
-            pipe.delete(worker_key(worker))
-
-    @contextlib.contextmanager
-    def _carrying(self) -> Iterator[Pipeline]:
-        """Yield a transaction that also carries the observations of this process, and execute it."""
-        executed = False
-        try:
-            with self._redis.pipeline() as pipe:
-                self.observations.carry(pipe)
-                yield pipe
-                pipe.execute()
-                executed = True
-        finally:
-            self.observations.carried(executed=executed)
-
-    def crew(self) -> list[str]:
-        """Return what each worker that is alive says of itself."""
-        names = self.workers()
-        facts: Any = self._redis.mget([worker_key(name) for name in names]) if names else []
-        return [text.decode() for text in facts if text]
-
-    def measures(self) -> dict[str, float]:
-        """Return the counters of all observations, as workers/measures.py explains them."""
-        counts: Any = self._redis.hgetall(MEASURES)
-        return {field.decode(): float(amount) for field, amount in counts.items()}
-
-    def note_store(self, size: int, files: int) -> None:
-        """Say how much the store holds, as housekeeping found it."""
-        with self._redis.pipeline() as pipe:
-            pipe.hset(STORE, mapping={"bytes": size, "files": files})
-            pipe.expire(STORE, 3 * HOUSEKEEPING_SECONDS)
-            pipe.execute()
-
-    def store_size(self) -> tuple[int, int] | None:
-        """Return how many bytes and files the store held at the last housekeeping; None: there was none lately."""
-        size: Any = self._redis.hmget(STORE, "bytes", "files")
-        return None if None in size else (int(size[0]), int(size[1]))
-
-    def workers(self) -> list[str]:
-        """Return the names of the workers that are alive and ready."""
-        names: Any = self._redis.zrangebyscore(WORKERS, time.time(), "+inf")
-        return [name.decode() for name in names]
 
     def totals(self) -> dict[tuple[str, str, str], int]:
         """Return how many jobs have ended, by kind, defense and status."""
