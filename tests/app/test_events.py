@@ -73,10 +73,10 @@ def test_everything_is_told_as_it_happens_and_the_stream_ends_with_the_job(addre
     assert headers["x-accel-buffering"] == "no"
     assert headers["cache-control"] == "no-store"
     seen = [next(stream)]
-    record = played.start(job["id"])  # what follows happens while the stream is open
+    record = played.start(job["id"], holder="w")  # what follows happens while the stream is open
     seen.append(next(stream))
     for fraction in (0.25, 0.5):
-        played.progress(job["id"], fraction)
+        played.keep(record, "w", fraction)
         seen.append(next(stream))
     played.finish(record, Report(timings_ms={"total": 1.0}))
     seen += stream
@@ -91,8 +91,7 @@ def test_everything_is_told_as_it_happens_and_the_stream_ends_with_the_job(addre
 
 def test_who_comes_late_is_told_all_and_who_comes_back_only_the_rest(address, played, photo_png):
     job = submit(address, photo_png)
-    played.start(job["id"])
-    played.progress(job["id"], 0.5)
+    played.keep(played.start(job["id"], holder="w"), "w", 0.5)
     played.cancel(job["id"])
     _, *events = follow(address, job)
     assert [event for event, _, _ in events] == ["queued", "running", "progress", "canceled"]

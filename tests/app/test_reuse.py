@@ -22,7 +22,7 @@ def played(idle_client):
         queue, done = services.queue, 0
         for key in queue._redis.lrange(queue._rq.key, 0, -1):
             job_id = key.decode()
-            queue._forget(job_id)
+            queue._forget(queue.get(job_id))
             record = queue.start(job_id)
             report, file = execute(record.order, services.store.read(job_id, "input"))
             if file is not None:

@@ -59,8 +59,7 @@ def test_it_is_bounded_by_the_operator(idle_client, queue, photo_png, settings):
 def test_a_running_job_counts_what_is_left_of_it_and_an_ended_one_says_nothing(idle_client, queue, photo_png):
     queue.pace.note(order("jpeg"), 20.0)
     job = send(idle_client, photo_png).json()
-    queue.start(job["id"])
-    queue.progress(job["id"], 0.75)
+    queue.keep(queue.start(job["id"], holder="w"), "w", 0.75)
     assert idle_client.get(job["links"]["self"]).headers["retry-after"] == "5"
     assert idle_client.get(f"{job['links']['self']}/image").headers["retry-after"] == "1"
     queue.cancel(job["id"])
