@@ -63,7 +63,9 @@ def service(kind: str, workers: int) -> Iterator[tuple[str, list[psutil.Process]
     with tempfile.TemporaryDirectory(prefix="purifiqa-bench-") as folder:
         broker, port = Path(folder) / "valkey.sock", free_port("127.0.0.1")
         parts = service_parts(broker, Path(folder), "127.0.0.1", port, workers if kind == "warm" else 0)
-        os.environ |= {"PURIFIQA_DEFAULT_METRICS": "", "PURIFIQA_LOG_LEVEL": "WARNING"}
+        os.environ |= {
+            "PURIFIQA_DEFAULT_METRICS": "", "PURIFIQA_LOG_LEVEL": "WARNING", "PURIFIQA_REUSE_RESULTS": "false",
+        }  # fmt: skip
         for part in parts:
             part.start()
         environment = {**os.environ, **parts[-1].environment}

@@ -100,7 +100,7 @@ def service(workers: int, batch_pixels: int, clients: int) -> Iterator[Round]:
         port = free_port("127.0.0.1")
         url = f"http://127.0.0.1:{port}"
         settings = {"PURIFIQA_DEFAULT_METRICS": "", "PURIFIQA_LOG_LEVEL": "WARNING"}
-        settings |= {"PURIFIQA_BATCH_PIXELS": str(batch_pixels)}
+        settings |= {"PURIFIQA_BATCH_PIXELS": str(batch_pixels), "PURIFIQA_REUSE_RESULTS": "false"}
         parts = service_parts(Path(folder) / "valkey.sock", Path(folder), "127.0.0.1", port, workers)
         for part in parts:
             part.environment |= settings

@@ -28,7 +28,10 @@ from workers.store import Store
 from workers.survey import Survey
 
 POLL_SECONDS = 0.05
-QUIET = {"PURIFIQA_DEFAULT_METRICS": "", "PURIFIQA_DEFAULT_DEFENSE": "none", "PURIFIQA_LOG_LEVEL": "WARNING"}
+QUIET = {
+    "PURIFIQA_DEFAULT_METRICS": "", "PURIFIQA_DEFAULT_DEFENSE": "none", "PURIFIQA_LOG_LEVEL": "WARNING",
+    "PURIFIQA_REUSE_RESULTS": "false",  # every order is work
+}  # fmt: skip
 
 
 @dataclass
