@@ -141,11 +141,11 @@ def _keep(
     services: Services, drafts: dict[str, Draft], manner: Manner, origin: Origin, claim: Claim | None,
     batch: Batch | None,
 ) -> list[JobRecord]:  # fmt: skip
-    for draft in drafts.values():
-        check_work(draft.order, draft.image, services.settings.max_work)
-    services.queue.ping()  # without a broker nothing is written
     with contextlib.ExitStack() as places:
         try:
+            for draft in drafts.values():
+                check_work(draft.order, draft.image, services.settings.max_work)
+            services.queue.ping()  # without a broker nothing is written
             for job_id in drafts:
                 places.enter_context(place_for(services, origin.owner, job_id))
             records = [_stored(services, job_id, draft, manner, origin) for job_id, draft in drafts.items()]

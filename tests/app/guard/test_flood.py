@@ -16,7 +16,7 @@ from app.settings import Settings
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
-WORKERS, ORDERS, FLOODERS = 2, 40, 4
+WORKERS, ORDERS, FLOODERS = 2, 25, 2
 ORDER = {"defense": '{"name": "diffpure", "sampler": "ddim", "steps": 4}', "metrics": "", "seed": "1"}
 
 

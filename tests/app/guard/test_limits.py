@@ -174,3 +174,9 @@ def test_too_much_work_is_refused_before_anything_is_kept(open_client, submit, s
     assert problem(answer, 422, "too-much-work")["errors"][0]["limit"] == 0.001
     assert not list(settings.data_dir.glob("jobs/*/*"))
     assert broker.keys("purifiqa:job:*") == []
+
+
+def test_an_order_that_was_refused_for_its_work_may_be_sent_again_with_the_same_idempotency_key(open_client, submit):
+    client = open_client(max_work=0.001)
+    for _ in range(2):  # a key that was not given back would be in use
+        problem(submit(client, {"Idempotency-Key": "k1"}, defense="diffpure"), 422, "too-much-work")
