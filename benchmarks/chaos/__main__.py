@@ -53,6 +53,7 @@ def main() -> None:
         print(f"{name} ...", file=sys.stderr, flush=True)
         with site(**settings) as here:
             results.append(trial(here))
+        print(results[-1], file=sys.stderr, flush=True)
     machine = f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores"
     report = {"machine": machine, "date": time.strftime("%Y-%m-%d"), "trials": [asdict(one) for one in results]}
     if args.json:
