@@ -24,7 +24,7 @@ log = logging.getLogger("purifiqa.reconciler")
 
 INTERVAL_SECONDS = 2.0
 QUEUED_SECONDS = 4.0
-SILENT_SECONDS = 1.5
+SILENT_SECONDS = 1.5  # two passes: a worker that the broker had not heard for long may speak up in between
 
 
 class Reconciler:
@@ -85,9 +85,7 @@ class Reconciler:
                 self._survey.close(job_id)
             elif state.status == Status.QUEUED:
                 symptoms[f"{job_id} queued {state.placement}"] = QUEUED_SECONDS
-            elif settled and state.connection is None:
-                symptoms[f"{job_id} running {state.placement}"] = 0
-            elif settled and state.connection and state.connection not in alive:
+            elif settled and (state.connection is None or (state.connection and state.connection not in alive)):
                 symptoms[f"{job_id} running {state.placement}"] = SILENT_SECONDS
         late = self._survey.overdue(symptoms, broker.now)
         return dict(name.split()[:2] for name in late)

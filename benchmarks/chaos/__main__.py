@@ -46,20 +46,24 @@ def main() -> None:
         if unknown := set(names) - {name for name, _, _ in chosen}:
             parser.error(f"no such trials: {sorted(unknown)}; there are {[name for name, _, _ in chosen]}")
         chosen = [one for one in chosen if one[0] in names]
+    out = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # what the parts of the service print is no part of the report
     results = []
     for name, trial, settings in chosen:
         print(f"{name} ...", file=sys.stderr, flush=True)
         with site(**settings) as here:
             results.append(trial(here))
+        print(results[-1], file=sys.stderr, flush=True)
     machine = f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores"
     report = {"machine": machine, "date": time.strftime("%Y-%m-%d"), "trials": [asdict(one) for one in results]}
     if args.json:
-        print(json.dumps(report, indent=2))
+        print(json.dumps(report, indent=2), file=out)
     else:
-        print(f"{machine}, {report['date']}\n\n| trial | must hold | held | measured |\n|---|---|---|---|")
+        print(f"{machine}, {report['date']}\n\n| trial | must hold | held | measured |\n|---|---|---|---|", file=out)
         for one in results:
             measured = "; ".join(f"{name}: {value}" for name, value in one.measured.items())
-            print(f"| {one.trial} | {one.must_hold} | {'yes' if one.held else 'NO'} | {measured} |")
+            print(f"| {one.trial} | {one.must_hold} | {'yes' if one.held else 'NO'} | {measured} |", file=out)
+    out.close()
     sys.exit(0 if all(one.held for one in results) else 1)
 
 

@@ -106,6 +106,17 @@ def test_a_job_whose_worker_is_no_longer_connected_is_put_back_before_its_lease_
     assert queue.get("job1").setbacks == 1
 
 
+def test_a_worker_whose_lease_ran_out_while_nobody_was_heard_may_renew_it(accept, queue, broker, passes):
+    accept("job1")
+    started = start(queue, "job1")
+    broker.delete("purifiqa:lease:job1")
+    passes(1)
+    queue.keep(started, f"w1@{queue.connection_id()}")
+    passes(2)
+    assert (queue.get("job1").status, queue.get("job1").setbacks) == (Status.RUNNING, 0)
+    assert not broker.exists(MISSING)
+
+
 def test_after_a_start_of_the_broker_workers_are_given_time_to_come_back(accept, queue, broker, passes):
     accept("job1")
     start(queue, "job1", connection=10**9)
@@ -119,7 +130,7 @@ def test_a_worker_lost_after_the_time_limit_means_that_the_limit_was_broken(acce
     start(queue, "job1")
     broker.hset("purifiqa:job:job1", "started", str(time.time() - 10_000))
     broker.delete("purifiqa:lease:job1")
-    passes()
+    passes(2)
     assert queue.get("job1").failure.code == "time-limit"
 
 

@@ -13,7 +13,7 @@ from rq import Queue
 from workers import worker as worker_module
 from workers.consumer import Consumer, consume
 from workers.queue import JobQueue
-from workers.reconciler import Reconciler
+from workers.reconciler import SILENT_SECONDS, Reconciler
 from workers.record import Status
 
 LONG = '{"name": "diffpure", "sampler": "ddim", "timestep": 150, "steps": 150, "squeeze": 256}'
@@ -180,7 +180,10 @@ def test_a_worker_that_is_stuck_in_c_ends_and_its_job_has_broken_the_limit(
     queue._settings = queue._settings.model_copy(update={"timeout_cheap": 1})
     queue.connection.delete("purifiqa:lease:job1")
     wait_for(lambda: time.time() - queue.get("job1").started > 1)
-    Reconciler(queue, store, "w1", lease=0).reconcile()
+    reconciler = Reconciler(queue, store, "w1", lease=0)
+    reconciler.reconcile()
+    time.sleep(SILENT_SECONDS)
+    reconciler.reconcile()
     assert queue.get("job1").failure.code == "time-limit"
 
 
