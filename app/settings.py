@@ -17,9 +17,6 @@ class Settings(GuardSettings):
         0, ge=0, le=300, description="Seconds that a stopping API goes on answering while /readyz already says 503."
     )
     ready_workers: int = Field(1, ge=0, le=10_000, description="Workers without which /readyz says 503.")
-    min_free_bytes: int = Field(
-        500_000_000, ge=0, description="Bytes to leave free on the store's disk; below, nothing is accepted."
-    )
     decoders: int = Field(2, ge=1, le=64, description="Images that one API process decodes at the same time.")
     max_batch_images: int = Field(32, ge=1, le=1000, description="Images in one request.")
     max_batch_pixels: int = Field(100_000_000, ge=256, description="Pixels of all images of one request together.")

@@ -14,6 +14,7 @@ import torch
 
 from models.cancellation import cancellable
 from models.images import ImageLimits
+from workers import vitals
 from workers.broker import BROKER_ERRORS
 from workers.companions import Companions
 from workers.jobs import execute_together
@@ -143,6 +144,7 @@ class Batcher:
             check()
 
         start = time.monotonic()
+        vitals.HERE.allow(limit + vitals.GRACE_SECONDS)
         try:
             with cancellable(check), self._hard_limit(limit):
                 outcomes = execute_together(

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import Annotated, NamedTuple
 
 from anyio.to_thread import run_sync
-from fastapi import Depends, Path, Security
+from fastapi import Depends, Path, Request, Security
 from fastapi.security import APIKeyHeader, HTTPBearer
 from fastapi.security.http import HTTPAuthorizationCredentials
 
@@ -49,6 +49,7 @@ def asks(scope: Scope, cost: float) -> Callable[..., Awaitable[Caller]]:
     """Return the dependency that asks for a key with this scope, and takes `cost` orders from its rate."""
 
     async def identify(
+        request: Request,
         services: ServicesDep,
         bearer: Annotated[HTTPAuthorizationCredentials | None, Security(_BEARER)],
         header: Annotated[str | None, Security(_HEADER)],
@@ -56,6 +57,7 @@ def asks(scope: Scope, cost: float) -> Callable[..., Awaitable[Caller]]:
         if services.keys is None:
             return NOBODY
         caller = _identify(services.keys, bearer.credentials if bearer else header, scope)
+        request.state.owner = caller.id  # for the access log
         await run_sync(_take_turn, services, caller, cost)
         return caller
 
