@@ -115,8 +115,8 @@ def install(app: FastAPI, complete: Callable[[dict[str, Any]], None] = lambda _:
             schemas = document.setdefault("components", {}).setdefault("schemas", {})
             schemas.update(_schemas())
             _forget_defaults(document)
-            _tell_request_ids(document)
             complete(document)
+            _tell_request_ids(document)
             app.openapi_schema = document
         return app.openapi_schema
 

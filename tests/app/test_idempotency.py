@@ -98,7 +98,7 @@ def test_many_at_once_are_one_job(send, queue, settings):
     assert {answer.status_code for answer in answers} == {202}
     assert len({answer.headers["location"] for answer in answers}) == 1
     assert queue.depth() == 1
-    assert len(files(settings)) == 2, "the input: a blob and the job's name for it"
+    assert len(files(settings)) == 3, "a blob, the job's name for it, and its manifest"
 
 
 def test_a_key_lasts_a_day_and_goes_with_its_job(send, broker, queue):

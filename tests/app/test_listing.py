@@ -4,9 +4,7 @@ import itertools
 import time
 
 import pytest
-from starlette.testclient import TestClient
 
-from app.main import create_app
 from models.defenses import parse_defense
 from models.images import ImageFacts, ImageFormat
 from workers.jobs import Kind, Order
@@ -97,23 +95,14 @@ def test_a_wrong_query_is_a_problem_of_its_field(idle_client, query):
     assert answer.json()["errors"][0]["field"] == query.partition("=")[0]
 
 
-def test_owners_see_only_their_own_jobs_and_others_are_as_unknown_as_none(settings):
-    app = create_app(settings)
-
-    @app.middleware("http")
-    async def known(request, call_next):
-        request.state.owner = request.headers["x-owner"]
-        return await call_next(request)
-
-    with TestClient(app) as client:
-        queue = app.state.services.queue
-        mine, theirs = add(queue, 2, "ann"), add(queue, 2, "bob")
-        ann = {"X-Owner": "ann"}
-        assert [job["id"] for job in client.get("/jobs", headers=ann).json()["jobs"]] == mine
-        assert client.get(f"/jobs/{mine[0]}", headers=ann).status_code == 200
-        for path in ("", "/image", "/events", "/webhook"):
-            answer = client.get(f"/jobs/{theirs[0]}{path}", headers=ann)
-            assert (answer.status_code, answer.json()["code"]) == (404, "job-unknown")
-        assert client.post(f"/jobs/{theirs[0]}/cancel", headers=ann).status_code == 404
-        assert client.delete(f"/jobs/{theirs[0]}", headers=ann).status_code == 404
-        assert queue.get(theirs[0]).status == "queued"
+def test_owners_see_only_their_own_jobs_and_others_are_as_unknown_as_none(guarded, keys):
+    queue, alice = guarded.app.state.services.queue, keys["alice"]
+    mine, theirs = add(queue, 2, "alice"), add(queue, 2, "bob")
+    assert [job["id"] for job in guarded.get("/jobs", headers=alice).json()["jobs"]] == mine
+    assert guarded.get(f"/jobs/{mine[0]}", headers=alice).status_code == 200
+    for path in ("", "/image", "/events", "/webhook"):
+        answer = guarded.get(f"/jobs/{theirs[0]}{path}", headers=alice)
+        assert (answer.status_code, answer.json()["code"]) == (404, "job-unknown")
+    assert guarded.post(f"/jobs/{theirs[0]}/cancel", headers=alice).status_code == 404
+    assert guarded.delete(f"/jobs/{theirs[0]}", headers=alice).status_code == 404
+    assert queue.get(theirs[0]).status == "queued"

@@ -8,7 +8,6 @@ from starlette.testclient import TestClient
 from app.main import create_app
 from workers import answers as answers_module
 from workers.jobs import execute
-from workers.queue import JobQueue
 
 WAIT = {"Prefer": "wait=0"}
 
@@ -148,7 +147,7 @@ def test_a_damaged_or_erased_answer_is_computed(idle_client, played, photo_png, 
     answer = send(idle_client, photo_png)
     assert answer.status_code == 202
     folder = idle_client.app.state.services.store.path(answer.json()["id"], "output").parent
-    assert [path.name for path in folder.iterdir()] == ["input"]
+    assert {path.name for path in folder.iterdir()} == {"input", "manifest"}
 
 
 def test_an_answer_outlives_the_job_that_it_came_from(idle_client, played, photo_png):
@@ -183,22 +182,14 @@ def test_the_operator_can_turn_it_off(idle_client, played, photo_png, settings):
         assert send(other, photo_png).status_code == 202
 
 
-def test_one_owners_answer_is_no_oracle_for_another(settings, photo_png):
-    app = create_app(settings)
-
-    @app.middleware("http")
-    async def known(request, call_next):
-        request.state.owner = request.headers["x-owner"]
-        return await call_next(request)
-
-    with TestClient(app) as client:
-        queue: JobQueue = app.state.services.queue
-        ann, bob = {**WAIT, "X-Owner": "ann"}, {**WAIT, "X-Owner": "bob"}
-        job = send(client, photo_png, "/score", headers=ann).json()
-        record = queue.start(job["id"])
-        queue.finish(record, execute(record.order, app.state.services.store.read(job["id"], "input"))[0])
-        assert send(client, photo_png, "/score", headers=bob).status_code == 202
-        assert send(client, photo_png, "/score", headers=ann).status_code == 200
+def test_one_owners_answer_is_no_oracle_for_another(guarded, keys, photo_png):
+    services = guarded.app.state.services
+    alice, bob = ({**WAIT, **keys[name]} for name in ("alice", "bob"))
+    job = send(guarded, photo_png, "/score", headers=alice).json()
+    record = services.queue.start(job["id"])
+    services.queue.finish(record, execute(record.order, services.store.read(job["id"], "input"))[0])
+    assert send(guarded, photo_png, "/score", headers=bob).status_code == 202
+    assert send(guarded, photo_png, "/score", headers=alice).status_code == 200
 
 
 def test_a_real_worker_makes_answers_that_are_given_again(client, order):
