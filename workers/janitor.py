@@ -37,6 +37,7 @@ class Janitor:
         elif self._queue.claim_housekeeping(self._name):
             self.tidy_store()
             leftovers.remove(self._queue, self._survey)
+            self._queue.register.prune()
 
     def tidy_store(self) -> None:
         """Erase the files of jobs that are gone; restore the jobs that should not be."""

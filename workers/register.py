@@ -57,6 +57,19 @@ class Register:
                 return Page(found, None)
         return Page(found, after)
 
+    def prune(self) -> None:
+        """Remove the entries of all owners whose records have ended. Raises BROKER_ERRORS."""
+        for key in list(self._redis.scan_iter(jobs_of("*"), count=1000)):
+            owner = key.decode().removeprefix(jobs_of(""))
+            after: Place | None = None
+            while places := self._older(owner, after):
+                after = places[-1]
+                records = self._ledger.get_all([place.job_id for place in places])
+                gone = [place.job_id for place, record in zip(places, records, strict=True) if record is None]
+                if gone:
+                    with refusals():
+                        self._redis.zrem(key, *gone)
+
     def _older(self, owner: str, after: Place | None) -> list[Place]:
         """Return the next CHUNK entries after a place. Entries of one moment are told apart by their ids."""
         highest = "+inf" if after is None else repr(after.created)

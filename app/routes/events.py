@@ -19,11 +19,22 @@ from app.schemas import job_document
 from app.services import Services, ServicesDep
 from workers.broker import BROKER_ERRORS
 from workers.events import BLOCK_SECONDS, START, Change, is_change_id
+from workers.record import Status
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])
 
 PING_SECONDS = 14.0
 RECONNECT_MS = 2000
+_EVENT = {
+    "type": "object",
+    "description": "Each event of the stream.",
+    "properties": {
+        "event": {"type": "string", "enum": [*Status, "progress"]},
+        "id": {"type": "string"},
+        "data": {"type": "string", "description": "JSON."},
+        "retry": {"type": "integer"},
+    },
+}
 _HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
 
@@ -48,7 +59,7 @@ class _Stream(StreamingResponse):
     response_class=Response,  # FastAPI's own would call the endpoint as a generator, which cannot answer 204
     responses={
         200: {"description": "Server-sent events: queued, running, progress, finished, failed, canceled",
-              "content": {"text/event-stream": {"schema": {"type": "string"}}}},
+              "content": {"text/event-stream": {"schema": _EVENT}}},
         204: {"description": "Nothing happened after `Last-Event-ID`, and nothing will"},
         **problems(404, 410, 422, 503),
     },

@@ -17,10 +17,10 @@ here = sys.argv.pop(1)
 def die(*args, **more): os.kill(os.getpid(), signal.SIGKILL)
 if here == "before anything is kept": workers.store.Store.put = die
 if here == "the image is kept": app.intake.open_manifest = die
-if here == "the order is kept": workers.queue.JobQueue.accept = die
+if here == "the order is kept": workers.queue.JobQueue.submit_all = die
 if here == "all is kept":
-    real = workers.queue.JobQueue.accept
-    workers.queue.JobQueue.accept = lambda *args: (real(*args), die())
+    real = workers.queue.JobQueue.submit_all
+    workers.queue.JobQueue.submit_all = lambda *args: (real(*args), die())
 from app.cli import app as command
 command(["api"])
 """

@@ -11,7 +11,7 @@ import numpy as np
 import psutil
 
 from benchmarks.chaos.site import Result, Site, photo
-from workers.keys import BROKER, HOUSEKEEPING, RECONCILING, TOTALS
+from workers.keys import BROKER, HOUSEKEEPING, MEASURES, NEXT_ROUNDS, PACE, RECONCILING, ROUNDS, STORE, TOTALS
 from workers.ledger import JobExpiredError, JobUnknownError
 
 IN_FLIGHT = 16
@@ -20,7 +20,10 @@ GROWTH_MB = 30
 SAMPLES = 40
 SETTINGS = {"result_ttl": RESULT_TTL, "queue_ttl": 3600}
 NOTES = b"purifiqa:expired:"
-CONSTANT = (RECONCILING.encode(), HOUSEKEEPING.encode(), TOTALS.encode(), BROKER.encode(), b"rq:queues")
+CONSTANT = (
+    *(key.encode() for key in (RECONCILING, HOUSEKEEPING, TOTALS, BROKER, MEASURES, STORE, PACE, ROUNDS, NEXT_ROUNDS)),
+    b"rq:queues",
+)
 """Keys of which there is one each, however many jobs; they may come and go."""
 
 

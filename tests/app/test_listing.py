@@ -8,6 +8,7 @@ import pytest
 from models.defenses import parse_defense
 from models.images import ImageFacts, ImageFormat
 from workers.jobs import Kind, Order
+from workers.queue import JobQueue
 from workers.record import JobRecord, Origin
 from workers.register import CHUNK
 
@@ -106,3 +107,13 @@ def test_owners_see_only_their_own_jobs_and_others_are_as_unknown_as_none(guarde
     assert guarded.post(f"/jobs/{theirs[0]}/cancel", headers=alice).status_code == 404
     assert guarded.delete(f"/jobs/{theirs[0]}", headers=alice).status_code == 404
     assert queue.get(theirs[0]).status == "queued"
+
+
+def test_the_janitor_takes_ended_records_out_of_every_list(settings, broker):
+    queue = JobQueue(settings)
+    kept, gone = add(queue, 2, "alice"), add(queue, 2, "bob")
+    broker.delete(*(f"purifiqa:job:{job_id}" for job_id in [*gone, kept[0]]))
+    queue.register.prune()
+    assert broker.zrange("purifiqa:jobs-of:alice", 0, -1) == [kept[1].encode()]
+    assert not broker.exists("purifiqa:jobs-of:bob")
+    queue.connection.close()

@@ -50,5 +50,5 @@ def test_an_api_that_is_killed_leaves_no_job_or_one_that_finishes(here):
 
 def test_keys_and_files_return_to_the_baseline():
     with site(**soak.SETTINGS) as here:
-        result = soak.run(here, 200)
+        result = soak.run(here, 120)
     assert result.measured["keys and files left"] == 0, result

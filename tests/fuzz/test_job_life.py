@@ -22,7 +22,7 @@ def test_any_history_of_jobs_is_as_the_model_says(settings, photo_png, monkeypat
     write_file(settings.keys_file, [stored for _, stored in made.values()])
     keys = {name: {"X-API-Key": key} for name, (key, _) in made.items()}
     worker_module.context.cache_clear()
-    app = create_app(settings)
+    app = create_app(settings.model_copy(update={"reuse_results": False}))  # the model knows of no answers
     services = app.state.services
 
     class Life(RuleBasedStateMachine):
