@@ -47,9 +47,13 @@ def run(here: Site, jobs: int = 10_000) -> Result:
         _settle(here, *pending.pop(0), told)
     memory.append((jobs, _memory(here)))
     time.sleep(RESULT_TTL + 1)
-    here.redis.delete(HOUSEKEEPING)  # the janitor's next round is due now, and not in five minutes
+
+    def is_gone() -> bool:
+        here.redis.delete(HOUSEKEEPING)  # the janitor's next round is due now, and not in five minutes
+        return _left(here) <= before
+
     try:
-        here.until(lambda: _left(here) <= before, 60, "all is gone")
+        here.until(is_gone, 60, "all is gone")
     except TimeoutError:
         told["left"] = len(_left(here) - before)
     names = ["api", *(worker.name for worker in here.workers)]
