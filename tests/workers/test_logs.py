@@ -102,19 +102,21 @@ def test_long_texts_are_cut(written):
     assert len(lines()[0]) < 2 * logs.LONGEST_TEXT
 
 
-def test_configuring_twice_does_not_write_twice_and_takes_the_libraries_in(capsys, monkeypatch):
-    root = logging.getLogger()
-    before, level = list(root.handlers), root.level
+def test_configuring_twice_does_not_write_twice_and_takes_the_libraries_in(capsys):
+    root, rq = logging.getLogger(), logging.getLogger("rq.worker")
+    before, levels = list(root.handlers), (root.level, rq.level)
+    rq.setLevel("INFO")
     try:
         logs.configure("INFO", "json")
         logs.configure("INFO", "json")
         assert len([one for one in root.handlers if one not in before]) == 1
         logging.getLogger("uvicorn.error").warning("from uvicorn")
-        logging.getLogger("rq.worker").warning("from rq")
+        rq.warning("from rq")
     finally:
         for handler in [one for one in root.handlers if one not in before]:
             root.removeHandler(handler)
-        root.setLevel(level)
+        root.setLevel(levels[0])
+        rq.setLevel(levels[1])
         logging.captureWarnings(capture=False)
     events = [json.loads(line)["event"] for line in capsys.readouterr().err.splitlines()]
     assert events == ["from uvicorn", "from rq"]
