@@ -28,7 +28,6 @@ from app.webhooks.signing import read_secrets
 from models.defenses import parse_defense
 from models.metrics import find_metric
 from workers.queue import JobQueue
-from workers.quota import Quota
 from workers.store import Store
 
 DESCRIPTION = """
@@ -51,7 +50,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         if needs_keys(settings.auth, settings.host, settings.publish, settings.keys_file)
         else None
     )
-    queue, store, quota = JobQueue(settings), Store(settings.data_dir), Quota(settings)
+    queue, store = JobQueue(settings), Store(settings.data_dir)
     store.open()
     decoding = DecoderPool(settings.limits, settings.decode_seconds)
 
@@ -62,7 +61,6 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             yield
         gc.unfreeze()
         await queue.close()
-        quota.close()
         await run_sync(decoding.close)
 
     app = FastAPIOffline(
@@ -83,7 +81,6 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         decoders=anyio.CapacityLimiter(settings.decoders),
         followers=anyio.CapacityLimiter(settings.max_followers),
         decoding=decoding,
-        quota=quota,
         room=Room(store, settings),
         keys=keys,
     )

@@ -11,7 +11,6 @@ from app.guard.keys import KeyRing
 from app.guard.room import Room
 from app.settings import Settings
 from workers.queue import JobQueue
-from workers.quota import Quota
 from workers.store import Store
 
 
@@ -25,7 +24,6 @@ class Services:
     decoders: anyio.CapacityLimiter
     followers: anyio.CapacityLimiter
     decoding: DecoderPool
-    quota: Quota
     room: Room
     keys: KeyRing | None
     """None: no keys are asked for."""

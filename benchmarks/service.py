@@ -26,12 +26,11 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-import httpx2
 import psutil
 import torch
 
 from app.command.parts import free_port, service_parts
-from benchmarks.overhead import cpu_seconds, percentile, picture, wait_for
+from benchmarks.overhead import cpu_seconds, percentile, picture, send, wait_for
 from benchmarks.tables import header, row
 
 WIDTH, HEIGHT = 512, 384
@@ -111,32 +110,11 @@ def service(workers: int, batch_pixels: int, clients: int) -> Iterator[Round]:
 
         def run(images: int) -> Run:
             before = sum(map(cpu_seconds, processes))
-            seconds, latencies = asyncio.run(send(url, images, clients))
+            seconds, latencies = asyncio.run(send(url, images, clients, lambda number: ORDER | {"seed": str(number)}))
             return Run(images, seconds, sum(map(cpu_seconds, processes)) - before, latencies)
 
         run(2 * max(workers, clients))  # every worker is ready and awake now
         yield run
-
-
-async def send(url: str, images: int, clients: int) -> tuple[float, list[float]]:
-    """Send so many images from so many clients; return the seconds it took and each one's latency in ms."""
-    image, latencies, numbers = picture(), [], iter(range(images))
-
-    async def client(session: httpx2.AsyncClient) -> None:
-        for number in numbers:
-            start = time.perf_counter()
-            answer = await session.post(
-                "/purify", data=ORDER | {"seed": str(number)}, files={"image": ("photo.jpg", image)},
-                headers={"Prefer": "wait=60", "Accept": "image/png"},
-            )  # fmt: skip
-            latencies.append((time.perf_counter() - start) * 1000)
-            if answer.status_code != httpx2.codes.OK or not answer.content.startswith(b"\x89PNG"):
-                raise RuntimeError(f"image {number}: {answer.status_code} {answer.text[:200]}")
-
-    async with httpx2.AsyncClient(base_url=url, timeout=90) as session:
-        start = time.perf_counter()
-        await asyncio.gather(*(client(session) for _ in range(clients)))
-        return time.perf_counter() - start, latencies
 
 
 def summary(runs: list[Run]) -> dict[str, float | None]:

@@ -1,5 +1,6 @@
 """Real parts for tests: a Valkey per session, a warm worker process, the app. No mocks of Redis."""
 
+import contextlib
 import os
 import shutil
 import signal
@@ -98,18 +99,28 @@ def shared_service(tmp_path_factory):
     shutil.rmtree(sockets)
 
 
-@pytest.fixture(scope="session")
-def server(shared_service):
-    """The address of the app behind a real socket."""
+@contextlib.contextmanager
+def served(app, **options):
+    """Serve an app behind a real socket meanwhile; yield its port and the server."""
     port = free_port("127.0.0.1")
-    service = uvicorn.Server(uvicorn.Config(create_app(shared_service), port=port, log_level="warning"))
+    service = uvicorn.Server(uvicorn.Config(app, port=port, **{"log_level": "critical", **options}))
     thread = threading.Thread(target=service.run)
     thread.start()
     while not service.started:
         time.sleep(0.01)
-    yield f"http://127.0.0.1:{port}"
-    service.should_exit = True
-    thread.join()
+    try:
+        yield port, service
+    finally:
+        app.state.services.queue.stop_waiting()
+        service.should_exit = True
+        thread.join()
+
+
+@pytest.fixture(scope="session")
+def server(shared_service):
+    """The address of the app behind a real socket."""
+    with served(create_app(shared_service), log_level="warning") as (port, _):
+        yield f"http://127.0.0.1:{port}"
 
 
 @pytest.fixture(scope="session")

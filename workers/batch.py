@@ -21,7 +21,7 @@ from workers.jobs import execute_together
 from workers.lease import Hold, Keeper
 from workers.ledger import JobCanceledError
 from workers.measures import BATCH_SIZE
-from workers.queue import JobQueue, entry_id
+from workers.queue import JobQueue, entry_id, read_entry
 from workers.record import JobRecord
 from workers.stopping import StoppedError, Stopping
 from workers.store import Store
@@ -121,9 +121,9 @@ class Batcher:
             if self._companions.take(one.entry)
         ]
         for entry in [entry_id(job_id, placement), *taken] if taken else []:
-            one, _, number = entry.partition("--")
+            one, number = read_entry(entry)
             with suppress(JobCanceledError, LookupError):
-                record = self._queue.start(one, placement=int(number or 1), holder=self._keeper.holder)
+                record = self._queue.start(one, placement=number, holder=self._keeper.holder)
                 self._begun[one] = Begun(record, holds.enter_context(self._keeper.hold(record)))
 
     def _compute(self) -> None:

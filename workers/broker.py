@@ -43,7 +43,7 @@ class Broker:
         self._closing = False
 
     def stop_waiting(self) -> None:
-        """Let every `wait` return within BLOCK_SECONDS, because the service stops."""
+        """Let whoever waits for a job hear no more of it soon, because the service stops."""
         self._closing = True
 
     @property

@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any, NamedTuple
 
@@ -48,25 +49,49 @@ class Events:
 
         Ends after the last change, when the job is erased, when the service stops, or when the broker stays away.
         """
-        key, outage = job_keys(job_id).events, 0.0
+        outage = 0.0
         while not self._is_closing() and outage < OUTAGE_SECONDS:
             try:
-                answer: Any = await self._redis.xread({key: after}, block=int(BLOCK_SECONDS * 1000))
-                if not answer and not await self._redis.exists(key):
-                    return
+                changes = await self._read(job_id, after, BLOCK_SECONDS)
             except BROKER_ERRORS:
                 outage += BLOCK_SECONDS
                 yield None
                 await asyncio.sleep(BLOCK_SECONDS)
                 continue
             outage = 0.0
-            if not answer:
+            if changes is None:
+                return
+            if not changes:
                 yield None
-            for change in (_change(entry) for _, entries in answer for entry in entries):
+            for change in changes:
                 yield change
                 if change.status.is_final:
                     return
                 after = change.id
+
+    async def wait(self, job_id: str, seconds: float) -> bool:
+        """Return whether the job is known to end within this time, or to be gone.
+
+        It may return earlier: a broker that cannot be reached knows nothing, and a service that stops waits no more.
+        """
+        deadline, after = time.monotonic() + seconds, START
+        while (left := deadline - time.monotonic()) > 0 and not self._is_closing():
+            try:
+                changes = await self._read(job_id, after, min(left, BLOCK_SECONDS))
+            except BROKER_ERRORS:
+                return False
+            if changes is None or any(change.status.is_final for change in changes):
+                return True
+            after = changes[-1].id if changes else after
+        return False
+
+    async def _read(self, job_id: str, after: str, seconds: float) -> list[Change] | None:
+        """Return the changes after one, waiting for them so long; None: the job is gone. Raises BROKER_ERRORS."""
+        key = job_keys(job_id).events
+        answer: Any = await self._redis.xread({key: after}, block=max(1, int(seconds * 1000)))
+        if not answer and not await self._redis.exists(key):
+            return None
+        return [_change(entry) for _, entries in answer for entry in entries]
 
 
 def is_change_id(text: str) -> bool:

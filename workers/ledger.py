@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from redis.client import Pipeline
 
 from models.defense import Cost
-from workers.broker import BROKER_ERRORS, refusals
+from workers.broker import refusals
 from workers.jobs import MAX_SAMPLES, Order, Report
 from workers.keys import OPEN, TOTALS, WEBHOOKS, job_keys, jobs_of
 from workers.measures import QUEUE_SECONDS, RUN_SECONDS
@@ -145,27 +145,6 @@ class Ledger(Presence):
             pipe.zrem(WEBHOOKS, job_id)
             pipe.execute()
         return record
-
-    async def wait(self, job_id: str, seconds: float) -> bool:
-        """Return whether the job is known to end within this time, or to be gone.
-
-        It may return earlier: a broker that cannot be reached knows nothing, and a service that stops waits no more.
-        """
-        deadline, last, events = time.monotonic() + seconds, "0", job_keys(job_id).events
-        while (left := deadline - time.monotonic()) > 0 and not self._closing:
-            try:
-                answer: Any = await self._async.xread(
-                    {events: last}, block=max(1, int(min(left, BLOCK_SECONDS) * 1000))
-                )
-                if not answer and not await self._async.exists(events):
-                    return True
-            except BROKER_ERRORS:
-                return False
-            for _, entries in answer:
-                if any(Status(fields[b"status"].decode()).is_final for _, fields in entries):
-                    return True
-                last = entries[-1][0]
-        return False
 
     def time_limit(self, order: Order) -> int:
         """Return the seconds that carrying out this order may take."""

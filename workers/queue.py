@@ -31,6 +31,7 @@ from workers.jobs import Order, Report
 from workers.keys import NEXT_ROUNDS, OPEN, ROUNDS, job_keys
 from workers.ledger import JobCanceledError, Ledger, changing_fields
 from workers.pace import Pace
+from workers.quota import Quota
 from workers.record import JobRecord, Origin, Status
 from workers.register import Register
 from workers.settings import WorkerSettings
@@ -57,8 +58,14 @@ def entry_id(job_id: str, placement: int) -> str:
     return job_id if placement == 1 else f"{job_id}--{placement}"
 
 
+def read_entry(entry: str) -> tuple[str, int]:
+    """Return the job that an entry is of, and which of its entries this is. Raises ValueError."""
+    job_id, _, placement = entry.partition("--")
+    return job_id, int(placement or 1)
+
+
 def job_of(entry: str) -> str:
-    """Return the job that an entry is of."""
+    """Return the job that an entry is of, whoever wrote it."""
     return entry.partition("--")[0]
 
 
@@ -71,6 +78,7 @@ class JobQueue(Ledger):
         self._line_up = self._redis.register_script(_LINE_UP)
         self.pace, self.claims, self.answers = Pace(self._redis), Claims(self._redis), Answers(self._redis, settings)
         self.register, self.batches = Register(self._redis, self), Batches(self._redis, self)
+        self.quota = Quota(self._redis, settings)
         self.events, self.deliveries = Events(self._async, lambda: self._closing), Deliveries(self._async)
 
     @property

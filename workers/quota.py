@@ -7,8 +7,6 @@ import time
 from importlib.resources import files
 
 from redis import Redis
-from redis.backoff import ConstantBackoff
-from redis.retry import Retry
 
 from workers.broker import refusals
 from workers.keys import in_flight_key, job_keys, rate_key
@@ -20,13 +18,10 @@ _SCRIPTS = files(__package__)
 class Quota:
     """The counts of all owners. An owner is the id of an API key."""
 
-    def __init__(self, settings: WorkerSettings) -> None:
-        self._redis: Redis = Redis.from_url(
-            settings.broker_url(), retry=Retry(ConstantBackoff(0.1), 2), socket_connect_timeout=2, socket_timeout=5
-        )
-        self._kept = 2 * settings.queue_ttl
-        self._take_turn = self._redis.register_script(_SCRIPTS.joinpath("take_turn.lua").read_text())
-        self._take_place = self._redis.register_script(_SCRIPTS.joinpath("take_place.lua").read_text())
+    def __init__(self, redis: Redis, settings: WorkerSettings) -> None:
+        self._redis, self._kept = redis, 2 * settings.queue_ttl
+        self._take_turn = redis.register_script(_SCRIPTS.joinpath("take_turn.lua").read_text())
+        self._take_place = redis.register_script(_SCRIPTS.joinpath("take_place.lua").read_text())
 
     def take_turn(self, owner: str, rate: float, burst: int, cost: float = 1) -> int:
         """Take `cost` turns; return 0, or the whole seconds after which there are so many. Raises BROKER_ERRORS.
@@ -52,7 +47,3 @@ class Quota:
     def give_place_back(self, owner: str, job_id: str) -> None:
         """Forget a job that was not submitted after all. Raises BROKER_ERRORS."""
         self._redis.zrem(in_flight_key(owner), job_id)
-
-    def close(self) -> None:
-        """Close all connections."""
-        self._redis.close()

@@ -37,20 +37,20 @@ def _check_bounds(services: Services, caller: Caller, count: int) -> None:
             503, "queue-full", f"{settings.max_queued} jobs are waiting already; nothing was accepted.",
             headers={"Retry-After": str(seconds_until_shorter(services))},
         )  # fmt: skip
-    if caller.id and not services.quota.has_place(caller.id, settings.max_in_flight):
+    if caller.id and not services.queue.quota.has_place(caller.id, settings.max_in_flight):
         raise _too_many(services)
 
 
 @contextmanager
 def place_for(services: Services, owner: str, job_id: str) -> Iterator[None]:
     """Count a job of `owner` while it is submitted, and until it ends if that succeeds. Raises ProblemError (429)."""
-    if owner and not services.quota.take_place(owner, services.settings.max_in_flight, job_id):
+    if owner and not services.queue.quota.take_place(owner, services.settings.max_in_flight, job_id):
         raise _too_many(services)
     try:
         yield
     except BaseException:
         if owner:
-            services.quota.give_place_back(owner, job_id)
+            services.queue.quota.give_place_back(owner, job_id)
         raise
 
 

@@ -78,7 +78,7 @@ def _identify(keys: KeyRing, key: str | None, scope: Scope) -> Caller:
 
 def _take_turn(services: Services, caller: Caller, cost: float) -> None:
     settings = services.settings
-    seconds = services.quota.take_turn(caller.id, settings.rate, settings.burst, cost)
+    seconds = services.queue.quota.take_turn(caller.id, settings.rate, settings.burst, cost)
     if seconds:
         raise ProblemError(
             429, "rate-exceeded", f"This key may send {settings.rate:g} orders per second, {settings.burst} at once.",

@@ -14,10 +14,18 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.errors import ProblemError, respond
+from app.idempotency import REPLAYED
+from app.request_context import HEADER
 
 METHODS = ["GET", "HEAD", "POST", "DELETE"]
-SENT = ["Authorization", "X-API-Key", "Prefer", "Idempotency-Key", "If-None-Match", "Last-Event-ID", "traceparent"]
-SHOWN = ["Location", "Retry-After", "ETag", "Preference-Applied", "X-PurifIQA-Seed", "X-Request-ID", "WWW-Authenticate"]
+SENT = [
+    "Authorization", "X-API-Key", "Prefer", "Cache-Control", "Idempotency-Key", "If-None-Match", "Last-Event-ID",
+    "X-Request-ID", "traceparent",
+]  # fmt: skip
+SHOWN = [
+    "Location", "Retry-After", "ETag", "Preference-Applied", "Link", REPLAYED, "X-PurifIQA-Seed", HEADER,
+    "WWW-Authenticate",
+]  # fmt: skip
 _SAFE = ("GET", "HEAD", "OPTIONS")
 
 

@@ -1,6 +1,5 @@
 """Whether the store has room for one more image, asked before the image is received."""
 
-import shutil
 import threading
 import time
 
@@ -21,7 +20,7 @@ class Room:
 
     def check(self, count: int) -> None:
         """Raise a 507 problem unless `count` more bytes may be kept. Blocks now and then for as long as `du` takes."""
-        free = shutil.disk_usage(self._settings.data_dir).free
+        free = self._store.free_bytes()
         if free - count < self._settings.min_free_bytes:
             raise _full(f"{self._settings.min_free_bytes} bytes of the disk are to stay free")
         most = self._settings.max_store_bytes

@@ -8,6 +8,7 @@ import time
 import httpx2
 import pytest
 import uvicorn
+from conftest import served
 
 from app.command.parts import free_port
 from app.main import create_app
@@ -20,16 +21,8 @@ from workers.queue import JobQueue
 @pytest.fixture
 def address(settings):
     """A service of its own, without a worker: the test plays the worker."""
-    port = free_port("127.0.0.1")
-    service = uvicorn.Server(uvicorn.Config(create_app(settings), port=port, log_level="warning"))
-    thread = threading.Thread(target=service.run)
-    thread.start()
-    while not service.started:
-        time.sleep(0.01)
-    yield f"http://127.0.0.1:{port}"
-    service.config.app.state.services.queue.stop_waiting()
-    service.should_exit = True
-    thread.join()
+    with served(create_app(settings), log_level="warning") as (port, _):
+        yield f"http://127.0.0.1:{port}"
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """What tests of the worker's parts have in common."""
 
+import asyncio
 import time
 
 import pytest
@@ -16,7 +17,7 @@ from workers.store import Store
 def queue(settings):
     queue = JobQueue(settings)
     yield queue
-    queue.connection.close()
+    asyncio.run(queue.close())
 
 
 @pytest.fixture

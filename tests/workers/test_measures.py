@@ -1,6 +1,5 @@
 """Histograms that many processes fill and each can tell."""
 
-import asyncio
 import time
 
 import pytest
@@ -15,13 +14,6 @@ from workers.record import Failure
 
 ORDER = Order(kind=Kind.PURIFY, defense=parse_defense("flip"), seed=5)
 IMAGE = ImageFacts(format=ImageFormat.PNG, width=64, height=48, mode="RGB", bytes=10, sha256="0" * 64, conversions=())
-
-
-@pytest.fixture
-def queue(settings):
-    queue = JobQueue(settings)
-    yield queue
-    asyncio.run(queue.close())
 
 
 def test_observations_of_several_processes_add_up(queue, settings):

@@ -9,6 +9,7 @@ import pytest
 
 from models.defenses import parse_defense
 from models.images import ImageFacts, ImageFormat
+from workers import events as events_module
 from workers import ledger as ledger_module
 from workers.broker import BROKER_ERRORS, BrokerRefusedError
 from workers.jobs import Kind, Order, Report
@@ -22,19 +23,12 @@ ORDER = Order(kind=Kind.PURIFY, defense=parse_defense('{"name": "flip", "axis": 
 IMAGE = ImageFacts(format=ImageFormat.PNG, width=64, height=48, mode="RGB", bytes=10, sha256="0" * 64, conversions=())
 
 
-@pytest.fixture
-def queue(settings):
-    queue = JobQueue(settings)
-    yield queue
-    asyncio.run(queue.close())
-
-
 def wait(queue, job_id, seconds):
     """Wait as the API does, and close what belongs to this event loop."""
 
     async def go():
         try:
-            return await queue.wait(job_id, seconds)
+            return await queue.events.wait(job_id, seconds)
         finally:
             await queue._async.aclose()
 
@@ -198,7 +192,7 @@ def test_waiting_ends_when_the_job_does(queue, job):
 
 
 def test_waiting_longer_than_one_read_goes_on_reading(queue, job, monkeypatch):
-    monkeypatch.setattr(ledger_module, "BLOCK_SECONDS", 0.05)
+    monkeypatch.setattr(events_module, "BLOCK_SECONDS", 0.05)
     assert not wait(queue, "job1", 0.3)
 
 
@@ -253,7 +247,7 @@ def test_the_store_is_looked_after_by_one_worker_at_a_time(queue, broker):
 def test_more_clients_can_wait_than_a_pool_holds_by_default(queue, job):
     async def go():
         try:
-            return await asyncio.gather(*(queue.wait("job1", 1.5) for _ in range(150)))
+            return await asyncio.gather(*(queue.events.wait("job1", 1.5) for _ in range(150)))
         finally:
             await queue._async.aclose()
 
@@ -263,7 +257,7 @@ def test_more_clients_can_wait_than_a_pool_holds_by_default(queue, job):
 
 
 def test_waiting_ends_when_the_job_is_erased_or_the_service_stops(queue, job, monkeypatch):
-    monkeypatch.setattr(ledger_module, "BLOCK_SECONDS", 0.05)
+    monkeypatch.setattr(events_module, "BLOCK_SECONDS", 0.05)
     queue.erase("job1")
     assert wait(queue, "job1", 20)
     queue.submit("job2", ORDER, IMAGE)

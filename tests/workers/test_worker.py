@@ -15,23 +15,7 @@ from models.metric import MetricError, UndefinedScoreError
 from workers import worker as worker_module
 from workers.consumer import Consumer
 from workers.jobs import Kind, Order
-from workers.queue import JobQueue
 from workers.record import Status
-from workers.store import Store
-
-
-@pytest.fixture
-def queue(settings):
-    queue = JobQueue(settings)
-    yield queue
-    queue._redis.close()
-
-
-@pytest.fixture
-def store(settings):
-    store = Store(settings.data_dir)
-    store.open()
-    return store
 
 
 @pytest.fixture

@@ -6,10 +6,8 @@ import time
 
 import httpx2
 import pytest
-import uvicorn
-from conftest import start_worker
+from conftest import served, start_worker
 
-from app.command.parts import free_port
 from app.guard.protocol import protocol
 from app.main import create_app
 from app.settings import Settings
@@ -24,15 +22,9 @@ ORDER = {"defense": "diffpure", "metrics": ""}  # each with a fresh seed: none i
 def address(settings, keys, tmp_path):
     """The address of a whole service with two workers, which asks for keys."""
     workers = [start_worker(settings, tmp_path / f"worker{n}.log") for n in range(WORKERS)]
-    ours, port = Settings(**settings.model_dump(exclude_unset=True), rate=1000, burst=1000), free_port("127.0.0.1")
-    server = uvicorn.Server(uvicorn.Config(create_app(ours), port=port, log_level="critical", http=protocol(ours)))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    while not server.started:
-        time.sleep(0.01)
-    yield f"http://127.0.0.1:{port}"
-    server.should_exit = True
-    thread.join()
+    ours = Settings(**settings.model_dump(exclude_unset=True), rate=1000, burst=1000)
+    with served(create_app(ours), http=protocol(ours)) as (port, _):
+        yield f"http://127.0.0.1:{port}"
     for worker in workers:
         worker.kill()
         worker.wait()

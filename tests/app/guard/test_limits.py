@@ -15,7 +15,6 @@ from models.defenses import make_defense, parse_defense
 from models.images import check
 from workers.jobs import Order
 from workers.queue import JobQueue
-from workers.quota import Quota
 
 
 def seconds(answer):
@@ -41,7 +40,7 @@ def test_looking_after_jobs_costs_a_twentieth_of_an_order(open_client, keys):
 
 
 def test_a_rate_is_counted_for_all_api_processes_together_and_comes_back(settings, broker):
-    one, other = Quota(settings), Quota(settings)
+    one, other = (JobQueue(settings).quota for _ in range(2))
     assert [quota.take_turn("alice", 0.1, 2) for quota in (one, other, one)] == [0, 0, 10]
     assert one.take_turn("bob", 0.1, 2) == 0
     assert 0 < broker.ttl("purifiqa:rate:alice") <= 21
@@ -50,7 +49,7 @@ def test_a_rate_is_counted_for_all_api_processes_together_and_comes_back(setting
     assert other.take_turn("alice", 0.1, 2) > 0
 
 
-def test_a_key_with_too_many_jobs_waits_until_one_has_ended(open_client, keys, submit, settings):
+def test_a_key_with_too_many_jobs_waits_until_one_has_ended(open_client, keys, submit, broker):
     client = open_client(max_in_flight=2)
     places = [submit(client, keys["alice"]).headers["location"] for _ in range(2)]
     refused = submit(client, keys["alice"])
@@ -61,7 +60,7 @@ def test_a_key_with_too_many_jobs_waits_until_one_has_ended(open_client, keys, s
     assert submit(client, keys["alice"]).status_code == 202
     problem(submit(client, keys["alice"]), 429, "too-many-jobs")
     client.delete(places[1], headers=keys["alice"])
-    Quota(settings)._redis.zadd("purifiqa:inflight:alice", {places[1].rpartition("/")[2]: time.time() - 61})
+    broker.zadd("purifiqa:inflight:alice", {places[1].rpartition("/")[2]: time.time() - 61})
     assert submit(client, keys["alice"]).status_code == 202
 
 
@@ -76,7 +75,7 @@ def test_a_refused_order_takes_no_place(open_client, keys, submit, broker):
 
 
 def test_places_are_taken_by_one_and_end(settings, broker):
-    quota = Quota(settings)
+    quota = JobQueue(settings).quota
     assert [quota.take_place("alice", 2, job) for job in "abc"] == [True, True, False]
     assert not quota.has_place("alice", 2)
     quota.give_place_back("alice", "a")
@@ -113,9 +112,9 @@ def test_a_disk_that_is_nearly_full_takes_no_image(open_client, submit, monkeypa
     client = open_client()
     free = GuardSettings.model_fields["min_free_bytes"].default
     usage = shutil.disk_usage("/")
-    monkeypatch.setattr("app.guard.room.shutil.disk_usage", lambda _: usage._replace(free=free + 100))
+    monkeypatch.setattr("workers.store.shutil.disk_usage", lambda _: usage._replace(free=free + 100))
     problem(submit(client), 507, "store-full")
-    monkeypatch.setattr("app.guard.room.shutil.disk_usage", lambda _: usage._replace(free=free + 10_000_000))
+    monkeypatch.setattr("workers.store.shutil.disk_usage", lambda _: usage._replace(free=free + 10_000_000))
     assert submit(client).status_code == 202
 
 

@@ -1,17 +1,16 @@
 """Clients that are slow, stuck or speak no HTTP, over real sockets: they are told why, hung up on, and harm nobody."""
 
+import contextlib
 import json
 import select
 import socket
 import statistics
-import threading
 import time
 
 import httpx2
 import pytest
-import uvicorn
+from conftest import served
 
-from app.command.parts import free_port
 from app.guard.protocol import protocol
 from app.main import create_app
 from app.settings import Settings
@@ -22,27 +21,17 @@ HALF = b"POST /purify HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\nContent-T
 @pytest.fixture
 def serve(settings, monkeypatch):
     """Serve the app on a real port with these settings; return the port."""
-    running = []
 
     def start(grace=10.0, **more):
         monkeypatch.setattr("app.guard.deadline.BodyDeadline.__init__.__defaults__", (grace,))
-        ours, port = Settings(**{**settings.model_dump(exclude_unset=True), **more}), free_port("127.0.0.1")
-        config = uvicorn.Config(
-            create_app(ours), port=port, log_level="critical", http=protocol(ours), server_header=False
-        )
-        server = uvicorn.Server(config)
-        thread = threading.Thread(target=server.run)
-        thread.start()
-        while not server.started:
-            time.sleep(0.01)
-        running.append((server, thread))
-        start.server = server
+        ours = Settings(**{**settings.model_dump(exclude_unset=True), **more})
+        service = served(create_app(ours), http=protocol(ours), server_header=False)
+        port, start.server = running.enter_context(service)
         return port
 
-    yield start
-    for server, thread in running:
-        server.should_exit = server.force_exit = True
-        thread.join()
+    with contextlib.ExitStack() as running:
+        yield start
+        start.server.force_exit = True
 
 
 def connect(port):
