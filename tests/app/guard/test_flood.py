@@ -78,4 +78,5 @@ def test_the_other_key_hardly_waits_for_the_flood(address, keys, photo):
         f"the flood: {len(sent)} accepted, {len(refused)} refused {sorted(set(refused))}"
     )
     assert len(sent) > 2 * ORDERS, "no flood"
-    assert p95(beside) <= 5 * p95(alone)  # aim: 2; without turns it would wait for all of the flood, 50 times as long
+    # Aim: 2 for the p95 too, which is told above. Without turns it would wait for all of the flood, 50 times as long.
+    assert statistics.median(beside) <= 4 * statistics.median(alone)
