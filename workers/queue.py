@@ -148,11 +148,14 @@ class JobQueue(Ledger):
                 return False
         return True
 
-    def put_back(self, record: JobRecord, *, front: bool = True, setbacks: int | None = None) -> JobRecord:
+    def put_back(
+        self, record: JobRecord, *, front: bool = True, setbacks: int | None = None, in_hand: bool = False
+    ) -> JobRecord:
         """Put a job that has not ended into the queue again, void its earlier entries; return the record as it is then.
 
-        If this process is killed in between, the reconciler finds the job. Raises JobCanceledError if it has ended or
-        has been put back by somebody else.
+        `in_hand`: RQ performs the job's entry in this process, and removes it itself. If this process is killed in
+        between, the reconciler finds the job. Raises JobCanceledError if it has ended or has been put back by somebody
+        else.
         """
         changed: dict[str, Any] = {"placement": record.placement + 1}
         changed["setbacks"] = record.setbacks if setbacks is None else setbacks
@@ -165,7 +168,8 @@ class JobQueue(Ledger):
             pipe.multi()
             self._put(record, pipe, front=front)
             pipe.execute()
-        self.discard(entry_id(record.id, record.placement - 1))
+        if not in_hand:
+            self.discard(entry_id(record.id, record.placement - 1))
         return record
 
     def finish(self, record: JobRecord, report: Report) -> None:

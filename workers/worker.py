@@ -111,7 +111,7 @@ def _try(here: Context, record: JobRecord, hold: Hold, outcome: Outcome | None) 
         raise
     except StoppedError:
         log.info("job is given back: this worker has to end")
-        _insist(here, functools.partial(here.queue.put_back, record))
+        _insist(here, functools.partial(here.queue.put_back, record, in_hand=True))
     except Exception as error:
         failure = explain(error)
         if failure is None:
@@ -119,7 +119,8 @@ def _try(here: Context, record: JobRecord, hold: Hold, outcome: Outcome | None) 
             if is_device_lost(error):
                 here.stopping.retire()
             if record.setbacks + 1 < MOST_SETBACKS:
-                again = functools.partial(here.queue.put_back, record, front=False, setbacks=record.setbacks + 1)
+                setbacks = record.setbacks + 1
+                again = functools.partial(here.queue.put_back, record, front=False, setbacks=setbacks, in_hand=True)
                 _insist(here, again)
                 return
             failure = Failure(code="internal-error", detail="The job failed inside the service.")

@@ -1,5 +1,6 @@
 """Real workers that are told to stop, grow old, get stuck, or are handed what is none of ours."""
 
+import logging
 import os
 import signal
 import threading
@@ -79,7 +80,7 @@ def test_a_running_job_that_is_canceled_makes_room_for_the_next_at_once(accept, 
     assert queue.get("next").started - canceled[0] < 5, "the contract is a second on a quiet machine"
 
 
-def test_a_worker_that_has_no_time_to_finish_gives_its_job_back(accept, queue, broker, work):
+def test_a_worker_that_has_no_time_to_finish_gives_its_job_back(accept, queue, broker, work, caplog):
     accept("long", LONG)
     accept("next")
 
@@ -92,6 +93,8 @@ def test_a_worker_that_has_no_time_to_finish_gives_its_job_back(accept, queue, b
     assert (record.status, record.placement, record.setbacks) == (Status.QUEUED, 2, 0)
     assert broker.lrange("rq:queue:purifiqa", 0, -1) == [b"long--2", b"next"]
     assert not broker.exists("purifiqa:lease:long")
+    assert not broker.exists("rq:job:long--1", "rq:failed:purifiqa"), "to RQ that entry has been done"
+    assert not [one for one in caplog.records if one.levelno >= logging.ERROR]
 
 
 def test_a_worker_told_twice_to_stop_does_not_wait_for_its_grace_to_end(accept, queue, work):
