@@ -25,11 +25,12 @@ EXPRESSIONS = {
     **{f"alert {rule['alert']}": rule["expr"] for rule in RULES},
 }
 OF_PROMETHEUS = {"up"}
+OF_SCRAPES = {"job", "instance"}
 
 
 @pytest.fixture(scope="module")
 def exposed(valkey_socket, tmp_path_factory):
-    """Every sample of a service that has seen one of everything: names and label names."""
+    """Every sample of a service that has seen one of everything: names, and the values of each label."""
     from app.settings import Settings
 
     settings = Settings(redis_url=f"unix://{valkey_socket}", data_dir=tmp_path_factory.mktemp("data"))
@@ -38,35 +39,61 @@ def exposed(valkey_socket, tmp_path_factory):
     for measure in MEASURES_TOLD:
         queue.observations.observe(measure, 1.0, *(["purify", "jpeg"] if measure.labels else []))
     queue.note_store(1, 1)
-    queue.beat("w", Facts(state="busy", device="cuda", gpu="GPU-1", gpu_bytes=1).model_dump_json())
     with TestClient(app) as client:
-        client.get("/livez")
+        assert client.get("/readyz").status_code == 503  # no worker yet: the 5xx that is asked for
+        queue.beat("w", Facts(state="busy", device="cuda", gpu="GPU-1", gpu_bytes=1).model_dump_json())
+        for path in ("/livez", "/metrics"):
+            client.get(path)
         text = client.get("/metrics").text
     queue.leave("w")
     samples = {}
     for family in text_string_to_metric_families(text):
         for sample in family.samples:
-            samples.setdefault(sample.name, set()).update(sample.labels)
+            labels = samples.setdefault(sample.name, {})
+            for label, value in sample.labels.items():
+                labels.setdefault(label, set()).add(value)
     return samples
 
 
 def asked(expression):
-    """The names of metrics in an expression, each with the names of labels that it is selected by."""
+    """The names of metrics in an expression, each with what it is selected by: label, operator, value."""
     found = re.findall(r"\b([a-z_]+)\{([^}]*)\}", expression)
-    return [(name, re.findall(r"(\w+)\s*[=!]~?", selector)) for name, selector in found]
+    return [(name, re.findall(r'(\w+)\s*([=!]~?)=?\s*"([^"]*)"', selector)) for name, selector in found]
 
 
 @pytest.mark.parametrize("where", EXPRESSIONS)
 def test_every_metric_and_label_that_is_asked_for_is_told(where, exposed):
     names = asked(EXPRESSIONS[where])
     assert names
-    for name, labels in names:
+    for name, selectors in names:
         if name in OF_PROMETHEUS:
             continue
         assert name in exposed, f"{where}: {name}"
-        assert set(labels) - {"job"} <= exposed[name], f"{where}: {name}{labels}"
+        for label, operator, value in selectors:
+            if label in OF_SCRAPES or "$" in value:
+                continue
+            for one in value.split("|") if "~" in operator else [re.escape(value)]:
+                told = exposed[name].get(label, ())
+                assert any(re.fullmatch(one, seen) for seen in told), f"{where}: {name}{{{label}}} is never {one}"
     grouped = set(re.findall(r"\w+", " ".join(re.findall(r"by \(([^)]*)\)", EXPRESSIONS[where]))))
     assert grouped <= set().union(*(exposed.get(name, set()) for name, _ in names)), where
+
+
+@pytest.mark.parametrize("panel", PANELS, ids=lambda panel: panel["title"])
+def test_a_legend_names_labels_that_are_left(panel):
+    for target in panel["targets"]:
+        named = set(re.findall(r"{{(\w+)}}", target.get("legendFormat", "")))
+        joined = re.findall(r"\b(?:sum|max|min)\b(?: by \(([^)]*)\))?", target["expr"])
+        left = set(re.findall(r"\w+", joined[0])) if joined else OF_SCRAPES
+        assert named <= left, target
+
+
+def test_what_the_dashboard_can_be_narrowed_to_is_told(exposed):
+    queries = [one["query"]["query"] for one in DASHBOARD["templating"]["list"] if one["type"] == "query"]
+    assert queries
+    for query in queries:
+        name, label = re.fullmatch(r"label_values\((\w+), (\w+)\)", query).groups()
+        assert exposed[name][label], query
 
 
 def test_every_metric_of_ours_is_in_the_table_of_the_documentation_and_no_other(exposed):
