@@ -15,10 +15,9 @@ from webhook_receiver import Receiver
 from app.main import create_app
 from app.settings import Settings
 from app.webhooks import sender as sender_module
-from app.webhooks import targets
 from app.webhooks.sender import Sender, sending
 from app.webhooks.signing import WebhookSecretError, read_secrets
-from app.webhooks.targets import ForbiddenTargetError, check_address, check_url, resolve
+from app.webhooks.targets import ForbiddenTargetError, resolve
 from workers.queue import JobQueue
 
 SECRET = "whsec_" + base64.b64encode(b"a secret of thirty-two bytes, ok").decode()
@@ -204,37 +203,12 @@ def test_no_secret_is_ever_shown(settings):
     assert SECRET not in repr(Settings(webhook_secret=SECRET))
 
 
-@pytest.mark.parametrize("url", [
-    "http://example.org/", "ftp://example.org/", "file:///etc/passwd", "https://", "example.org", "https://a:b@example.org/",
-    "https://user@example.org/", "https://example.org:22/", "https://127.0.0.1/", "https://[::1]/", "https://10.1.2.3/",
-    "https://192.168.0.1/", "https://172.16.0.1/", "https://169.254.169.254/latest/", "https://100.64.0.1/",
-    "https://224.0.0.1/", "https://0.0.0.0/", "https://255.255.255.255/", "https://[::ffff:127.0.0.1]/",
-    "https://[::ffff:8.8.8.8]/", "https://[64:ff9b::7f00:1]/", "https://[64:ff9b:1::1]/", "https://[fe80::1]/",
-    "https://[fc00::1]/", "https://[ff02::1]/", "https://[2002:7f00:1::]/", "https://[2001::1]/", "https://[::7f00:1]/",
-    "https://[fec0::1]/", "https://exa mple.org/", "\x00",
-])  # fmt: skip
-def test_a_url_that_a_webhook_must_not_go_to_is_refused_at_once(url, settings):
-    with pytest.raises(ForbiddenTargetError):
-        check_url(url, Settings())
-
-
-@pytest.mark.parametrize("url", ["https://example.org/hook?x=1", "https://8.8.8.8:8443/", "https://[2606:4700::1]/"])
-def test_a_public_url_is_accepted(url, settings):
-    assert str(check_url(url, Settings())) == url
-
-
 def test_a_refused_url_is_a_problem_of_the_field(hooked_client, photo_png):
     answer = hooked_client.post(
         "/purify", files={"image": photo_png}, data={"metrics": "", "webhook": "https://a:b@example.org"}
     )
     assert answer.status_code == 422
     assert answer.json()["errors"][0]["code"] == "webhook-forbidden"
-
-
-@pytest.mark.parametrize("host", ["localhost", "2130706433", "0x7f000001", "127.1", "0177.0.0.1"])
-def test_a_name_or_number_that_means_this_machine_is_found_out_when_it_is_looked_up(host, settings):
-    with pytest.raises(ForbiddenTargetError):
-        asyncio.run(resolve(f"https://{host}/", Settings()))
 
 
 def looked_up(monkeypatch, *answers):
@@ -309,10 +283,3 @@ def test_a_sender_stops_when_the_service_does(hooked):
         await queue.close()
 
     asyncio.run(start_and_stop())
-
-
-def test_private_targets_are_allowed_only_where_the_operator_says_so(settings):
-    check_address("10.0.0.1", Settings(webhook_allow_private=True))
-    with pytest.raises(ForbiddenTargetError):
-        check_address("10.0.0.1", Settings())
-    assert targets.check_url("http://10.0.0.1/", Settings(webhook_allow_private=True, webhook_allow_http=True))

@@ -1,20 +1,16 @@
 """Waiting jobs computed together, on a real broker: what each job's record tells, and what goes wrong with whom."""
 
-import inspect
 import signal
 import time
 
 import pytest
 import torch
 from conftest import start_worker
-from rq import SimpleWorker
-from rq.job import Job
 
 from models.defenses import parse_defense
 from models.images import ImageFormat, check, encode
 from workers import batch as batch_module
 from workers import worker as worker_module
-from workers.batch import CUDA_PIXELS, is_device_lost, room_for
 from workers.consumer import Consumer
 from workers.jobs import Kind, Order, execute
 from workers.record import Origin, Status
@@ -276,29 +272,6 @@ def test_a_lost_device_ends_the_worker_and_each_job_is_tried_again_alone(submit,
     assert statuses(queue, "job0", "job1", "job2") == ["queued"] * 3
     assert {queue.get(f"job{number}").setbacks for number in range(3)} == {1}
     assert queue.depth() == 3
-
-
-def test_a_lost_device_is_told_from_full_memory_and_from_other_errors():
-    assert is_device_lost(torch.AcceleratorError("CUDA error: an illegal memory access was encountered"))
-    assert is_device_lost(RuntimeError("CUDA error: CUBLAS_STATUS_EXECUTION_FAILED when calling ..."))
-    assert not is_device_lost(torch.OutOfMemoryError("CUDA out of memory"))
-    assert not is_device_lost(RuntimeError("shapes differ"))
-    assert not is_device_lost(ValueError("CUDA error"))
-
-
-def test_there_is_no_batching_on_a_cpu_unless_it_is_asked_for():
-    assert not room_for(None, "cpu")
-    assert not room_for(0, "cuda")
-    assert room_for(None, "cuda").pixels(DIFFPURE) == CUDA_PIXELS
-    assert room_for(500, "cpu").pixels(DIFFPURE) == 500
-
-
-def test_rq_takes_and_performs_a_job_by_the_methods_that_we_extend():
-    assert list(inspect.signature(SimpleWorker.dequeue_job_and_maintain_ttl).parameters)[:2] == ["self", "timeout"]
-    assert "self.dequeue_job_and_maintain_ttl(" in inspect.getsource(SimpleWorker.work)
-    assert list(inspect.signature(SimpleWorker.execute_job).parameters) == ["self", "job", "queue"]
-    assert {"connection", "serializer"} <= set(inspect.signature(Job.fetch).parameters)
-    assert "self.execute_job(job, queue)" in inspect.getsource(SimpleWorker.work)
 
 
 @pytest.mark.slow
