@@ -9,7 +9,7 @@ from models.noise import Noise
 
 
 class DiffPureGrain(DiffusionDefense):
-    """DiffPure that spares nothing of a perturbation, then fresh grain: a metric takes a picture without any as smeared.
+    """DiffPure told of more than its own noise, then fresh grain: metrics take a picture without any for smeared.
 
     Ours. The denoiser is told of more than the noise that was added (`margin`), which takes away more of an attack than
     more noise would, for less of the picture. What a clean picture loses by that is not detail but fine grain, and
