@@ -29,7 +29,7 @@ class WorkerSettings(BaseSettings):
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="What networks compute in; auto: bfloat16 where the hardware multiplies it."
     )
-    default_defense: str = Field("diffpure-grain", description="The defense when a request names none; workers warm it up.")
+    default_defense: str = Field("diffpure", description="The defense when a request names none; workers warm it up.")
     default_metrics: str = Field(
         "fr-surrogate,piqe", description="Comma list of metrics when a request names none; also warmed."
     )
