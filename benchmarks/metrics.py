@@ -9,7 +9,8 @@
     start        seconds to import the API and to the first score, and which heavy packages that imported
 
 The photographs must not have been trained on. An image without a score counts as not in order.
-`--weights FILE` judges another network in the place of the shipped one.
+`--weights FILE` judges another network in the place of the shipped one. `--defense NAME` (again and again) asks what
+fr-surrogate still knows of images purified by this defense: one that makes all images alike is robust and useless.
 """
 
 import argparse
@@ -30,8 +31,10 @@ import torch
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
+from app.bench.items import label_of
 from benchmarks.tables import header, row
 from models.attacks import parse_attack
+from models.defenses import parse_defense
 from models.iqa import fr_surrogate
 from models.metric import Metric, MetricError
 from models.metrics import find_metric
@@ -60,6 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--side", type=int, default=384, help="side of the center crops")
     parser.add_argument("--count", type=int, help="at most so many photographs")
     parser.add_argument("--weights", type=Path, help="network to judge in the place of the shipped one")
+    parser.add_argument("--defense", action="append", default=[], help="also fr-surrogate after this; name or JSON")
     parser.add_argument("--quick", action="store_true", help="one small crop, within half a minute")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     options = parser.parse_args(arguments)
@@ -69,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.weights:
         network = fr_surrogate.FRSurrogate.read(options.weights)
         fr_surrogate.shipped = lambda _: network  # type: ignore[assignment]
-    run = Run(photographs(options.photos)[: options.count], options.side)
+    run = Run(photographs(options.photos)[: options.count], options.side, options.defense)
     found = {name: SECTIONS[name](run) for name in options.sections or SECTIONS}
     about = {
         "date": str(datetime.date.today()),
@@ -91,8 +95,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 class Run:
     """The photographs, and what the metrics say of them, worked out once."""
 
-    def __init__(self, files: list[Path], side: int) -> None:
+    def __init__(self, files: list[Path], side: int, defenses: Sequence[str]) -> None:
         self.files, self.side = files, side
+        self.defended = {f"{OURS} after {label_of(text)}": parse_defense(text) for text in defenses}
         self.metrics = [name for name in (OURS, *PEERS) if find_metric(name).availability().available]
         self._judged: list[Judged] = []
 
@@ -113,6 +118,10 @@ class Run:
                 metric = find_metric(name)
                 told = np.array([_score(metric, image[None].float() / 255) for image in images])
                 scores[name] = told if metric.card.higher_is_better else -told
+            ours = find_metric(OURS)
+            for name, defense in self.defended.items():
+                purified = (defense(image[None].float() / 255, seed) for seed, image in enumerate(images))
+                scores[name] = np.array([_score(ours, one) for one in purified])
         return Judged([(one.family, one.level) for one in samples], labels, scores)
 
 
@@ -154,7 +163,7 @@ def _clean_wins(judged: list[Judged], metric: str) -> float:
 def agreement(run: Run) -> list[dict[str, Any]]:
     judged, rows = run.judged(), []
     labels = np.concatenate([one.labels for one in judged])
-    for metric in run.metrics:
+    for metric in (*run.metrics, *run.defended):
         scores = np.concatenate([one.scores[metric] for one in judged])
         within = [_srocc(one.scores[metric], one.labels) for one in judged]
         rows.append(

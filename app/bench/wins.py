@@ -26,7 +26,8 @@ def winners(cells: Sequence[Cell], parameters: Parameters, metric: str) -> Itera
         return
     yield "### Which defenses win, at what cost\n"
     yield "On the front: no other defense has both a lower Gain and a higher aligned quality. Only attacks that know of"
-    yield "no defense count here. PSNR (dB) and SSIM are aligned.\n"
+    yield "no defense count here. Movement is |f(D(clean)) - f(D(attacked))| / f(D(clean)): what an attack still does"
+    yield "where defended scores are compared with defended ones. PSNR (dB) and SSIM are aligned.\n"
     rows = []
     learned = [f"aligned_{name}" for name in parameters.measures]
     for label in sorted(found, key=lambda label: found[label][0].value):
@@ -35,14 +36,15 @@ def winners(cells: Sequence[Cell], parameters: Parameters, metric: str) -> Itera
         clean = [cell for cell in mine if cell.attack == CLEAN]
         shift, size = mean(clean, "clean_shift"), [abs(cell.measures["clean_shift"]) for cell in clean]
         values = (
-            shown(found[label][0]), shown(found[label][1]), shown(mean(attacked, "aligned_psnr"), 2),
+            shown(found[label][0]), shown(mean(attacked, "both_defended_rel_gain")),
+            shown(found[label][1]), shown(mean(attacked, "aligned_psnr"), 2),
             shown(mean(attacked, "aligned_ssim")), shown(shift), f"{statistics.fmean(size):.3f}" if size else NOTHING,
             f"{statistics.median(cell.measures['ms'] for cell in mine):.3g}",
         )  # fmt: skip
         distances = [shown(mean(attacked, name)) for name in learned]
         rows.append([label, *values, *distances, "yes" if _is_on_front(label, found) else ""])
-    header = ("defense", "Gain ↓", "aligned quality ↑", "PSNR ↑", "SSIM ↑", "clean shift", "its size ↓", "ms",
-              *(f"{name.upper()} ↓" for name in parameters.measures), "front")  # fmt: skip
+    header = ("defense", "Gain ↓", "movement ↓", "aligned quality ↑", "PSNR ↑", "SSIM ↑", "clean shift", "its size ↓",
+              "ms", *(f"{name.upper()} ↓" for name in parameters.measures), "front")  # fmt: skip
     yield from table(header, rows)
 
 

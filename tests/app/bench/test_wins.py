@@ -29,13 +29,19 @@ def rows(lines):
 
 
 def test_on_the_front_is_what_no_other_beats_in_both():
-    cells = [cell("none", 0.8, 0.9), cell("jpeg", 0.1, 0.6), cell("resize", 0.2, 0.55), cell("flip", 0.3, 0.7)]
+    cells = [
+        cell("none", 0.8, 0.9),
+        cell("jpeg", 0.1, 0.6, movement=0.3),
+        cell("resize", 0.2, 0.55),
+        cell("flip", 0.3, 0.7),
+    ]
     cells.append(Cell("a", "entropy", CLEAN, "jpeg", False, {"clean_shift": -0.25, "ms": 3}))
     found = rows(wins.winners(cells, parameters(["ifgsm"], ["jpeg", "resize", "flip"]), "entropy"))
     assert {defense: row[-1] for defense, row in found.items()} == {
         "jpeg": "yes", "resize": "", "flip": "yes", "none": "yes",
     }  # fmt: skip
-    assert found["jpeg"][4:7] == ["-0.250", "0.250", "2"]
+    assert found["jpeg"][:2] == ["0.100", "0.300"]
+    assert found["jpeg"][5:8] == ["-0.250", "0.250", "2"]
     assert list(found) == ["jpeg", "resize", "flip", "none"]
 
 
