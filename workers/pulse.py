@@ -30,7 +30,7 @@ def stuck_workers() -> list[int]:
     """Return the process ids of workers on this machine that say they are alive but do not move on."""
     now, stuck = time.time(), []
     for file in _folder().glob(_PATTERN):
-        with contextlib.suppress(FileNotFoundError, ValueError):  # just ended; just being written
+        with contextlib.suppress(FileNotFoundError, ValueError):  # just ended; not of ours
             if file.stat().st_mtime > now - FRESH_SECONDS and float(file.read_text()) < now:
                 stuck.append(int(file.stem.rpartition("-")[2]))
     return sorted(stuck)
@@ -50,6 +50,7 @@ class Pulse:
         """`deadline` tells when the process is stuck unless it has moved on by then, in seconds since the epoch."""
         self._beat, self._deadline = beat, deadline
         self._file = _folder() / _PATTERN.replace("*", str(os.getpid()))
+        self._partial = self._file.with_suffix(".partial")
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
 
@@ -65,12 +66,14 @@ class Pulse:
         self._stopping.set()
         self._thread.join(timeout=2)
         self._file.unlink(missing_ok=True)
+        self._partial.unlink(missing_ok=True)
 
     def _run(self) -> None:
         while not self._stopping.is_set():
             try:
                 self._beat()
-                self._file.write_text(str(self._deadline()))
+                self._partial.write_text(str(self._deadline()))
+                self._partial.replace(self._file)
             except Exception as error:  # noqa: BLE001 - whatever it is, the next beat may succeed
                 log.warning("cannot say that this worker is alive: %s", error)
             self._stopping.wait(LEASE_SECONDS / 3)

@@ -1,9 +1,11 @@
 import pytest
 import torch
+from skimage.data import astronaut
 
 from models.diffusion.denoiser import Denoiser
 from models.diffusion.denoisers import find_denoiser
 from models.diffusion.tiling import Tiled, pad_to
+from models.noise import Noise
 
 
 class Brightening(Denoiser):
@@ -29,7 +31,8 @@ def noisy_picture(height, width, count=1):
 
 @pytest.mark.parametrize("tile", [2, 30, 32, 64, 90])
 @pytest.mark.parametrize("size", [(64, 91), (33, 150)])
-def test_tiles_of_the_shipped_network_are_the_whole_image(size, tile):
+def test_tiles_of_the_shipped_network_are_the_whole_image(size, tile, monkeypatch):
+    monkeypatch.setenv("PURIFIQA_PRECISION", "float32")
     denoiser, sigma = find_denoiser("ffdnet"), torch.tensor([0.05])
     if tile == 2:
         size = (18, 20)
@@ -37,6 +40,19 @@ def test_tiles_of_the_shipped_network_are_the_whole_image(size, tile):
     whole = Tiled(denoiser, 1024).mean(image, sigma)
     tiled = Tiled(denoiser, tile).mean(image, sigma)
     torch.testing.assert_close(tiled, whole, rtol=0, atol=2e-5)
+
+
+@pytest.mark.parametrize("tile", [30, 64, 96, 256])
+def test_in_bfloat16_tiles_differ_from_the_whole_photograph_by_rounding_only(tile, monkeypatch):
+    """With AMX the order of sums, and so the rounding, depends on a tile's shape: one level at most, and no seam."""
+    monkeypatch.setenv("PURIFIQA_PRECISION", "bfloat16")
+    photo = torch.from_numpy(astronaut()[:300, 100:400].copy()).permute(2, 0, 1)[None].float() / 255
+    noisy, sigma = photo + 0.05 * Noise([1]).normal_like(photo), torch.tensor([0.05])
+    difference = (
+        Tiled(find_denoiser("ffdnet"), tile).mean(noisy, sigma) - find_denoiser("ffdnet").mean(noisy, sigma)
+    ).abs()
+    assert float(difference.max()) < 1 / 255
+    assert float(difference.square().mean().sqrt()) < 0.1 / 255
 
 
 def test_a_halo_that_is_too_small_would_be_seen():
