@@ -15,6 +15,7 @@ log = logging.getLogger("purifiqa.worker")
 LEASE_SECONDS = 15
 FRESH_SECONDS = 2 * LEASE_SECONDS
 _PATTERN = "purifiqa-worker-*.alive"
+_BEING_WRITTEN = "purifiqa-worker-*.partial"
 
 
 def _folder() -> Path:
@@ -50,13 +51,13 @@ class Pulse:
         """`deadline` tells when the process is stuck unless it has moved on by then, in seconds since the epoch."""
         self._beat, self._deadline = beat, deadline
         self._file = _folder() / _PATTERN.replace("*", str(os.getpid()))
-        self._partial = self._file.with_suffix(".partial")
+        self._partial = _folder() / _BEING_WRITTEN.replace("*", str(os.getpid()))
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
 
     def start(self) -> None:
         """Begin; sweep what killed workers left."""
-        for file in _folder().glob(_PATTERN):
+        for file in (*_folder().glob(_PATTERN), *_folder().glob(_BEING_WRITTEN)):
             if _last_touched(file) < time.time() - FRESH_SECONDS:
                 file.unlink(missing_ok=True)
         self._thread.start()

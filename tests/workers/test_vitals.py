@@ -47,6 +47,16 @@ def test_a_silent_worker_is_not_well_however_late_its_deadline(folder):
     assert "no worker" in check_worker()
 
 
+def test_a_worker_that_starts_sweeps_up_what_killed_ones_left(folder):
+    old = time.time() - 2 * pulse.FRESH_SECONDS
+    left = [folder / f"purifiqa-worker-1.{ending}" for ending in ("alive", "partial")]
+    for file in left:
+        file.touch()
+        os.utime(file, (old, old))
+    beat_once(time.time() + 60).stop()
+    assert not list(folder.iterdir())
+
+
 def test_a_process_is_busy_while_it_does_a_job_and_stuck_when_it_overstays():
     here = vitals.Vitals()
     assert here.facts("cpu").state == "idle"

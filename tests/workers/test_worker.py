@@ -85,7 +85,7 @@ def test_an_image_without_a_score_is_the_senders_to_change(submit, burst, queue,
     assert (failure.code, failure.status) == ("metric-failed", 422)
 
 
-def test_an_unexpected_failure_is_tried_once_more_and_may_then_succeed(submit, burst, queue, monkeypatch):
+def test_an_unexpected_failure_is_tried_once_more_and_may_then_succeed(submit, burst, queue, broker, monkeypatch):
     real, tries = worker_module.execute, []
 
     def flaky(*args, **kwargs):
@@ -99,6 +99,7 @@ def test_an_unexpected_failure_is_tried_once_more_and_may_then_succeed(submit, b
     burst()
     assert len(tries) == 2
     assert queue.get("job1").status is Status.FINISHED
+    assert not broker.exists("rq:failed:purifiqa"), "to RQ the entry of the first try has been done"
 
 
 def test_an_unexpected_failure_that_stays_fails_without_its_story(submit, burst, queue, broker, monkeypatch):

@@ -171,10 +171,8 @@ def test_grain_is_put_over_what_diffpure_leaves_and_holds_nothing_of_it():
 
 def test_with_grain_attacked_photographs_get_the_score_of_clean_ones_back():
     """Mean of four real photographs: nearer than with diffpure, and clean ones lose little."""
-    metric, photos = (
-        find_metric("fr-surrogate"),
-        torch.cat([CAT, CUP, *(crop(one(), 60, 60) for one in (astronaut, rocket))]),
-    )
+    metric = find_metric("fr-surrogate")
+    photos = torch.cat([CAT, CUP, *(crop(one(), 60, 60) for one in (astronaut, rocket))])
     clean = metric(photos)
     attacked = parse_attack("ifgsm")(photos, metric)
     assert float((metric(attacked) - clean).mean()) > 20

@@ -38,7 +38,8 @@ def test_it_is_pyiqas_within_a_hundredth(photograph, cut, pyiqas):
 def test_what_is_left_of_the_difference_is_the_sign_of_rounding_in_flat_regions(photograph, pyiqas, monkeypatch):
     """pyiqa's window sums up to 1 + 1e-8, so a flat pixel counts as negative there; in exact arithmetic it is 0.
 
-    Which sign the rounding has depends on the order of sums, and that on the processor: it explains most, not always all.
+    Which sign the rounding has depends on the order of sums, and that on the processor. The astronaut has much that is
+    flat: with AVX-512 and AMX a third of its difference is left, on other processors nothing.
     """
     images = load(photograph)
     theirs, before = pyiqas(images).item(), NIQE(images).item()
@@ -47,7 +48,8 @@ def test_what_is_left_of_the_difference_is_the_sign_of_rounding_in_flat_regions(
     line = rounded.sum(dim=1) / rounded.sum().sqrt()
     monkeypatch.setattr(natural_scenes, "_window", line.tolist)
     monkeypatch.setattr(natural_scenes, "FLAT", 0)
-    assert abs(NIQE(images).item() - theirs) < max(1e-4, abs(before - theirs) / 2)
+    left = 0.4 * abs(before - theirs) if photograph == "astronaut" else 1e-4
+    assert NIQE(images).item() == pytest.approx(theirs, abs=left)
 
 
 @pytest.mark.parametrize(
