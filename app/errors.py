@@ -12,6 +12,7 @@ from fastapi.responses import Response
 from pydantic import BaseModel, Field, ValidationError
 from starlette.exceptions import HTTPException
 
+from app.decoding.pool import DecoderBusyError
 from app.request_context import HEADER, request_id
 from models.images import ImageError
 from workers.broker import BROKER_ERRORS
@@ -22,6 +23,7 @@ log = logging.getLogger("purifiqa.api")
 
 MEDIA_TYPE = "application/problem+json"
 BROKER_RETRY_SECONDS = 5
+BUSY_RETRY_SECONDS = 10
 MAX_FIELD_ERRORS = 20
 _IMAGE_STATUS = {"unsupported-image": 415, "animated-image": 415, "image-too-large": 413}
 _PLAIN = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}
@@ -160,8 +162,8 @@ def install(app: FastAPI) -> None:
         return respond(request, _as_problem(error))
 
     for kind in (
-        *BROKER_ERRORS, ProblemError, ImageError, RequestValidationError, HTTPException, StoreFullError,
-        JobUnknownError, JobExpiredError, Exception,
+        *BROKER_ERRORS, ProblemError, ImageError, DecoderBusyError, RequestValidationError, HTTPException,
+        StoreFullError, JobUnknownError, JobExpiredError, Exception,
     ):  # fmt: skip
         app.add_exception_handler(kind, on_problem)
 
@@ -193,6 +195,11 @@ def _as_problem(error: Exception) -> ProblemError:
             return ProblemError(
                 503, "queue-unavailable", "The queue cannot be reached; nothing was accepted.",
                 headers={"Retry-After": str(BROKER_RETRY_SECONDS)},
+            )  # fmt: skip
+        case DecoderBusyError():
+            return ProblemError(
+                503, "busy", "The machine is too busy to read the image; nothing was accepted.",
+                headers={"Retry-After": str(BUSY_RETRY_SECONDS)},
             )  # fmt: skip
         case StoreFullError():
             return ProblemError(507, "store-full", "There is no room for the image; nothing was accepted.")

@@ -68,7 +68,8 @@ async def take(services: Services, draft: Draft, manner: Manner) -> Accepted:
     job_id = uuid.uuid4().hex
 
     def keep(claim: Claim | None) -> Accepted:
-        origin = manner.origin.model_copy(update={"idempotency": claim.name if claim else ""})
+        kept = {"idempotency": claim.name, "fingerprint": claim.fingerprint} if claim else {}
+        origin = manner.origin.model_copy(update=kept)
         return Accepted(_keep(services, {job_id: draft}, manner, origin, claim, None))
 
     def find(place: str) -> Accepted:
@@ -90,7 +91,7 @@ async def take_all(services: Services, drafts: Sequence[Draft | Failure], manner
         )
         batch = Batch(
             id=batch_id, kind=next(iter(good.values())).order.kind, owner=manner.origin.owner, created=time.time(),
-            idempotency=claim.name if claim else "", items=items,
+            idempotency=claim.name if claim else "", fingerprint=claim.fingerprint if claim else "", items=items,
         )  # fmt: skip
         origin = manner.origin.model_copy(update={"batch": batch_id})
         return Accepted(_keep(services, good, manner, origin, claim, batch), batch)
@@ -148,7 +149,7 @@ def _keep(
             services.queue.ping()  # without a broker nothing is written
             for job_id in drafts:
                 places.enter_context(place_for(services, origin.owner, job_id))
-            records = [_stored(services, job_id, draft, manner, origin) for job_id, draft in drafts.items()]
+            records = [_stored(services, job_id, draft, manner, origin, batch) for job_id, draft in drafts.items()]
             services.queue.submit_all(records, claim, batch)
         except BROKER_ERRORS:
             for job_id in drafts:  # nobody was told that it was accepted: it must not be restored
@@ -172,15 +173,17 @@ def _give_up(services: Services, drafts: Iterable[str], claim: Claim | None) -> 
         services.queue.claims.release(claim)
 
 
-def _stored(services: Services, job_id: str, draft: Draft, manner: Manner, origin: Origin) -> JobRecord:
+def _stored(
+    services: Services, job_id: str, draft: Draft, manner: Manner, origin: Origin, batch: Batch | None
+) -> JobRecord:
     record = JobRecord(id=job_id, order=draft.order, image=draft.image, origin=origin, created=time.time())
     may_reuse = services.settings.reuse_results and not manner.fresh
     if may_reuse and is_repeatable(draft.order, seeded=manner.seeded) and (done := _from_store(services, record)):
-        open_manifest(services.store, done)
+        open_manifest(services.store, done, batch)
         close_manifest(services.store, done)
         return done
     services.store.put(job_id, "input", draft.data, durable=True)
-    open_manifest(services.store, record)
+    open_manifest(services.store, record, batch)
     return record
 
 

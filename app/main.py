@@ -57,7 +57,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         gc.freeze()  # what has been imported is here to stay: looking through it again costs every request
-        async with sending(Sender(settings, queue, secrets) if secrets else None):
+        async with sending(Sender(settings, queue, store, secrets) if secrets else None):
             yield
         gc.unfreeze()
         await queue.close()

@@ -21,7 +21,7 @@ from models.metrics import find_metric
 from workers import jobs
 from workers.broker import refusals
 from workers.jobs import Kind, Order
-from workers.keys import OPEN, TOTALS, WEBHOOKS, answer_key, job_keys
+from workers.keys import ENDS, OPEN, TOTALS, WEBHOOKS, answer_key, job_keys
 from workers.ledger import EVENTS_KEPT, EXPIRED_NOTE_TTL
 from workers.record import JobRecord, Status
 from workers.settings import WorkerSettings
@@ -51,6 +51,7 @@ class Answers:
         pipe.expire(job.events, ttl)
         pipe.expire(job.expired, ttl + EXPIRED_NOTE_TTL)
         pipe.zrem(OPEN, record.id)
+        pipe.zadd(ENDS, {record.id: time.time() + ttl})
         pipe.hincrby(TOTALS, f"{record.order.kind}|{record.order.defense.name}|{record.status}", 1)
         self.remember(record, pipe)
         if record.origin.webhook:

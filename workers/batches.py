@@ -1,5 +1,6 @@
 """Several images of one request: a batch is a list of jobs and of items that were refused, each with its own fate."""
 
+import time
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -31,6 +32,7 @@ class Batch(BaseModel):
     owner: str = ""
     created: float
     idempotency: str = Field("", description="The key in Redis of its Idempotency-Key; empty: none.")
+    fingerprint: str = Field("", description="Digest of the request that the key came with.")
     items: tuple[BatchItem, ...]
 
     @property
@@ -50,6 +52,13 @@ class Batches:
         life = self._ledger.longest_life
         pipe.set(batch_key(batch.id), batch.model_dump_json(), ex=life)
         pipe.set(_note(batch.id), batch.owner, ex=life + EXPIRED_NOTE_TTL)
+
+    def restore(self, batch: Batch, pipe: Pipeline) -> None:
+        """Write a batch that Redis has lost, unless it is there, as part of a transaction."""
+        left = self._ledger.longest_life - int(time.time() - batch.created)
+        if left > 0:
+            pipe.set(batch_key(batch.id), batch.model_dump_json(), ex=left, nx=True)
+            pipe.set(_note(batch.id), batch.owner, ex=left + EXPIRED_NOTE_TTL)
 
     def get(self, batch_id: str) -> Batch:
         """Return a batch. Raises JobUnknownError, JobExpiredError, BROKER_ERRORS."""

@@ -6,6 +6,7 @@ been lost meanwhile. So a process that dies in between blocks its key for a minu
 
 import hashlib
 import json
+import time
 from dataclasses import dataclass
 
 from redis import Redis
@@ -46,6 +47,12 @@ class Claim:
     def keep(self, pipe: Pipeline) -> None:
         """Make the key stand for the job, as part of the transaction that accepts it."""
         pipe.set(self.name, self.value(kept=True), ex=KEPT_SECONDS)
+
+    def restore(self, pipe: Pipeline, since: float) -> None:
+        """Let a key that Redis has lost stand again, as part of a transaction, for what it was given at `since`."""
+        left = KEPT_SECONDS - int(time.time() - since)
+        if left > 0:
+            pipe.set(self.name, self.value(kept=True), ex=left, nx=True)
 
 
 @dataclass(frozen=True)

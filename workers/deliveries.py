@@ -4,13 +4,15 @@ Taking one puts it off by a lease, so that only one sender has it and another ta
 sent at least once. What became of it is part of the job's record and ends with it.
 """
 
+import time
 from typing import Any
 
 import redis.asyncio
+from redis.client import Pipeline
 
 from workers.broker import refusals
 from workers.keys import WEBHOOKS, job_keys
-from workers.record import Delivery
+from workers.record import Delivery, JobRecord
 
 LEASE_SECONDS = 60
 
@@ -51,6 +53,13 @@ class Deliveries:
         keys = [WEBHOOKS, job_keys(job_id).record]
         with refusals():
             await self._settle(keys=keys, args=[job_id, delivery.model_dump_json(), wait])
+
+    @staticmethod
+    def restore(record: JobRecord, pipe: Pipeline) -> None:
+        """Let the webhook of an ended job that Redis has lost be due, if it was still to be sent, in a transaction."""
+        before = record.delivery
+        if record.origin.webhook and (before is None or before.state == "pending"):
+            pipe.zadd(WEBHOOKS, {record.id: (before and before.next_attempt) or time.time()})
 
     async def drop(self, job_id: str) -> None:
         """Forget a webhook whose job is gone. Raises BROKER_ERRORS."""

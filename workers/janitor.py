@@ -5,7 +5,7 @@ import logging
 import time
 
 from workers import leftovers
-from workers.manifest import read_manifest
+from workers.manifest import read_batch, read_manifest
 from workers.queue import JobQueue
 from workers.store import Store
 from workers.survey import Broker, Survey
@@ -26,7 +26,8 @@ class Janitor:
         self._seen = ""
 
     def look(self, broker: Broker) -> None:
-        """Tidy up if it is time."""
+        """Erase what has had its time, and tidy up if it is time for that."""
+        self.erase_ended(broker.now)
         known = self._survey.is_known(broker)
         old_enough = broker.uptime > ACCEPTING_SECONDS + 5
         if not known and (old_enough or self._seen != broker.run):
@@ -38,6 +39,15 @@ class Janitor:
             self.tidy_store()
             leftovers.remove(self._queue, self._survey)
             self._queue.register.prune()
+
+    def erase_ended(self, now: float) -> None:
+        """Erase the files of jobs whose records have just expired."""
+        ended = self._survey.ended(now, AT_ONCE)
+        gone = [job_id for job_id, (kept, _) in zip(ended, self._survey.kept(ended), strict=True) if not kept]
+        for job_id in gone:
+            self._store.erase(job_id)
+        if gone:
+            self._survey.bury(gone)
 
     def tidy_store(self) -> None:
         """Erase the files of jobs that are gone; restore the jobs that should not be."""
@@ -55,7 +65,7 @@ class Janitor:
             return
         record = None if known else read_manifest(self._store, job_id)
         if record is not None and self._queue.time_left(record) > 0:
-            if self._queue.restore(record):
+            if self._queue.restore(record, read_batch(self._store, job_id)):
                 log.warning("job %s was lost by Redis and is restored: %s", job_id, record.status)
         elif known or record is not None or age > ORPHAN_SECONDS:
             self._store.erase(job_id)

@@ -11,6 +11,7 @@ Each has an owner and an end of life:
     purifiqa:rounds          sorted set: entries of the queue by round entries leave when they are passed; queue_ttl
     purifiqa:next-rounds     hash: the round that an owner is up in    ends when the queue is empty; queue_ttl
     purifiqa:open            sorted set: jobs not ended, by creation   entries leave when the job ends
+    purifiqa:ends            sorted set: all jobs, by the end of their life   entries leave with the job's files
     purifiqa:missing         hash: what the reconciler misses, since when   entries leave when found or recovered
     purifiqa:reconciling     which worker reconciles now               ends after seconds
     purifiqa:broker          the run of the broker last reconciled     ends after a day
@@ -37,6 +38,7 @@ HOUSEKEEPING = f"{PREFIX}housekeeping"
 ROUNDS = f"{PREFIX}rounds"
 NEXT_ROUNDS = f"{PREFIX}next-rounds"
 OPEN = f"{PREFIX}open"
+ENDS = f"{PREFIX}ends"
 MISSING = f"{PREFIX}missing"
 RECONCILING = f"{PREFIX}reconciling"
 BROKER = f"{PREFIX}broker"

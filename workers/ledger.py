@@ -16,7 +16,7 @@ from redis.client import Pipeline
 from models.defense import Cost
 from workers.broker import refusals
 from workers.jobs import MAX_SAMPLES, Order, Report
-from workers.keys import OPEN, TOTALS, WEBHOOKS, job_keys, jobs_of
+from workers.keys import ENDS, OPEN, TOTALS, WEBHOOKS, job_keys, jobs_of
 from workers.measures import QUEUE_SECONDS, RUN_SECONDS
 from workers.presence import Presence
 from workers.record import Failure, JobRecord, Status
@@ -61,6 +61,7 @@ class Ledger(Presence):
         pipe.expire(job.events, ttl)
         pipe.set(job.expired, record.origin.owner, ex=ttl + EXPIRED_NOTE_TTL)
         pipe.zadd(OPEN, {record.id: record.created})
+        pipe.zadd(ENDS, {record.id: time.time() + ttl})
         index, longest = jobs_of(record.origin.owner), self.longest_life
         pipe.zadd(index, {record.id: record.created})
         pipe.zremrangebyscore(index, 0, record.created - longest)
@@ -141,6 +142,7 @@ class Ledger(Presence):
         with self._redis.pipeline() as pipe:
             pipe.delete(*job_keys(job_id), *filter(None, [record.origin.idempotency]))
             pipe.zrem(OPEN, job_id)
+            pipe.zrem(ENDS, job_id)
             pipe.zrem(jobs_of(record.origin.owner), job_id)
             pipe.zrem(WEBHOOKS, job_id)
             pipe.execute()
@@ -193,7 +195,7 @@ class Ledger(Presence):
         pairs = [item for name, value in fields.items() for item in (name, json.dumps(value))]
         with refusals():
             answer = self._move(
-                keys=[job.record, job.events, job.lease, TOTALS, OPEN, WEBHOOKS],
+                keys=[job.record, job.events, job.lease, TOTALS, OPEN, WEBHOOKS, ENDS],
                 args=[
                     job_id, "|".join(allowed), "" if only is None else only, ttl, total, holder,
                     self._lease_ms, due, "status", status, *pairs,

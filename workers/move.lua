@@ -1,8 +1,9 @@
 -- Change the record of a job if its state allows it, and tell whoever waits.
--- KEYS: the record, its events, its lease, the totals, the open jobs, the webhooks to send. ARGV: the job's id, the allowed states, the
--- placement it must be of ("" for any), seconds to keep it from now on (0: unchanged), the field of the totals to count
--- in if this ends it ("" if not), who holds it from now on ("" for nobody) and for how many milliseconds, the job
--- whose webhook is due ("" for none), then field, value, ... Returns 'moved', or the state that forbids it.
+-- KEYS: the record, its events, its lease, the totals, the open jobs, the webhooks to send, the ends of all jobs.
+-- ARGV: the job's id, the allowed states, the placement it must be of ("" for any), seconds to keep it from now on (0:
+-- unchanged), the field of the totals to count in if this ends it ("" if not), who holds it from now on ("" for nobody)
+-- and for how many milliseconds, the job whose webhook is due ("" for none), then field, value, ...
+-- Returns 'moved', or the state that forbids it.
 local status, placement = unpack(redis.call('HMGET', KEYS[1], 'status', 'placement'))
 if not status or not string.find(ARGV[2], status, 1, true) then return status end
 if ARGV[3] ~= '' and (placement or '1') ~= ARGV[3] then return status end
@@ -17,6 +18,7 @@ redis.call('XADD', KEYS[2], 'MAXLEN', '64', '*', unpack(event))
 if ARGV[4] ~= '0' then
   redis.call('EXPIRE', KEYS[1], ARGV[4])
   redis.call('EXPIRE', KEYS[2], ARGV[4])
+  redis.call('ZADD', KEYS[7], redis.call('TIME')[1] + ARGV[4], ARGV[1])
 end
 if ARGV[6] ~= '' then
   redis.call('SET', KEYS[3], ARGV[6], 'PX', ARGV[7])

@@ -28,7 +28,7 @@ from workers.claims import Claim, ClaimLostError, Claims
 from workers.deliveries import Deliveries
 from workers.events import Events
 from workers.jobs import Order, Report
-from workers.keys import NEXT_ROUNDS, OPEN, ROUNDS, job_keys
+from workers.keys import ENDS, NEXT_ROUNDS, OPEN, ROUNDS, job_keys
 from workers.ledger import JobCanceledError, Ledger, changing_fields
 from workers.pace import Pace
 from workers.quota import Quota
@@ -67,6 +67,15 @@ def read_entry(entry: str) -> tuple[str, int]:
 def job_of(entry: str) -> str:
     """Return the job that an entry is of, whoever wrote it."""
     return entry.partition("--")[0]
+
+
+def _kept_claims(record: JobRecord, batch: Batch | None) -> list[tuple[str, str, str]]:
+    """Return the idempotency keys that stand for the job or its batch: their names, fingerprints and places."""
+    own, whole = record.origin, batch
+    claims = [(own.idempotency, own.fingerprint, record.id)]
+    if whole:
+        claims.append((whole.idempotency, whole.fingerprint, whole.id))
+    return [claim for claim in claims if claim[0] and claim[1]]
 
 
 class JobQueue(Ledger):
@@ -123,10 +132,11 @@ class JobQueue(Ledger):
             since, ttl = record.ended, self._settings.result_ttl
         return since + ttl - time.time()
 
-    def restore(self, record: JobRecord) -> bool:
+    def restore(self, record: JobRecord, batch: Batch | None = None) -> bool:
         """Write a record that Redis has lost, and put the job into the queue if it has not ended.
 
-        Returns False if the record is there, or somebody else writes it now.
+        With it come back its place among its owner's jobs, its batch, its idempotency key and a webhook that was not
+        delivered. Returns False if the record is there, or somebody else writes it now.
         """
         job, left = job_keys(record.id), max(1, int(self.time_left(record)))
         with refusals(), self._redis.pipeline() as pipe:
@@ -138,10 +148,17 @@ class JobQueue(Ledger):
             if record.status.is_final:
                 pipe.hset(job.record, mapping=cast("Any", changing_fields(record)))
                 pipe.zrem(OPEN, record.id)
+                pipe.zadd(ENDS, {record.id: time.time() + left})
                 pipe.expire(job.record, left)
                 pipe.expire(job.events, left)
+                self.deliveries.restore(record, pipe)
             else:
                 self._put(record, pipe)
+                self.quota.restore_place(record.origin.owner, record.id, record.created, pipe)
+            if batch:
+                self.batches.restore(batch, pipe)
+            for key, fingerprint, place in _kept_claims(record, batch):
+                Claim(key, fingerprint, place).restore(pipe, record.created)
             try:
                 pipe.execute()
             except WatchError:

@@ -7,6 +7,7 @@ import time
 from importlib.resources import files
 
 from redis import Redis
+from redis.client import Pipeline
 
 from workers.broker import refusals
 from workers.keys import in_flight_key, job_keys, rate_key
@@ -29,7 +30,15 @@ class Quota:
         Turns come back at `rate` per second, up to `burst`.
         """
         with refusals():
-            return math.ceil(int(self._take_turn(keys=[rate_key(owner)], args=[rate, burst, cost])) / 1000)
+            return math.ceil(int(self._take_turn(keys=[rate_key(owner)], args=[rate, burst, cost, 0])) / 1000)
+
+    def owe_turns(self, owner: str, rate: float, burst: int, cost: float) -> None:
+        """Take `cost` turns, also those that have not come back yet: the owner's next one waits until they have.
+
+        Raises BROKER_ERRORS.
+        """
+        with refusals():
+            self._take_turn(keys=[rate_key(owner)], args=[rate, burst, cost, 1])
 
     def has_place(self, owner: str, most: int) -> bool:
         """Return whether fewer than `most` jobs of the owner have not ended. Raises BROKER_ERRORS."""
@@ -43,6 +52,12 @@ class Quota:
         args: list[str | int | float] = [most, job_keys("").record, time.time(), self._kept, job_id]
         with refusals():
             return bool(self._take_place(keys=[in_flight_key(owner)], args=args))
+
+    def restore_place(self, owner: str, job_id: str, since: float, pipe: Pipeline) -> None:
+        """Count a job that Redis has lost again, as part of a transaction."""
+        if owner:
+            pipe.zadd(in_flight_key(owner), {job_id: since})
+            pipe.expire(in_flight_key(owner), self._kept)
 
     def give_place_back(self, owner: str, job_id: str) -> None:
         """Forget a job that was not submitted after all. Raises BROKER_ERRORS."""

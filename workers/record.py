@@ -46,6 +46,7 @@ class Origin(BaseModel):
     webhook: str = Field("", description="URL to tell when the job ends; empty: none.")
     batch: str = Field("", description="Id of the batch that it is an item of; empty: none.")
     idempotency: str = Field("", description="The key in Redis of its Idempotency-Key; empty: none.")
+    fingerprint: str = Field("", description="Digest of the request that the key came with.")
 
 
 class Delivery(BaseModel):

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, cast
 from redis import Redis
 from redis.exceptions import ResponseError
 
-from workers.keys import BROKER, MISSING, OPEN, RECONCILING, job_keys
+from workers.keys import BROKER, ENDS, MISSING, OPEN, RECONCILING, job_keys
 
 BROKER_NOTE_TTL = 86_400
 CHUNK = 1000
@@ -64,6 +64,15 @@ class Survey:
     def close(self, job_id: str) -> None:
         """Count a job no longer as open."""
         self._redis.zrem(OPEN, job_id)
+
+    def ended(self, now: float, most: int) -> list[str]:
+        """Return the jobs, at most so many, whose life has ended by now."""
+        ids: Any = self._redis.zrangebyscore(ENDS, "-inf", now, start=0, num=most)
+        return [one.decode() for one in ids]
+
+    def bury(self, job_ids: list[str]) -> None:
+        """Note that nothing is left of these jobs."""
+        self._redis.zrem(ENDS, *job_ids)
 
     def states(self, job_ids: Iterable[str]) -> dict[str, State | None]:
         """Return the state of each job; None where there is no record."""

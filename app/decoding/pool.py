@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, Field, ValidationError
@@ -28,6 +29,7 @@ from models.images import (
 FILES_PER_PROCESS = 1_000
 WALL_PER_PROCESSOR_SECOND = 4  # on a busy machine; it also covers the start of the process
 LONGEST_REPLY = 65_536
+_WAITS = "RD"  # Linux: wants to run; waits for a disk
 _PASSED_ON = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "TMPDIR")
 _REFUSALS = {
     kind.code: kind
@@ -41,6 +43,10 @@ class UndecodableImageError(ImageError):
     """The decoder died of the file, or did not come to an end."""
 
     code = "image-undecodable"
+
+
+class DecoderBusyError(RuntimeError):
+    """The machine is too busy to check the file: it says nothing about the file."""
 
 
 class _Refused(BaseModel):
@@ -79,6 +85,15 @@ class _Decoder:
             raise ValueError("the reply is not an object")
         return reply
 
+    @property
+    def is_starved(self) -> bool:
+        """Whether it has work to do and waits for a processor or a disk, as opposed to being stuck or dead."""
+        try:
+            facts = Path(f"/proc/{self.process.pid}/stat").read_text()
+        except OSError:  # it has died, or this system has no such file
+            return False
+        return facts.rpartition(")")[2].split()[0] in _WAITS
+
     def end(self) -> None:
         """Hang up, kill it if need be, and leave no zombie."""
         self._socket.close()
@@ -115,7 +130,7 @@ class DecoderPool:
             self._idle.put(self._start())
 
     def check(self, data: bytes) -> ImageFacts:
-        """Decode a file fully and return its facts; blocks. Raises ImageError."""
+        """Decode a file fully and return its facts; blocks. Raises ImageError, DecoderBusyError."""
         self._limits.check_bytes(len(data))
         decoder, survives = self._take(), False
         try:
@@ -125,6 +140,10 @@ class DecoderPool:
         except ImageError:
             survives = True
             raise
+        except TimeoutError as error:
+            if decoder.is_starved:
+                raise DecoderBusyError from error
+            raise UndecodableImageError("the decoder gave up on this file") from error
         except (OSError, EOFError, ValueError) as error:
             raise UndecodableImageError("the decoder gave up on this file") from error
         finally:

@@ -21,8 +21,10 @@ from app.webhooks.signing import signed_headers
 from app.webhooks.targets import ForbiddenTargetError, Target, resolve
 from workers.broker import BROKER_ERRORS
 from workers.deliveries import LEASE_SECONDS
+from workers.manifest import note_delivery
 from workers.queue import JobQueue
 from workers.record import Delivery, JobRecord
+from workers.store import Store
 
 log = logging.getLogger("purifiqa.webhooks")
 
@@ -65,9 +67,14 @@ class Sender:
     """Takes what is due and sends it, for as long as it runs. Any number of processes may have one."""
 
     def __init__(
-        self, settings: Settings, queue: JobQueue, secrets: Sequence[Webhook], tls: ssl.SSLContext | None = None
+        self,
+        settings: Settings,
+        queue: JobQueue,
+        store: Store,
+        secrets: Sequence[Webhook],
+        tls: ssl.SSLContext | None = None,
     ) -> None:
-        self._settings, self._queue, self._secrets = settings, queue, secrets
+        self._settings, self._queue, self._store, self._secrets = settings, queue, store, secrets
         self._busy = 0
         self._http = httpx2.AsyncClient(
             verify=tls or True, trust_env=False, follow_redirects=False, timeout=settings.webhook_timeout,
@@ -160,6 +167,7 @@ class Sender:
              "next_attempt": None if wait is None else now + wait}
         )  # fmt: skip
         await self._queue.deliveries.settle(record.id, delivery, wait)
+        await run_sync(note_delivery, self._store, record.id, delivery)
 
     def _wait(self, tried: int) -> float:
         """Return the seconds until the next try, up to a fifth shorter or longer so that many do not come at once."""

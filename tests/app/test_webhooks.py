@@ -19,6 +19,7 @@ from app.webhooks.sender import Sender, sending
 from app.webhooks.signing import WebhookSecretError, read_secrets
 from app.webhooks.targets import ForbiddenTargetError, resolve
 from workers.queue import JobQueue
+from workers.store import Store
 
 SECRET = "whsec_" + base64.b64encode(b"a secret of thirty-two bytes, ok").decode()
 OLD_SECRET = "whsec_" + base64.b64encode(b"the one before, also of 32 bytes").decode()
@@ -240,7 +241,7 @@ def test_a_name_is_looked_up_once_and_that_address_is_used(hooked, monkeypatch):
         monkeypatch.setattr(sender_module, "message", lambda _: "{}")
         monkeypatch.setattr(sender_module, "message_id", lambda _: "msg_1")
         queue = JobQueue(hooked)
-        sender = Sender(hooked, queue, read_secrets(hooked))
+        sender = Sender(hooked, queue, Store(hooked.data_dir), read_secrets(hooked))
         attempt = asyncio.run(sender._attempt(record))
         assert attempt.is_success
         assert asked == ["rebind.example"]
@@ -267,7 +268,8 @@ def test_the_certificate_is_that_of_the_name_although_an_address_is_connected_to
     def attempt(name, port):
         record = type("Record", (), {"origin": type("Origin", (), {"webhook": f"https://{name}:{port}/"})})
         trusting = ssl.create_default_context(cafile=str(pem))
-        return asyncio.run(Sender(hooked, JobQueue(hooked), read_secrets(hooked), trusting)._attempt(record))
+        sender = Sender(hooked, JobQueue(hooked), Store(hooked.data_dir), read_secrets(hooked), trusting)
+        return asyncio.run(sender._attempt(record))
 
     with Receiver(200, tls=server) as receiver:
         assert attempt("hooks.example", receiver.port).is_success
@@ -278,7 +280,7 @@ def test_the_certificate_is_that_of_the_name_although_an_address_is_connected_to
 def test_a_sender_stops_when_the_service_does(hooked):
     async def start_and_stop():
         queue = JobQueue(hooked)
-        async with asyncio.timeout(5), sending(Sender(hooked, queue, read_secrets(hooked))):
+        async with asyncio.timeout(5), sending(Sender(hooked, queue, Store(hooked.data_dir), read_secrets(hooked))):
             await asyncio.sleep(0.1)
         await queue.close()
 

@@ -84,6 +84,26 @@ def test_what_has_expired_is_erased_and_what_is_kept_is_not(accept, store, broke
     assert list(store.owners()) == ["kept"]
 
 
+def test_files_are_erased_as_soon_as_the_record_has_expired_without_looking_through_the_store(
+    accept, queue, store, broker, janitor, settings, monkeypatch
+):
+    for job_id in ("kept", "expired", "erased"):
+        accept(job_id)
+    for job_id in ("expired", "erased"):
+        finish(queue, store, job_id)
+    queue.erase("erased")
+    assert broker.zscore("purifiqa:ends", "expired") == pytest.approx(time.time() + settings.result_ttl, abs=5)
+    assert broker.zscore("purifiqa:ends", "kept") == pytest.approx(time.time() + settings.queue_ttl, abs=5)
+    broker.delete("purifiqa:job:expired")
+    later = time.time() + settings.result_ttl + 5
+    monkeypatch.setattr(janitor, "tidy_store", lambda: pytest.fail("every file was looked at"))
+    janitor.erase_ended(time.time())
+    assert sorted(store.owners()) == ["erased", "expired", "kept"], "not yet"
+    janitor.erase_ended(later)
+    assert sorted(store.owners()) == ["erased", "kept"]
+    assert broker.zrange("purifiqa:ends", 0, -1) == [b"kept"]
+
+
 def test_a_manifest_that_has_had_its_time_is_erased_even_if_redis_knows_nothing(
     accept, queue, store, broker, janitor, monkeypatch
 ):

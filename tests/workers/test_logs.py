@@ -109,7 +109,8 @@ def test_configuring_twice_does_not_write_twice_and_takes_the_libraries_in(capsy
         logs.configure("INFO", "json")
         logs.configure("INFO", "json")
         assert len([one for one in root.handlers if one not in before]) == 1
-        logging.getLogger("rq.worker").setLevel(logging.WARNING)  # other tests let RQ be silent
+        for library in ("rq.worker", "uvicorn.error"):  # other tests let them be silent
+            logging.getLogger(library).setLevel(logging.WARNING)
         logging.getLogger("uvicorn.error").warning("from uvicorn")
         logging.getLogger("rq.worker").warning("from rq")
     finally:

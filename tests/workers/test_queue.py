@@ -52,7 +52,7 @@ def test_a_submitted_job_is_queued_with_all_that_was_ordered(queue, job):
 
 
 def test_every_key_of_a_queued_job_has_an_end(queue, job, broker, settings):
-    for key in keys(broker) - {"rq:queue:purifiqa", "purifiqa:open"}:
+    for key in keys(broker) - {"rq:queue:purifiqa", "purifiqa:open", "purifiqa:ends"}:
         assert broker.ttl(key) > 0, key
     assert broker.ttl("purifiqa:job:job1") <= settings.queue_ttl
 

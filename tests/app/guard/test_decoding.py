@@ -95,6 +95,16 @@ def test_a_file_that_burns_processor_time_or_waits_is_ended(exploitable, photo_p
     pool.close()
 
 
+def test_a_good_file_that_a_busy_machine_cannot_check_in_time_is_not_blamed(
+    exploitable, idle_client, photo_png, monkeypatch, settings
+):
+    monkeypatch.setattr(pool_module, "WALL_PER_PROCESSOR_SECOND", 0.1)  # 2 s, of which it gets none that help it
+    answer = idle_client.post("/purify", files={"image": photo_png + b"EXPLOIT:while True: pass"}, data={"metrics": ""})
+    assert problem(answer, 503, "busy")["detail"].endswith("nothing was accepted.")
+    assert int(answer.headers["Retry-After"]) > 0
+    assert not list(settings.data_dir.glob("jobs/*/*"))
+
+
 def test_a_decoder_that_is_taken_over_finds_no_secret_and_can_do_little(
     exploitable, pool, photo_png, monkeypatch, tmp_path
 ):

@@ -39,6 +39,18 @@ def test_looking_after_jobs_costs_a_twentieth_of_an_order(open_client, keys):
     assert answers == [404] * 20 + [429]
 
 
+def test_each_image_of_a_batch_counts_and_what_is_too_much_is_owed(open_client, keys, photo_png, submit, broker):
+    client = open_client(rate=0.01, burst=3)
+    five = [("image", photo_png)] * 5
+    answer = client.post("/purify", files=five, data={"defense": "none", "metrics": ""}, headers=keys["alice"])
+    assert answer.status_code == 202, "it has been received: it is not refused"
+    refused = submit(client, keys["alice"])
+    problem(refused, 429, "rate-exceeded")
+    assert 290 < seconds(refused) <= 300, "two are owed, and one is wanted"
+    assert broker.ttl("purifiqa:rate:alice") > 490, "a debt is not forgotten"
+    assert submit(client, keys["bob"]).status_code == 202
+
+
 def test_a_rate_is_counted_for_all_api_processes_together_and_comes_back(settings, broker):
     one, other = (JobQueue(settings).quota for _ in range(2))
     assert [quota.take_turn("alice", 0.1, 2) for quota in (one, other, one)] == [0, 0, 10]

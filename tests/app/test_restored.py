@@ -1,0 +1,112 @@
+"""When Redis has lost everything, clients find what they were promised: batches, idempotency keys, webhooks, quotas."""
+
+import time
+
+import pytest
+
+from workers import janitor as janitor_module
+from workers.janitor import Janitor
+from workers.jobs import Report
+from workers.manifest import close_manifest, note_delivery
+from workers.record import Delivery
+from workers.survey import Survey
+
+WEBHOOK = "https://example.org/hook"
+
+
+@pytest.fixture
+def lose_everything(broker, monkeypatch):
+    """Empty Redis, and let the janitor of a client's service restore what it can."""
+    monkeypatch.setattr(janitor_module, "ACCEPTING_SECONDS", 0)
+
+    def lose(client):
+        broker.flushall()
+        services = client.app.state.services
+        Janitor(services.queue, Survey(services.queue.connection), services.store, "w1").tidy_store()
+
+    return lose
+
+
+def send(client, *images, headers=None):
+    files = [("image", image) for image in images]
+    return client.post("/purify", files=files, data={"defense": "jpeg", "metrics": ""}, headers=headers or {})
+
+
+def ended(client, job_id):
+    """End a job as a worker does."""
+    services = client.app.state.services
+    record = services.queue.start(job_id, placement=1)
+    services.queue.finish(record, Report(timings_ms={"total": 1}))
+    close_manifest(services.store, services.queue.get(job_id))
+
+
+def test_a_batch_comes_back_whole_with_the_images_that_were_refused(idle_client, lose_everything, photo_png, broker):
+    batch = send(idle_client, photo_png, b"no image", photo_png).json()
+    ended(idle_client, batch["items"][0]["job"]["id"])
+    broker.lrem("rq:queue:purifiqa", 1, batch["items"][0]["job"]["id"])  # taken, as a worker does
+    before = idle_client.get(batch["links"]["self"]).json()
+    lose_everything(idle_client)
+    after = idle_client.get(batch["links"]["self"]).json()
+    assert after == before
+    assert after["counts"] == {"finished": 1, "failed": 1, "queued": 1}
+    assert broker.ttl(f"purifiqa:batch:{batch['id']}") > 0
+    assert idle_client.delete(batch["links"]["self"]).status_code == 204
+    lose_everything(idle_client)
+    assert idle_client.get(batch["links"]["self"]).status_code == 404, "erased is erased"
+
+
+def test_the_same_request_still_gets_the_same_answer(idle_client, lose_everything, photo_png, broker):
+    one, many = {"Idempotency-Key": "one"}, {"Idempotency-Key": "many"}
+    first = send(idle_client, photo_png, headers=one).headers["location"]
+    batch = send(idle_client, photo_png, photo_png, headers=many).headers["location"]
+    lose_everything(idle_client)
+    assert send(idle_client, photo_png, headers=one).headers["location"] == first
+    again = send(idle_client, photo_png, photo_png, headers=many)
+    assert (again.headers["location"], again.headers["Idempotency-Replayed"]) == (batch, "true")
+    assert send(idle_client, photo_png, photo_png, headers=one).status_code == 422, "another request"
+    keys = list(broker.scan_iter("purifiqa:idempotency:*"))
+    assert len(keys) == 2
+    assert all(0 < broker.ttl(key) <= 86_400 for key in keys)
+
+
+def test_a_key_that_has_had_its_day_does_not_come_back(idle_client, lose_everything, photo_png, broker, monkeypatch):
+    send(idle_client, photo_png, headers={"Idempotency-Key": "old"})
+    now = time.time()
+    monkeypatch.setattr("workers.claims.time.time", lambda: now + 86_401)
+    monkeypatch.setattr("workers.queue.JobQueue.time_left", lambda *_: 60.0)
+    lose_everything(idle_client)
+    assert not list(broker.scan_iter("purifiqa:idempotency:*"))
+
+
+@pytest.mark.parametrize(("delivery", "due"), [
+    (None, True), (Delivery(state="pending", attempts=2, next_attempt=9e9), True),
+    (Delivery(state="delivered", attempts=1), False), (Delivery(state="failed", attempts=3), False),
+])  # fmt: skip
+def test_a_webhook_is_sent_unless_it_was_and_its_attempts_are_remembered(
+    idle_client, lose_everything, photo_png, broker, monkeypatch, delivery, due
+):
+    monkeypatch.setattr("app.submission.chosen_webhook", lambda *_: WEBHOOK)
+    answer = idle_client.post(
+        "/purify", files={"image": photo_png}, data={"defense": "none", "metrics": "", "webhook": WEBHOOK}
+    )
+    job = answer.json()
+    ended(idle_client, job["id"])
+    if delivery:
+        note_delivery(idle_client.app.state.services.store, job["id"], delivery)
+    lose_everything(idle_client)
+    told = idle_client.get(job["links"]["webhook"]).json()
+    expected = delivery or Delivery(state="pending")
+    assert (told["state"], told["attempts"]) == (expected.state, expected.attempts)
+    score = broker.zscore("purifiqa:webhooks", job["id"])
+    assert (score is not None) == due
+    assert not due or score == (expected.next_attempt or pytest.approx(time.time(), abs=60))
+
+
+def test_restored_jobs_count_again_for_who_may_have_only_so_many(open_client, keys, lose_everything, photo_png, broker):
+    client = open_client(max_in_flight=2)
+    for _ in range(2):
+        assert send(client, photo_png, headers=keys["alice"]).status_code == 202
+    lose_everything(client)
+    assert broker.zcard("purifiqa:inflight:alice") == 2
+    assert send(client, photo_png, headers=keys["alice"]).status_code == 429
+    assert send(client, photo_png, headers=keys["bob"]).status_code == 202
