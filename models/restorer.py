@@ -1,5 +1,6 @@
 """A restoration network, known by its weights, run over images of any size in tiles of bounded memory."""
 
+import itertools
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -9,9 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models import mprnet
-from models.cancellation import cancellation_point
 from models.checkpoints import CheckpointError
 from models.diffusion.tiling import OVERLAP, spans
+from models.progress import tracked
 
 CONTEXT = 40
 """Pixels around a tile that the network sees: 34 are all that realesr-general-x4v3 looks at."""
@@ -48,15 +49,13 @@ class Restorer(NamedTuple):
             return self.whole(images)
         size = [side * self.scale for side in images.shape[2:]]
         result, weight = images.new_zeros((len(images), 3, *size)), images.new_zeros(size)
-        for row in rows:
-            for column in columns:
-                cancellation_point()
-                part = self.whole(images[:, :, row.start : row.stop, column.start : column.stop])
-                window = (row.window(self.local)[:, None] * column.window(self.local)).to(part)
-                window = window.repeat_interleave(self.scale, 0).repeat_interleave(self.scale, 1)
-                place = [slice(span.start * self.scale, span.stop * self.scale) for span in (row, column)]
-                result[:, :, *place] += part * window
-                weight[*place] += window
+        for row, column in tracked(list(itertools.product(rows, columns))):
+            part = self.whole(images[:, :, row.start : row.stop, column.start : column.stop])
+            window = (row.window(self.local)[:, None] * column.window(self.local)).to(part)
+            window = window.repeat_interleave(self.scale, 0).repeat_interleave(self.scale, 1)
+            place = [slice(span.start * self.scale, span.stop * self.scale) for span in (row, column)]
+            result[:, :, *place] += part * window
+            weight[*place] += window
         return result / weight
 
     def whole(self, images: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ from torch import Tensor
 from models.defense import Defense
 from models.metric import MetricError
 from models.metrics import find_metric
+from models.progress import telling
 from workers.spans import tracer
 
 
@@ -116,7 +117,7 @@ class _Work:
         try:
             firsts = [piece for piece in part if piece.is_first]
             original = self._score(firsts, [self._tasks[piece.task].image for piece in firsts], "the image as it came")
-            with self._clock("purify", part):
+            with self._clock("purify", part), telling(lambda fraction: self._tell(fraction * len(part))):
                 images = [self._tasks[piece.task].image for piece in part]
                 purified = torch.split(self._defense(_joined(images), [piece.seed for piece in part]), 1)
             self._step(len(part))
@@ -150,7 +151,10 @@ class _Work:
 
     def _step(self, count: int) -> None:
         self._done += count
-        self._progress(self._done / self._total)
+        self._tell()
+
+    def _tell(self, more: float = 0.0) -> None:
+        self._progress((self._done + more) / self._total)
 
     @contextmanager
     def _clock(self, stage: str, pieces: Sequence[_Piece]) -> Iterator[None]:

@@ -6,9 +6,9 @@ from pydantic import Field, field_validator
 from torch import Tensor
 
 from models.availability import AVAILABLE, Availability
-from models.cancellation import cancellation_point
 from models.defense import Aligned, Cost, Defense
 from models.noise import Noise
+from models.progress import tracked
 
 if TYPE_CHECKING:
     from models.defense import Defense as AnyDefense
@@ -71,8 +71,7 @@ class Chain(Defense):
         return sum(step.work(before) for step, before in zip(self.steps, self._sizes(size), strict=True))
 
     def purify(self, images: Tensor, noise: Noise) -> Tensor:
-        for index, step in enumerate(self.steps):
-            cancellation_point()
+        for index, step in tracked(list(enumerate(self.steps))):
             images = step.apply(images, noise.child(index))
         return images
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from models.diffusion.denoiser import Denoiser
 from models.diffusion.schedule import BETA_END, BETA_START, STEPS, alpha_bar
 from models.noise import Noise
+from models.progress import tracked
 
 Sampler = Callable[[Denoiser, Tensor, int, int, Noise], Tensor]
 
@@ -26,7 +27,7 @@ def ancestral(denoiser: Denoiser, x: Tensor, timestep: int, steps: int, noise: N
 
     places = trailing(timestep, steps)
     scheduler: Any = None
-    for place in places:
+    for place in tracked(places):
         output = denoiser.epsilon(x, place)
         if scheduler is None:
             variance = "learned_range" if output.shape[1] == 6 else "fixed_small"
@@ -41,7 +42,7 @@ def ddim(denoiser: Denoiser, x: Tensor, timestep: int, steps: int, _noise: Noise
     """Follow the probability-flow ODE by DDIM (Song, Meng, Ermon 2021, equation 12 with sigma 0): no new noise."""
     # Three lines, because DDIMScheduler (diffusers 0.42) can neither start late nor take a list of steps.
     places = trailing(timestep, steps)
-    for place, following in zip(places, [*places[1:], 0], strict=True):
+    for place, following in tracked(list(zip(places, [*places[1:], 0], strict=True))):
         kept, kept_after = alpha_bar(place), alpha_bar(following)
         epsilon = denoiser.epsilon(x, place)[:, :3]
         clean = _clip((x - (1 - kept) ** 0.5 * epsilon) / kept**0.5)
@@ -58,7 +59,7 @@ def dpm_solver(denoiser: Denoiser, x: Tensor, timestep: int, steps: int, _noise:
         **_LINEAR, algorithm_type="dpmsolver++", solver_order=2, final_sigmas_type="zero", lower_order_final=True
     )
     scheduler.set_timesteps(timesteps=[place - 1 for place in places])
-    for place in places:
+    for place in tracked(places):
         x = scheduler.step(denoiser.epsilon(x, place)[:, :3], place - 1, x).prev_sample
     return _clip(x)
 

@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from models.availability import Availability
-from models.cancellation import cancellation_point
 from models.diffusion.denoiser import Denoiser
+from models.progress import tracked
 
 OVERLAP = 64
 """Most pixels over which neighboring tiles of a network without a halo are blended."""
@@ -37,7 +37,6 @@ class Tiled(Denoiser):
         return self._in_tiles(noisy, lambda tile: self.inner.mean(tile, sigma))
 
     def epsilon(self, x: Tensor, timestep: int) -> Tensor:
-        cancellation_point()  # a step of a sampler
         return self._in_tiles(x, lambda tile: self.inner.epsilon(tile, timestep))
 
     def availability(self) -> Availability:
@@ -53,20 +52,18 @@ class Tiled(Denoiser):
         if len(rows) == len(columns) == 1:
             return evaluate(padded)[:, :, :height, :width]
         result, weight = torch.zeros(0), torch.zeros(0 if exact else padded.shape[2:], device=images.device)
-        for row in rows:
-            for column in columns:
-                cancellation_point()
-                tile = evaluate(padded[:, :, row.start : row.stop, column.start : column.stop])
-                if not len(result):
-                    result = tile.new_zeros((len(tile), tile.shape[1], *padded.shape[2:]))
-                if exact:
-                    own = tile[:, :, row.own, column.own]
-                    result[:, :, row.first : row.last, column.first : column.last] = own
-                    continue
-                window = row.window(exact)[:, None] * column.window(exact)[None, :]
-                place = (slice(row.start, row.stop), slice(column.start, column.stop))
-                result[:, :, *place] += tile * window.to(tile)
-                weight[place] += window.to(weight)
+        for row, column in tracked(list(itertools.product(rows, columns))):
+            tile = evaluate(padded[:, :, row.start : row.stop, column.start : column.stop])
+            if not len(result):
+                result = tile.new_zeros((len(tile), tile.shape[1], *padded.shape[2:]))
+            if exact:
+                own = tile[:, :, row.own, column.own]
+                result[:, :, row.first : row.last, column.first : column.last] = own
+                continue
+            window = row.window(exact)[:, None] * column.window(exact)[None, :]
+            place = (slice(row.start, row.stop), slice(column.start, column.stop))
+            result[:, :, *place] += tile * window.to(tile)
+            weight[place] += window.to(weight)
         return (result if exact else result.div_(weight))[:, :, :height, :width]
 
 
