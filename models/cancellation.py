@@ -1,7 +1,7 @@
 """Let whoever started a long computation stop it, without what computes knowing why or by whom.
 
-Loops that take long are `tracked` (models/progress.py) or call `cancellation_point`, and every layer of every network is
-one by itself.
+Loops that take long are `tracked` (models/progress.py) or call `cancellation_point`, and every layer of every network
+is one by itself.
 """
 
 from collections.abc import Callable, Iterator

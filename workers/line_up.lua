@@ -2,10 +2,11 @@
 -- KEYS: the queue (a list), the rounds of its entries (a sorted set), the next round of each owner (a hash).
 -- ARGV: the entry, its owner, seconds to keep the keys.
 --
--- In each round every owner has one entry, so one who sends a thousand waits for the others' turns a thousand times, and
--- one who sends the first of his waits for one round. The queue is in the order of rounds, and within one in the order
--- of arrival, which fractions keep. Rounds of entries that have left the queue are forgotten when the head has passed
--- them. Entries that were put at the front have no round.
+-- In each round every owner has one entry, so one who sends a thousand waits for the others' turns a thousand times. The
+-- queue is in the order of rounds; a round begins with the entries of owners of whom nothing else waited, so that they
+-- wait for nothing but what is being done, and in both of its halves the order is that of arrival. Fractions keep it.
+-- Rounds of entries that have left the queue are forgotten when the head has passed them. Entries that were put at the
+-- front have no round.
 local queue, rounds, owners = KEYS[1], KEYS[2], KEYS[3]
 local entry, owner = ARGV[1], ARGV[2]
 local TURN = 1 / 1048576
@@ -28,12 +29,13 @@ if not now then
 end
 
 local round = math.max(now, tonumber(redis.call('HGET', owners, owner) or 0))
-local last = redis.call('ZREVRANGEBYSCORE', rounds, '(' .. (round + 1), round, 'WITHSCORES', 'LIMIT', 0, 1)
-local score = last[2] and tonumber(last[2]) + TURN or round
+local half = round == now and round or round + 0.5
+local last = redis.call('ZREVRANGEBYSCORE', rounds, '(' .. (half + 0.5), half, 'WITHSCORES', 'LIMIT', 0, 1)
+local score = last[2] and tonumber(last[2]) + TURN or half
 
 local placed = -1
 while placed < 0 do
-  local behind = redis.call('ZRANGEBYSCORE', rounds, round + 1, '+inf', 'LIMIT', 0, 1)[1]
+  local behind = redis.call('ZRANGEBYSCORE', rounds, half + 0.5, '+inf', 'LIMIT', 0, 1)[1]
   if not behind then
     placed = redis.call('RPUSH', queue, entry)
   else

@@ -11,7 +11,7 @@ from dataclasses import asdict
 from functools import partial
 from typing import Any
 
-from benchmarks.chaos import broker_outages, killed_api, killed_workers, poison, soak
+from benchmarks.chaos import broker_outages, flood, killed_api, killed_workers, poison, soak
 from benchmarks.chaos.site import Result, Site, site
 
 Trial = tuple[str, Callable[[Site], Result], dict[str, Any]]
@@ -27,6 +27,7 @@ def trials(*, quick: bool, orders: int) -> list[Trial]:
         ("broker-lost", broker_outages.lost, {}),
         ("api", killed_api.run, {"workers": 1}),
         ("poison", poison.run, {"code": poison.WORKER}),
+        ("flood", partial(flood.run, orders=10 if quick else 60), {"keys": flood.KEYS}),
         ("soak", partial(soak.run, jobs=orders), soak.SETTINGS),
     ]
     return found

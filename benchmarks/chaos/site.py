@@ -7,7 +7,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +19,8 @@ import numpy as np
 from redis import Redis
 
 from app.command.parts import Part, free_port, service_parts
+from app.guard.access import KEYS_FILE
+from app.guard.keys import new_key, write_file
 from workers.broker import BROKER_ERRORS
 from workers.keys import job_keys
 from workers.queue import JobQueue
@@ -55,6 +57,7 @@ class Site:
         self.store = Store(settings.data_dir)
         self.redis = Redis.from_url(f"unix://{broker}")
         self.http = httpx2.Client(base_url=url, timeout=60)
+        self.keys: dict[str, dict[str, str]] = {}
         self.starts = 0
 
     @property
@@ -119,11 +122,14 @@ class Site:
 
 
 @contextmanager
-def site(workers: int = 2, code: str = "", **settings: Any) -> Iterator[Site]:
-    """Run a service; `code` is Python that the workers run instead of ours."""
+def site(workers: int = 2, code: str = "", keys: Sequence[str] = (), **settings: Any) -> Iterator[Site]:
+    """Run a service; `code` is Python that the workers run instead of ours, `keys` the names of API keys, if any."""
     with tempfile.TemporaryDirectory(prefix="purifiqa-chaos-", ignore_cleanup_errors=True) as name:
         folder, port = Path(name), free_port("127.0.0.1")
         broker = folder / "valkey.sock"
+        made = {name: new_key(name) for name in keys}
+        if made:
+            write_file(folder / KEYS_FILE, [stored for _, stored in made.values()])
         parts = service_parts(broker, folder, "127.0.0.1", port, workers)
         wanted = {f"PURIFIQA_{key.upper()}": str(value) for key, value in settings.items()}
         for part in parts:
@@ -137,6 +143,7 @@ def site(workers: int = 2, code: str = "", **settings: Any) -> Iterator[Site]:
             broker,
             WorkerSettings(redis_url=f"unix://{broker}", data_dir=folder, **settings),
         )
+        ours.keys = {name: {"Authorization": f"Bearer {key}"} for name, (key, _) in made.items()}
         try:
             for part in parts:
                 part.start()

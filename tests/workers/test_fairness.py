@@ -44,14 +44,28 @@ def test_a_flood_does_not_keep_others_waiting(submit, broker):
     assert waiting(broker) == ["alice1", "bob1", "carol1", "alice2", "bob2", "alice3", "alice4", "alice5"]
 
 
-def test_who_comes_later_is_not_served_before_those_whose_turn_it_is(submit, broker):
+def test_who_has_nothing_waiting_waits_for_nobody_but_has_one_turn_in_a_round(submit, broker):
     for _ in range(4):
         submit("alice")
         submit("bob")
     assert [take(broker) for _ in range(3)] == ["alice1", "bob1", "alice2"]
-    submit("carol")
-    submit("carol")
-    assert waiting(broker) == ["bob2", "carol1", "alice3", "bob3", "carol2", "alice4", "bob4"]
+    for owner in ("carol", "dave", "carol"):
+        submit(owner)
+    assert waiting(broker) == ["carol1", "dave1", "bob2", "alice3", "bob3", "carol2", "alice4", "bob4"]
+
+
+def test_those_who_have_one_job_at_a_time_do_not_keep_a_queue_from_moving(submit, broker):
+    for _ in range(10):
+        submit("alice")
+    order = []
+    for _ in range(18):  # bob and carol send the next as soon as theirs is taken
+        for owner in ("bob", "carol"):
+            if not any(name.startswith(owner) for name in waiting(broker)):
+                submit(owner)
+        order.append(take(broker).rstrip("0123456789"))
+    assert [order.count(owner) for owner in ("alice", "bob", "carol")] == [6, 6, 6]
+    for start in range(3, 14):
+        assert len(set(order[start : start + 5])) == 3, "each of the three is among any five"
 
 
 def test_turns_that_nobody_took_are_not_saved_up(submit, broker):
@@ -61,7 +75,7 @@ def test_turns_that_nobody_took_are_not_saved_up(submit, broker):
         take(broker)
     for _ in range(3):
         submit("bob")
-    assert waiting(broker)[:5] == ["alice6", "bob1", "alice7", "bob2", "alice8"]
+    assert waiting(broker)[:5] == ["bob1", "alice6", "alice7", "bob2", "alice8"]
 
 
 def test_a_canceled_job_gives_its_turn_back(submit, broker):
@@ -82,7 +96,7 @@ def test_jobs_that_were_put_back_at_the_front_stay_there(submit, broker):
     take(broker)
     submit.queue.put_back(submit.queue.get("alice1"))
     submit("bob")
-    assert waiting(broker) == ["alice1--2", "alice2", "bob1", "alice3"]
+    assert waiting(broker) == ["alice1--2", "bob1", "alice2", "alice3"]
 
 
 def test_nothing_is_lost_or_doubled_and_nothing_stays_behind(submit, broker):
