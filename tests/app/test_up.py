@@ -65,21 +65,24 @@ def purify(address, photo_png, **data):
     )
 
 
-@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
-def test_up_serves_and_then_leaves_no_process_and_no_half_written_file(up, tmp_path, photo_png, stop):
-    service = up()
-    answer = purify(service.address(), photo_png)
-    assert answer.status_code == 200
+def leaves_nothing(service, stop, data_dir):
+    """Stop a service and see that no process and no half-written file is left."""
     family = service.family()
     assert len([process for process in family if "app.decoding.child" not in process.cmdline()]) == 3
     service.process.send_signal(stop)
     assert service.process.wait(30) == 0
     _, alive = psutil.wait_procs(family, timeout=5)
     assert not alive
-    assert list((tmp_path / "data" / "incoming").iterdir()) == []
+    assert list((data_dir / "incoming").iterdir()) == []
 
 
-def test_a_worker_that_dies_is_started_again_and_jobs_survive_a_restart_of_everything(up, photo_png):
+def test_up_serves_and_then_leaves_nothing_behind(up, tmp_path, photo_png):
+    service = up()
+    assert purify(service.address(), photo_png).status_code == 200
+    leaves_nothing(service, signal.SIGINT, tmp_path / "data")
+
+
+def test_a_worker_that_dies_is_started_again_and_jobs_survive_a_restart_of_everything(up, tmp_path, photo_png):
     service = up()
     address = service.address()
     [worker] = [process for process in service.family() if "worker" in process.cmdline()]
@@ -91,8 +94,7 @@ def test_a_worker_that_dies_is_started_again_and_jobs_survive_a_restart_of_every
         time.sleep(0.2)
         job = httpx2.get(f"{address}{job['links']['self']}").json()
     assert job["status"] == "finished"
-    service.process.send_signal(signal.SIGTERM)
-    service.process.wait(30)
+    leaves_nothing(service, signal.SIGTERM, tmp_path / "data")
     again = up()
     assert httpx2.get(f"{again.address()}/jobs/{job['id']}").json()["status"] == "finished"
 

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from models.defenses import parse_defense
+from models.diffusion.chain import ChainDenoiser
 from models.progress import telling, tracked
 
 
@@ -36,10 +37,11 @@ def test_after_a_loop_that_was_left_in_the_middle_the_next_one_tells_right():
     ('{"name": "diffpure", "sampler": "ddim", "steps": 4}', 32, 4),
     ('{"name": "diffpure", "sampler": "ancestral", "steps": 5}', 32, 5),
     ('{"name": "diffpure", "sampler": "dpm-solver", "steps": 3}', 32, 3),
-    ("diffpure", 700, 4),  # tiles of 640 pixels
+    ("diffpure", 100, 4),  # tiles of 64 pixels, see below
     ('{"name": "chain", "steps": [{"name": "flip"}, {"name": "diffpure", "sampler": "ddim", "steps": 2}]}', 32, 4),
 ])  # fmt: skip
-def test_a_defense_that_takes_long_tells_how_far_it_is(text, size, turns):
+def test_a_defense_that_takes_long_tells_how_far_it_is(text, size, turns, monkeypatch):
+    monkeypatch.setattr(ChainDenoiser, "tile", 64)
     told = []
     with telling(told.append), torch.no_grad():
         parse_defense(text)(torch.rand(1, 3, size, size), 0)

@@ -22,9 +22,9 @@ def test_a_ruined_photograph_gets_a_label_near_zero():
 
 
 @pytest.mark.parametrize("family", ["gaussian-blur", "jpeg", "white-noise", "low-contrast"])
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", NAMES[:2])
 def test_labels_fall_with_the_level(family, name):
-    samples, _ = distort(pixels(name), name, {family: LEVELS})
+    samples, _ = distort(pixels(name, 192), name, {family: LEVELS})
     values = {member: np.array([one.members[member] for one in samples]) for member in pseudo_mos.MEMBERS}
     labels = pseudo_mos.fuse(values, pseudo_mos.read_scale()).tolist()
     assert labels == sorted(labels, reverse=True)

@@ -42,11 +42,11 @@ def test_tiles_of_the_shipped_network_are_the_whole_image(size, tile, monkeypatc
     torch.testing.assert_close(tiled, whole, rtol=0, atol=2e-5)
 
 
-@pytest.mark.parametrize("tile", [30, 64, 96, 256])
+@pytest.mark.parametrize("tile", [30, 96])
 def test_in_bfloat16_tiles_differ_from_the_whole_photograph_by_rounding_only(tile, monkeypatch):
     """With AMX the order of sums, and so the rounding, depends on a tile's shape: one level at most, and no seam."""
     monkeypatch.setenv("PURIFIQA_PRECISION", "bfloat16")
-    photo = torch.from_numpy(astronaut()[:300, 100:400].copy()).permute(2, 0, 1)[None].float() / 255
+    photo = torch.from_numpy(astronaut()[:200, 150:350].copy()).permute(2, 0, 1)[None].float() / 255
     noisy, sigma = photo + 0.05 * Noise([1]).normal_like(photo), torch.tensor([0.05])
     denoiser = find_denoiser("ffdnet")
     difference = Tiled(denoiser, tile).mean(noisy, sigma) - denoiser.mean(noisy, sigma)
