@@ -11,7 +11,7 @@ from anyio.to_thread import run_sync
 
 from app import idempotency
 from app.documents import batch_records
-from app.guard.admission import check_work, place_for
+from app.guard.admission import check_work, count_images, place_for
 from app.services import Services
 from models.images import ImageFacts
 from workers.answers import is_answer, is_repeatable
@@ -150,6 +150,7 @@ def _keep(
             for job_id in drafts:
                 places.enter_context(place_for(services, origin.owner, job_id))
             records = [_stored(services, job_id, draft, manner, origin, batch) for job_id, draft in drafts.items()]
+            count_images(services, origin.owner, len(records))
             services.queue.submit_all(records, claim, batch)
         except BROKER_ERRORS:
             for job_id in drafts:  # nobody was told that it was accepted: it must not be restored

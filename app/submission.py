@@ -2,12 +2,11 @@
 
 from collections.abc import Callable
 
-from anyio.to_thread import run_sync
 from fastapi import Request, Response
 
 from app.answering import answer
 from app.errors import FieldError, ProblemError, field_problem, image_problem
-from app.guard.callers import Caller, count_images
+from app.guard.callers import Caller
 from app.idempotency import fingerprint, read_key
 from app.intake import Accepted, Draft, Manner, take, take_all
 from app.request_context import traced
@@ -32,7 +31,6 @@ async def submit(
     answer_form: ImageFormat | None = None,
 ) -> Response:
     """Take the orders of a request and answer it. `order_for` makes the order of one image. Raises ProblemError."""
-    await run_sync(count_images, services, caller, len(images))
     manner = _manner(request, services, caller, images, form, answer_form)
     accepted: Accepted
     if len(images) == 1:

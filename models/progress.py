@@ -9,6 +9,9 @@ from models.cancellation import cancellation_point
 
 Item = TypeVar("Item")
 
+LEAST_STEP = 0.02
+"""Less is no news: whoever follows a job keeps only so many changes."""
+
 
 class _Part(NamedTuple):
     """The part of the whole that is computed now."""
@@ -23,8 +26,19 @@ _part: ContextVar[_Part | None] = ContextVar("part", default=None)
 
 @contextmanager
 def telling(tell: Callable[[float], None]) -> Iterator[None]:
-    """Call `tell` with the fraction done, 0 to 1, before each turn of a loop inside. It must cost next to nothing."""
-    token = _part.set(_Part(tell))
+    """Call `tell` with the fraction done whenever a turn of a loop inside has brought it on by LEAST_STEP, up to 1.
+
+    What it has told it does not take back: a loop that comes after another one may begin at 0 again.
+    """
+    told = 0.0
+
+    def tell_rise(fraction: float) -> None:
+        nonlocal told
+        if fraction >= told + LEAST_STEP:
+            told = fraction
+            tell(fraction)
+
+    token = _part.set(_Part(tell_rise))
     try:
         yield
     finally:

@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from redis import Redis
 from redis.client import Pipeline
 
+from workers.claims import Claims
 from workers.jobs import Kind
 from workers.keys import batch_key, job_keys
 from workers.ledger import EXPIRED_NOTE_TTL, JobExpiredError, JobUnknownError, Ledger
@@ -44,8 +45,8 @@ class Batch(BaseModel):
 class Batches:
     """Write, read and remove batches."""
 
-    def __init__(self, redis: Redis, ledger: Ledger) -> None:
-        self._redis, self._ledger = redis, ledger
+    def __init__(self, redis: Redis, ledger: Ledger, claims: Claims) -> None:
+        self._redis, self._ledger, self._claims = redis, ledger, claims
 
     def write(self, batch: Batch, pipe: Pipeline) -> None:
         """Write a new batch as part of a transaction. It lasts as long as the last of its jobs can."""
@@ -70,7 +71,9 @@ class Batches:
 
     def remove(self, batch: Batch) -> None:
         """Remove every key of the batch; its jobs are removed by their own ids."""
-        self._redis.delete(*filter(None, [batch_key(batch.id), _note(batch.id), batch.idempotency]))
+        self._redis.delete(batch_key(batch.id), _note(batch.id))
+        if batch.idempotency:
+            self._claims.free(batch.idempotency, batch.id)
 
 
 def _note(batch_id: str) -> str:

@@ -20,6 +20,11 @@ KEPT_SECONDS = 86_400
 
 _RELEASE = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end"
 
+_FREE = """
+local found = redis.call('GET', KEYS[1])
+if found and cjson.decode(found).place == ARGV[1] then return redis.call('DEL', KEYS[1]) end
+"""
+
 
 class ClaimLostError(RuntimeError):
     """Another request has taken the key over, because this one took too long."""
@@ -71,7 +76,7 @@ class Claims:
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
-        self._release = redis.register_script(_RELEASE)
+        self._release, self._free = redis.register_script(_RELEASE), redis.register_script(_FREE)
 
     def take(self, scope: tuple[str, ...], fingerprint: str, place: str) -> Claim | Earlier:
         """Claim a key for a job that will be at `place`, or return what it stands for already.
@@ -91,6 +96,11 @@ class Claims:
         """Give an unused claim back."""
         with refusals():
             self._release(keys=[claim.name], args=[claim.value(kept=False)])
+
+    def free(self, name: str, place: str) -> None:
+        """Free a key if it stands for what is at `place`, which is being erased. Raises BROKER_ERRORS."""
+        with refusals():
+            self._free(keys=[name], args=[place])
 
     def forget(self, earlier: Earlier) -> None:
         """Free a key whose job is gone."""

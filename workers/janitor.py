@@ -1,12 +1,15 @@
 """Keeps the store and Redis of one mind: what has had its time is erased, what Redis has lost is restored."""
 
+import contextlib
 import itertools
 import logging
 import time
 
 from workers import leftovers
+from workers.batches import Batch
 from workers.manifest import read_batch, read_manifest
 from workers.queue import JobQueue
+from workers.record import JobRecord
 from workers.store import Store
 from workers.survey import Broker, Survey
 
@@ -16,6 +19,8 @@ ACCEPTING_SECONDS = 30
 """Longest time between an image in the store and its record in Redis, the broker's outages included."""
 ORPHAN_SECONDS = 600
 AT_ONCE = 500
+ERASED_AT_ONCE = 50
+"""In each pass of the reconciler, every two seconds: finding lost jobs must not wait for it."""
 
 
 class Janitor:
@@ -42,10 +47,13 @@ class Janitor:
 
     def erase_ended(self, now: float) -> None:
         """Erase the files of jobs whose records have just expired."""
-        ended = self._survey.ended(now, AT_ONCE)
+        ended = self._survey.ended(now, ERASED_AT_ONCE)
         gone = [job_id for job_id, (kept, _) in zip(ended, self._survey.kept(ended), strict=True) if not kept]
         for job_id in gone:
-            self._store.erase(job_id)
+            try:
+                self._store.erase(job_id)
+            except (OSError, ValueError):  # the others must not wait; the sweep comes upon it again
+                log.exception("the files of job %s cannot be erased", job_id)
         if gone:
             self._survey.bury(gone)
 
@@ -65,10 +73,24 @@ class Janitor:
             return
         record = None if known else read_manifest(self._store, job_id)
         if record is not None and self._queue.time_left(record) > 0:
-            if self._queue.restore(record, read_batch(self._store, job_id)):
-                log.warning("job %s was lost by Redis and is restored: %s", job_id, record.status)
+            batch = read_batch(self._store, job_id)
+            others = [one for one in batch.job_ids if one != job_id] if batch else []
+            for other in [read_manifest(self._store, one) for one in others]:
+                if other is not None and self._queue.time_left(other) > 0:
+                    self._restore(other)
+            self._restore(record, batch)  # last: who finds the batch finds all of it
         elif known or record is not None or age > ORPHAN_SECONDS:
             self._store.erase(job_id)
+
+    def _restore(self, record: JobRecord, batch: Batch | None = None) -> None:
+        if not self._queue.restore(record, batch):
+            return
+        log.warning("job %s was lost by Redis and is restored: %s", record.id, record.status)
+        if read_manifest(self._store, record.id) is None:  # it was erased in this very moment
+            with contextlib.suppress(LookupError):
+                self._queue.erase(record.id)
+            if batch:
+                self._queue.batches.remove(batch)
 
     def _age(self, job_id: str) -> float:
         try:

@@ -140,7 +140,7 @@ class Ledger(Presence):
         """Remove every key of the record and return it. Raises LookupError if there is none."""
         record = self.get(job_id)
         with self._redis.pipeline() as pipe:
-            pipe.delete(*job_keys(job_id), *filter(None, [record.origin.idempotency]))
+            pipe.delete(*job_keys(job_id))
             pipe.zrem(OPEN, job_id)
             pipe.zrem(ENDS, job_id)
             pipe.zrem(jobs_of(record.origin.owner), job_id)

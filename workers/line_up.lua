@@ -3,8 +3,8 @@
 -- ARGV: the entry, its owner, seconds to keep the keys.
 --
 -- In each round every owner has one entry, so one who sends a thousand waits for the others' turns a thousand times. The
--- queue is in the order of rounds; a round begins with the entries of owners of whom nothing else waited, so that they
--- wait for nothing but what is being done, and in both of its halves the order is that of arrival. Fractions keep it.
+-- queue is in the order of rounds; a round begins with the entries of owners of whom nothing else waited and who
+-- have had no turn in it yet: they wait for nothing but what is being done. In both halves the order is that of arrival. Fractions keep it.
 -- Rounds of entries that have left the queue are forgotten when the head has passed them. Entries that were put at the
 -- front have no round.
 local queue, rounds, owners = KEYS[1], KEYS[2], KEYS[3]

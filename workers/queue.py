@@ -86,7 +86,7 @@ class JobQueue(Ledger):
         self._rq = Queue(RQ_QUEUE, connection=self._redis, serializer="json")
         self._line_up = self._redis.register_script(_LINE_UP)
         self.pace, self.claims, self.answers = Pace(self._redis), Claims(self._redis), Answers(self._redis, settings)
-        self.register, self.batches = Register(self._redis, self), Batches(self._redis, self)
+        self.register, self.batches = Register(self._redis, self), Batches(self._redis, self, self.claims)
         self.quota = Quota(self._redis, settings)
         self.events, self.deliveries = Events(self._async, lambda: self._closing), Deliveries(self._async)
 
@@ -215,6 +215,8 @@ class JobQueue(Ledger):
     def erase(self, job_id: str) -> None:
         """Remove every key of the job, running or not. Raises LookupError if there is none."""
         record = self.remove(job_id)
+        if record.origin.idempotency:
+            self.claims.free(record.origin.idempotency, job_id)
         self.answers.forget(record)
         self._forget(record)
 

@@ -27,18 +27,20 @@ class Quota:
     def take_turn(self, owner: str, rate: float, burst: int, cost: float = 1) -> int:
         """Take `cost` turns; return 0, or the whole seconds after which there are so many. Raises BROKER_ERRORS.
 
-        Turns come back at `rate` per second, up to `burst`.
+        Turns come back at `rate` per second, up to `burst`. What costs less than 1 is no order, and does not wait until
+        what is owed has been paid.
         """
+        kind = "look" if cost < 1 else "order"
         with refusals():
-            return math.ceil(int(self._take_turn(keys=[rate_key(owner)], args=[rate, burst, cost, 0])) / 1000)
+            return math.ceil(int(self._take_turn(keys=[rate_key(owner)], args=[rate, burst, cost, kind])) / 1000)
 
     def owe_turns(self, owner: str, rate: float, burst: int, cost: float) -> None:
-        """Take `cost` turns, also those that have not come back yet: the owner's next one waits until they have.
+        """Take `cost` turns, also those that are not there, up to `burst`: the owner's next order waits until they are.
 
         Raises BROKER_ERRORS.
         """
         with refusals():
-            self._take_turn(keys=[rate_key(owner)], args=[rate, burst, cost, 1])
+            self._take_turn(keys=[rate_key(owner)], args=[rate, burst, cost, "owe"])
 
     def has_place(self, owner: str, most: int) -> bool:
         """Return whether fewer than `most` jobs of the owner have not ended. Raises BROKER_ERRORS."""

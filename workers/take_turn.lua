@@ -1,14 +1,24 @@
--- A token bucket that refills by itself. KEYS: the bucket. ARGV: tokens per second, most tokens, tokens to take, and '1'
--- to take them even if there are too few: then it owes some, and the next one waits the longer.
--- Returns the milliseconds until so many are there; 0: they have been taken.
+-- A token bucket that refills by itself. KEYS: the bucket. ARGV: tokens per second, most tokens, tokens to take, and
+-- 'order', 'look' or 'owe'. What is taken by 'owe' and is not there is owed, up to a full bucket: the next order waits
+-- until it is paid, and looking after jobs does not. Returns the milliseconds until an order or look may be; 0: now.
 local time = redis.call('TIME')
 local now = time[1] + time[2] / 1e6
-local rate, most, cost = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
-local kept = redis.call('HMGET', KEYS[1], 'tokens', 'at')
+local rate, most, cost, kind = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
+local kept = redis.call('HMGET', KEYS[1], 'tokens', 'at', 'owed')
 local since = math.max(0, now - (tonumber(kept[2]) or now))
 local tokens = math.min(most, (tonumber(kept[1]) or most) + since * rate)
-local missing = ARGV[4] == '1' and 0 or math.max(0, cost - tokens)
-if missing == 0 then tokens = tokens - cost end
-redis.call('HSET', KEYS[1], 'tokens', string.format('%.6f', tokens), 'at', string.format('%.6f', now))
-redis.call('EXPIRE', KEYS[1], math.ceil((most - math.min(tokens, 0)) / rate) + 1)
+local owed = tonumber(kept[3]) or 0
+if kind == 'owe' then owed = owed + cost end
+if kind ~= 'look' then
+  local paid = math.min(tokens, owed)
+  tokens, owed = tokens - paid, math.min(most, owed - paid)
+end
+local missing = 0
+if kind ~= 'owe' then
+  missing = math.max(0, cost + (kind == 'look' and 0 or owed) - tokens)
+  if missing == 0 then tokens = tokens - cost end
+end
+redis.call('HSET', KEYS[1], 'tokens', string.format('%.6f', tokens), 'at', string.format('%.6f', now),
+  'owed', string.format('%.6f', owed))
+redis.call('EXPIRE', KEYS[1], math.ceil((most + owed) / rate) + 1)
 return math.ceil(missing / rate * 1000)

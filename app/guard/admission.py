@@ -62,6 +62,16 @@ def _too_many(services: Services) -> ProblemError:
     )  # fmt: skip
 
 
+def count_images(services: Services, owner: str, images: int) -> None:
+    """Take what a batch costs from the rate of its owner's key: an order for each image beside the request's own.
+
+    Its images have been received, so it is not refused for that: the key's next order waits. Raises BROKER_ERRORS.
+    """
+    if owner and images > 1:
+        settings = services.settings
+        services.queue.quota.owe_turns(owner, settings.rate, settings.burst, images - 1)
+
+
 def check_work(order: Order, image: ImageFacts, most: float) -> None:
     """Raise a 422 problem if an order is more work than `most` megapixel evaluations of a small network."""
     samples = order.samples if order.defense.is_stochastic else 1

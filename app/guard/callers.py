@@ -86,16 +86,6 @@ def _take_turn(services: Services, caller: Caller, cost: float) -> None:
         )  # fmt: skip
 
 
-def count_images(services: Services, caller: Caller, images: int) -> None:
-    """Take what a batch costs from the rate of its key: an order for each image, of which the request was the first.
-
-    Its body has been received by now, so it is taken in any case, and the key's next order waits. Raises BROKER_ERRORS.
-    """
-    if services.keys is not None and images > 1:
-        settings = services.settings
-        services.queue.quota.owe_turns(caller.id, settings.rate, settings.burst, images - 1)
-
-
 reader = asks(Scope.READ, SHARE_OF_AN_ORDER)
 metrics_reader = asks(Scope.METRICS, SHARE_OF_AN_ORDER)
 SubmitterDep = Annotated[Caller, Depends(asks(Scope.SUBMIT, 1))]

@@ -167,7 +167,10 @@ class Sender:
              "next_attempt": None if wait is None else now + wait}
         )  # fmt: skip
         await self._queue.deliveries.settle(record.id, delivery, wait)
-        await run_sync(note_delivery, self._store, record.id, delivery)
+        try:
+            await run_sync(note_delivery, self._store, record.id, delivery)
+        except OSError as error:  # it matters only if Redis loses everything: then it is sent once more
+            log.warning("what became of the webhook of job %s is not in its manifest: %s", record.id, error)
 
     def _wait(self, tried: int) -> float:
         """Return the seconds until the next try, up to a fifth shorter or longer so that many do not come at once."""

@@ -17,6 +17,7 @@ from models.diffusion.samplers import SAMPLERS
 from models.diffusion.schedule import STEPS, alpha_bar, sigma_of, timestep_of
 from models.diffusion.tiling import Tiled
 from models.noise import Noise
+from models.progress import tracked
 
 DEFAULT_STEPS = 4
 FEW_EVALUATIONS = 8
@@ -152,8 +153,8 @@ class DiffusionDefense(Defense):
             spread = images.new_tensor([sigma_of(one) for one in timesteps]).view(-1, 1, 1, 1)
             noisy = noise.normal_like(images).mul_(spread).add_(images)
             return denoiser.mean(noisy, images.new_tensor([level(one, self.margin) for one in timesteps]))
-        parts = [self._from(denoiser, images[i : i + 1], timestep, noise.of(i)) for i, timestep in enumerate(timesteps)]
-        return torch.cat(parts)
+        parts = tracked(list(enumerate(timesteps)))
+        return torch.cat([self._from(denoiser, images[i : i + 1], one, noise.of(i)) for i, one in parts])
 
     def _from(self, denoiser: Denoiser, images: Tensor, timestep: int, noise: Noise) -> Tensor:
         if timestep == 0:

@@ -81,6 +81,7 @@ def test_a_process_that_is_about_to_end_is_not_ready_but_alive(ready):
     assert client.get("/livez").status_code == 200
 
 
+@pytest.mark.slow
 def test_a_stopping_api_answers_while_it_drains_and_ends_at_once_when_told_again(settings, monkeypatch):
     port = free_port("127.0.0.1")
     for name, value in (("PORT", str(port)), ("DRAIN_SECONDS", "60"), ("READY_WORKERS", "0")):

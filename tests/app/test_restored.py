@@ -1,5 +1,6 @@
 """When Redis has lost everything, clients find what they were promised: batches, idempotency keys, webhooks, quotas."""
 
+import os
 import time
 
 import pytest
@@ -8,6 +9,7 @@ from workers import janitor as janitor_module
 from workers.janitor import Janitor
 from workers.jobs import Report
 from workers.manifest import close_manifest, note_delivery
+from workers.queue import JobQueue
 from workers.record import Delivery
 from workers.survey import Survey
 
@@ -55,6 +57,53 @@ def test_a_batch_comes_back_whole_with_the_images_that_were_refused(idle_client,
     assert idle_client.get(batch["links"]["self"]).status_code == 404, "erased is erased"
 
 
+def test_a_batch_is_not_told_before_all_of_it_is_there(idle_client, broker, monkeypatch, photo_png):
+    batch = send(idle_client, photo_png, photo_png, photo_png).json()
+    services = idle_client.app.state.services
+    first, *others = [item["job"]["id"] for item in batch["items"]]
+    monkeypatch.setattr(janitor_module, "ACCEPTING_SECONDS", 3600)
+    old = time.time() - 7200
+    os.utime(services.store.path(others[0], "any").parent, (old, old))  # the others were written to just now
+    broker.flushall()
+    Janitor(services.queue, Survey(services.queue.connection), services.store, "w1").tidy_store()
+    told = idle_client.get(batch["links"]["self"]).json()
+    assert told["counts"] == {"queued": 3}
+    assert first in [item["job"]["id"] for item in told["items"]]
+
+
+def test_what_is_erased_while_it_is_restored_stays_erased(idle_client, lose_everything, monkeypatch, photo_png):
+    batch = send(idle_client, photo_png, photo_png).json()
+
+    def restored(queue, record, *more, original=JobQueue.restore):
+        done = original(queue, record, *more)
+        if more and more[0]:  # the batch is there: its owner asks for it and erases it, at once
+            assert idle_client.delete(batch["links"]["self"]).status_code == 204
+        return done
+
+    monkeypatch.setattr(JobQueue, "restore", restored)
+    lose_everything(idle_client)
+    assert idle_client.get(batch["links"]["self"]).status_code == 404
+    services = idle_client.app.state.services
+    assert services.queue.depth() == 0
+    assert not list(services.store.owners())
+
+
+def test_erasing_a_restored_job_leaves_its_key_with_the_job_that_has_it_now(
+    idle_client, lose_everything, broker, photo_png
+):
+    key = {"Idempotency-Key": "k"}
+    first = send(idle_client, photo_png, headers=key).headers["location"]
+    broker.flushall()
+    second = send(idle_client, photo_png, headers=key).headers["location"]
+    services = idle_client.app.state.services
+    Janitor(services.queue, Survey(services.queue.connection), services.store, "w1").tidy_store()
+    assert idle_client.get(first).status_code == 200
+    assert idle_client.delete(first).status_code == 204
+    assert send(idle_client, photo_png, headers=key).headers["location"] == second
+    assert idle_client.delete(second).status_code == 204
+    assert send(idle_client, photo_png, headers=key).headers["location"] not in (first, second)
+
+
 def test_the_same_request_still_gets_the_same_answer(idle_client, lose_everything, photo_png, broker):
     one, many = {"Idempotency-Key": "one"}, {"Idempotency-Key": "many"}
     first = send(idle_client, photo_png, headers=one).headers["location"]
@@ -70,11 +119,10 @@ def test_the_same_request_still_gets_the_same_answer(idle_client, lose_everythin
 
 
 def test_a_key_that_has_had_its_day_does_not_come_back(idle_client, lose_everything, photo_png, broker, monkeypatch):
-    send(idle_client, photo_png, headers={"Idempotency-Key": "old"})
-    now = time.time()
-    monkeypatch.setattr("workers.claims.time.time", lambda: now + 86_401)
-    monkeypatch.setattr("workers.queue.JobQueue.time_left", lambda *_: 60.0)
+    place = send(idle_client, photo_png, headers={"Idempotency-Key": "old"}).headers["location"]
+    monkeypatch.setattr("workers.claims.KEPT_SECONDS", 0)
     lose_everything(idle_client)
+    assert idle_client.get(place).status_code == 200
     assert not list(broker.scan_iter("purifiqa:idempotency:*"))
 
 

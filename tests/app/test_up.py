@@ -99,6 +99,7 @@ def test_a_worker_that_dies_is_started_again_and_jobs_survive_a_restart_of_every
     assert httpx2.get(f"{again.address()}/jobs/{job['id']}").json()["status"] == "finished"
 
 
+@pytest.mark.slow
 def test_nothing_outlives_a_supervisor_that_is_killed(up):
     service = up()
     service.address()
@@ -126,6 +127,7 @@ def test_a_service_that_others_could_reach_does_not_start_without_keys(up, tmp_p
     assert not (tmp_path / "data" / "valkey").exists()
 
 
+@pytest.mark.slow
 def test_who_waits_when_the_service_stops_is_told_where_the_job_is(up, photo_png):
     service = up()
     address = service.address()

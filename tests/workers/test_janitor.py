@@ -104,6 +104,16 @@ def test_files_are_erased_as_soon_as_the_record_has_expired_without_looking_thro
     assert broker.zrange("purifiqa:ends", 0, -1) == [b"kept"]
 
 
+def test_files_that_cannot_be_erased_keep_nothing_else_from_being_done(accept, store, broker, janitor):
+    accept("good")
+    store.path("bad", "folder").mkdir(parents=True)  # no file of ours
+    broker.delete("purifiqa:job:good")
+    broker.zadd("purifiqa:ends", {"bad": 1, "good": 2, "no name at all": 3})
+    janitor.erase_ended(time.time())
+    assert list(store.owners()) == ["bad"]
+    assert not broker.exists("purifiqa:ends")
+
+
 def test_a_manifest_that_has_had_its_time_is_erased_even_if_redis_knows_nothing(
     accept, queue, store, broker, janitor, monkeypatch
 ):

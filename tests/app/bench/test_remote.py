@@ -61,6 +61,7 @@ def test_a_service_gives_the_table_that_this_process_gives(choices, server, tmp_
     assert len(gallery) == 10
 
 
+@pytest.mark.slow
 def test_what_was_finished_is_not_ordered_again(choices, server, monkeypatch):
     means = study.Means(jobs=1, server=server)
     clean_only = settle(choices, draft(choices, VERSION))

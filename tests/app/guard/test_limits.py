@@ -49,6 +49,38 @@ def test_each_image_of_a_batch_counts_and_what_is_too_much_is_owed(open_client, 
     assert 290 < seconds(refused) <= 300, "two are owed, and one is wanted"
     assert broker.ttl("purifiqa:rate:alice") > 490, "a debt is not forgotten"
     assert submit(client, keys["bob"]).status_code == 202
+    broker.hset("purifiqa:rate:alice", "at", time.time() - 10)  # a tenth of a turn has come back
+    assert client.get(answer.headers["location"], headers=keys["alice"]).status_code == 200, "looking is not put off"
+    broker.hset("purifiqa:rate:alice", "at", time.time() - 310)
+    assert submit(client, keys["alice"]).status_code == 202
+
+
+def test_a_batch_that_is_not_accepted_or_was_already_costs_what_any_request_does(open_client, keys, photo_png, broker):
+    client = open_client(rate=0.01, burst=50, max_in_flight=5)
+
+    def send(count, **headers):
+        images = [("image", photo_png)] * count
+        fields = {"defense": "none", "metrics": ""}
+        return client.post("/purify", files=images, data=fields, headers=keys["alice"] | headers).status_code
+
+    def left():
+        return float(broker.hget("purifiqa:rate:alice", "tokens"))
+
+    assert send(10) == 429, "more jobs than it may have"
+    assert left() == pytest.approx(49, abs=0.1)
+    assert send(4, **{"Idempotency-Key": "k"}) == 202
+    assert left() == pytest.approx(45, abs=0.1)
+    assert send(4, **{"Idempotency-Key": "k"}) == 202, "a replay"
+    assert left() == pytest.approx(44, abs=0.1)
+
+
+def test_no_more_is_owed_than_a_full_bucket(settings, broker):
+    quota = JobQueue(settings).quota
+    for _ in range(10):
+        quota.owe_turns("alice", 1, 5, 30)
+    assert 5 <= quota.take_turn("alice", 1, 5) <= 6
+    broker.hset("purifiqa:rate:alice", "at", time.time() - 6)
+    assert quota.take_turn("alice", 1, 5) <= 1
 
 
 def test_a_rate_is_counted_for_all_api_processes_together_and_comes_back(settings, broker):
