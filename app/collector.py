@@ -53,7 +53,7 @@ class ServiceCollector(Collector):
 
     def _waiting(self) -> Iterator[Metric]:
         yield GaugeMetricFamily("purifiqa_queue_depth", "Jobs that wait.", value=self._queue.depth())
-        age = self._queue.oldest_age()
+        age = self._queue.outlook.oldest_age()
         yield GaugeMetricFamily("purifiqa_oldest_job_age_seconds", "Time since the first in the queue came.", value=age)
 
     def _workers(self) -> Iterator[Metric]:

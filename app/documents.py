@@ -19,7 +19,7 @@ def documents(services: Services, records: Sequence[JobRecord]) -> list[JobDocum
     waiting = [record for record in records if record.status is Status.QUEUED]
     places: dict[str, int | None] = {}
     with contextlib.suppress(*BROKER_ERRORS):  # a job's state is worth telling without its place
-        found = services.queue.positions(waiting) if waiting else []
+        found = services.queue.outlook.positions(waiting) if waiting else []
         places = {record.id: place for record, place in zip(waiting, found, strict=True)}
     return [job_document(record, places.get(record.id)) for record in records]
 
@@ -30,7 +30,7 @@ def retry_after(services: Services, record: JobRecord, position: int | None) -> 
         return {}
     seconds = 1.0
     with contextlib.suppress(*BROKER_ERRORS):
-        seconds = services.queue.seconds_left(record, position)
+        seconds = services.queue.outlook.seconds_left(record, position)
     return {"Retry-After": str(bounded(services, seconds))}
 
 
@@ -41,7 +41,7 @@ def bounded(services: Services, seconds: float) -> int:
 
 def seconds_until_shorter(services: Services) -> int:
     """Return in how many seconds a tenth of the waiting jobs should be done. Raises BROKER_ERRORS."""
-    return bounded(services, services.queue.backlog_seconds() / 10)
+    return bounded(services, services.queue.outlook.backlog_seconds() / 10)
 
 
 def batch_records(services: Services, batch: Batch) -> list[JobRecord | None]:

@@ -17,11 +17,12 @@ from models.images import ImageLimits
 from workers import vitals
 from workers.broker import BROKER_ERRORS
 from workers.companions import Companions
+from workers.entries import entry_id, read_entry
 from workers.jobs import execute_together
 from workers.lease import Hold, Keeper
 from workers.ledger import JobCanceledError
 from workers.measures import BATCH_SIZE
-from workers.queue import JobQueue, entry_id, read_entry
+from workers.queue import JobQueue
 from workers.record import JobRecord
 from workers.stopping import StoppedError, Stopping
 from workers.store import Store

@@ -10,8 +10,9 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
+from workers.entries import job_of
 from workers.keys import job_keys
-from workers.queue import JobQueue, job_of
+from workers.queue import JobQueue
 from workers.record import JobRecord
 
 WINDOW = 64

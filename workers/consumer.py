@@ -15,7 +15,7 @@ from rq.timeouts import JobTimeoutException
 
 from workers import vitals
 from workers.broker import BROKER_ERRORS
-from workers.queue import ENTRY, RQ_QUEUE, entry_id
+from workers.entries import ENTRY, RQ_QUEUE, entry_id
 from workers.stopping import Stopping
 
 log = logging.getLogger("purifiqa.worker")

@@ -13,7 +13,8 @@ from rq.registry import (
 )
 from rq.worker_registration import clean_worker_registry
 
-from workers.queue import RQ_QUEUE, JobQueue, job_of
+from workers.entries import RQ_QUEUE, job_of
+from workers.queue import JobQueue
 from workers.survey import Survey
 
 _UNUSED = (CanceledJobRegistry, DeferredJobRegistry, FailedJobRegistry, FinishedJobRegistry, ScheduledJobRegistry)

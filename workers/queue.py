@@ -4,11 +4,9 @@ RQ carries nothing but a job's id from the API to a worker; what the job is, and
 A job that has to be done again is put in again, as an entry of its own: earlier entries of it are void.
 """
 
-import json
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any, cast
 
@@ -26,47 +24,21 @@ from workers.batches import Batch, Batches
 from workers.broker import BROKER_ERRORS, refusals
 from workers.claims import Claim, ClaimLostError, Claims
 from workers.deliveries import Deliveries
+from workers.entries import ENTRY, RQ_QUEUE, Entries, entry_id
 from workers.events import Events
 from workers.jobs import Order, Report
 from workers.keys import ENDS, NEXT_ROUNDS, OPEN, ROUNDS, job_keys
 from workers.ledger import JobCanceledError, Ledger, changing_fields
+from workers.outlook import Outlook
 from workers.pace import Pace
 from workers.quota import Quota
 from workers.record import JobRecord, Origin, Status
 from workers.register import Register
 from workers.settings import WorkerSettings
 
-ENTRY = "workers.worker.perform"
-RQ_QUEUE = "purifiqa"
-MAX_POSITION = 10_000  # a list is searched from its head
-OLDEST_AMONG = 8  # at the head of the queue: some of them may have expired
 FAILURE_TTL = 3600
 
 _LINE_UP = files(__package__).joinpath("line_up.lua").read_text()
-
-
-@dataclass(frozen=True)
-class Entries:
-    """What RQ holds: the entries that wait, and those that were taken but not yet begun."""
-
-    waiting: frozenset[str]
-    taken: frozenset[str]
-
-
-def entry_id(job_id: str, placement: int) -> str:
-    """Return the id, for RQ, of a job's n-th entry in the queue."""
-    return job_id if placement == 1 else f"{job_id}--{placement}"
-
-
-def read_entry(entry: str) -> tuple[str, int]:
-    """Return the job that an entry is of, and which of its entries this is. Raises ValueError."""
-    job_id, _, placement = entry.partition("--")
-    return job_id, int(placement or 1)
-
-
-def job_of(entry: str) -> str:
-    """Return the job that an entry is of, whoever wrote it."""
-    return entry.partition("--")[0]
 
 
 def _kept_claims(record: JobRecord, batch: Batch | None) -> list[tuple[str, str, str]]:
@@ -87,6 +59,7 @@ class JobQueue(Ledger):
         self._line_up = self._redis.register_script(_LINE_UP)
         self.pace, self.claims, self.answers = Pace(self._redis), Claims(self._redis), Answers(self._redis, settings)
         self.register, self.batches = Register(self._redis, self), Batches(self._redis, self, self.claims)
+        self.outlook = Outlook(self._redis, self, self.pace, self._rq.key)
         self.quota = Quota(self._redis, settings)
         self.events, self.deliveries = Events(self._async, lambda: self._closing), Deliveries(self._async)
 
@@ -231,34 +204,6 @@ class JobQueue(Ledger):
             pipe.lrange(self._rq.intermediate_queue_key, 0, -1)
             waiting, taken = (frozenset(one.decode() for one in ids) for ids in pipe.execute())
         return Entries(waiting, taken)
-
-    def positions(self, records: Sequence[JobRecord]) -> list[int | None]:
-        """Return how many jobs wait before each; None: it does not wait, or more than MAX_POSITION do."""
-        with self._redis.pipeline(transaction=False) as pipe:
-            for record in records:
-                pipe.lpos(self._rq.key, entry_id(record.id, record.placement), maxlen=MAX_POSITION)
-            return list(pipe.execute())
-
-    def seconds_left(self, record: JobRecord, position: int | None) -> float:
-        """Return an estimate of the seconds until the job ends, from those before it and how fast they went lately."""
-        own, every = self.pace.expected(record.order)
-        if record.status is Status.RUNNING:
-            return own * (1 - record.progress)
-        before = self.depth() if position is None else position
-        return before * every / max(1, len(self.workers())) + own
-
-    def backlog_seconds(self) -> float:
-        """Return an estimate of the seconds until all that waits now is done: for who is turned away."""
-        return self.depth() * self.pace.expected()[1] / max(1, len(self.workers()))
-
-    def oldest_age(self) -> float:
-        """Return for how many seconds the job that has waited longest has done so; 0: none waits."""
-        ids: Any = self._redis.lrange(self._rq.key, 0, OLDEST_AMONG - 1)
-        with self._redis.pipeline(transaction=False) as pipe:
-            for entry in ids:
-                pipe.hget(job_keys(job_of(entry.decode())).record, "fixed")
-            created = [json.loads(fixed)["created"] for fixed in pipe.execute() if fixed]
-        return max(0.0, time.time() - min(created)) if created else 0.0
 
     def discard(self, entry: str) -> None:
         """Remove all that RQ holds of an entry that nobody will perform or that is void."""

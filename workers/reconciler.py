@@ -13,10 +13,11 @@ import threading
 import time
 
 from workers.broker import BROKER_ERRORS
+from workers.entries import entry_id, job_of
 from workers.janitor import Janitor
 from workers.ledger import JobCanceledError
 from workers.manifest import close_manifest
-from workers.queue import JobQueue, entry_id, job_of
+from workers.queue import JobQueue
 from workers.record import MOST_SETBACKS, Failure, JobRecord, Status
 from workers.store import Store
 from workers.survey import Broker, State, Survey

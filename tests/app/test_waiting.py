@@ -3,7 +3,7 @@
 import pytest
 
 from models.defenses import parse_defense
-from workers import queue as queue_module
+from workers import outlook
 from workers.jobs import Kind, Order
 from workers.pace import Pace
 
@@ -30,7 +30,7 @@ def test_a_job_knows_how_many_wait_before_it_until_it_runs(idle_client, queue, p
 
 
 def test_behind_too_many_the_place_is_not_looked_for(idle_client, photo_png, monkeypatch):
-    monkeypatch.setattr(queue_module, "MAX_POSITION", 2)
+    monkeypatch.setattr(outlook, "MAX_POSITION", 2)
     jobs = [send(idle_client, photo_png).json() for _ in range(3)]
     assert [job["position"] for job in jobs] == [0, 1, None]
 
@@ -48,7 +48,7 @@ def test_the_time_to_come_back_grows_with_the_queue_and_shrinks_with_workers(idl
     answer = send(idle_client, photo_png)
     assert answer.headers["retry-after"] == str(4 * 4 // 2 + 4)
     assert idle_client.get(answer.headers["location"]).headers["retry-after"] == answer.headers["retry-after"]
-    assert queue.backlog_seconds() == 5 * 4 / 2
+    assert queue.outlook.backlog_seconds() == 5 * 4 / 2
 
 
 def test_it_is_bounded_by_the_operator(idle_client, queue, photo_png, settings):

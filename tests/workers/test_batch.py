@@ -1,11 +1,9 @@
 """Waiting jobs computed together, on a real broker: what each job's record tells, and what goes wrong with whom."""
 
-import signal
 import time
 
 import pytest
 import torch
-from conftest import start_worker
 
 from models.defenses import parse_defense
 from models.images import ImageFormat, check, encode
@@ -272,33 +270,3 @@ def test_a_lost_device_ends_the_worker_and_each_job_is_tried_again_alone(submit,
     assert statuses(queue, "job0", "job1", "job2") == ["queued"] * 3
     assert {queue.get(f"job{number}").setbacks for number in range(3)} == {1}
     assert queue.depth() == 3
-
-
-@pytest.mark.slow
-def test_a_worker_killed_in_a_batch_loses_none_of_it(submit, queue, settings, tmp_path, monkeypatch):
-    monkeypatch.setenv("PURIFIQA_BATCH_PIXELS", "1000000")
-    for number in range(5):
-        submit(f"job{number}", seed=number)
-    process = start_worker(settings, tmp_path / "killed.log", code=STUCK)
-    deadline = time.monotonic() + 60
-    while statuses(queue, *(f"job{n}" for n in range(5))) != ["running"] * 5 and time.monotonic() < deadline:
-        time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
-    assert process.wait(20) == -signal.SIGKILL
-    survivor = start_worker(settings, tmp_path / "survivor.log")
-    while not all(queue.get(f"job{n}").status.is_final for n in range(5)) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    survivor.terminate()
-    assert survivor.wait(20) == 0
-    assert statuses(queue, *(f"job{n}" for n in range(5))) == ["finished"] * 5
-    assert {queue.get(f"job{n}").setbacks for n in range(5)} == {1}
-    assert "together" not in (tmp_path / "survivor.log").read_text(), "each alone, for one of them may be the killer"
-
-
-STUCK = """
-import time
-from workers import batch, worker
-batch.execute_together = lambda *a, **k: time.sleep(60)
-worker.warm_up = lambda here: None
-worker.serve()
-"""

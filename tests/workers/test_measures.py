@@ -78,10 +78,10 @@ def test_the_hash_of_measures_stays_below_its_documented_bound():
 
 
 def test_what_the_queue_tells_of_its_oldest_job(queue, broker):
-    assert queue.oldest_age() == 0
+    assert queue.outlook.oldest_age() == 0
     queue.submit("job1", ORDER, IMAGE)
     time.sleep(0.05)
     queue.submit("job2", ORDER, IMAGE)
-    assert 0.05 <= queue.oldest_age() < 30
+    assert 0.05 <= queue.outlook.oldest_age() < 30
     broker.delete("purifiqa:job:job1")  # expired, but still in the list
-    assert queue.oldest_age() < 30
+    assert queue.outlook.oldest_age() < 30

@@ -222,3 +222,31 @@ def test_two_workers_in_containers_of_the_same_name_and_number_do_not_mistake_ea
     assert worker_module.context().name != first
     worker_module.context.cache_clear()
     assert str(os.getpid()) in first
+
+
+@pytest.mark.slow
+def test_a_worker_killed_in_a_batch_loses_none_of_it(accept, start, queue, monkeypatch, tmp_path):
+    monkeypatch.setenv("PURIFIQA_BATCH_PIXELS", "1000000")
+    names = [f"job{number}" for number in range(5)]
+    for seed, name in enumerate(names):
+        accept(name, "diffpure", seed=seed)
+    process = start(code=STUCK_IN_A_BATCH)
+    wait_for(lambda: all(queue.get(name).status is Status.RUNNING for name in names), 60)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait(20) == -signal.SIGKILL
+    survivor = start()
+    wait_for(lambda: all(queue.get(name).status.is_final for name in names), 60)
+    survivor.terminate()
+    assert survivor.wait(20) == 0
+    assert {queue.get(name).status for name in names} == {Status.FINISHED}
+    assert {queue.get(name).setbacks for name in names} == {1}
+    assert "together" not in (tmp_path / "worker.log").read_text(), "each alone, for one of them may be the killer"
+
+
+STUCK_IN_A_BATCH = """
+import time
+from workers import batch, worker
+batch.execute_together = lambda *a, **k: time.sleep(60)
+worker.warm_up = lambda here: None
+worker.serve()
+"""
