@@ -19,6 +19,9 @@ from models.metrics import find_metric
 from models.progress import telling
 from workers.spans import tracer
 
+PURIFYING = 4
+"""What a purification counts for in the fraction done; a score, and writing the file, count for one."""
+
 
 @dataclass(frozen=True)
 class Task:
@@ -107,7 +110,7 @@ class _Work:
 
     def __init__(self, defense: Defense, tasks: Sequence[Task], progress: Callable[[float], None]) -> None:
         self._defense, self._tasks, self._progress = defense, tasks, progress
-        self._total = sum(len(task.metrics) + len(task.seeds) * (1 + len(task.metrics)) + 1 for task in tasks)
+        self._total = sum(len(task.metrics) + len(task.seeds) * (PURIFYING + len(task.metrics)) + 1 for task in tasks)
         self._done = 0
         self.outcomes = [Outcome(defended={name: [] for name in task.metrics}) for task in tasks]
 
@@ -117,10 +120,10 @@ class _Work:
         try:
             firsts = [piece for piece in part if piece.is_first]
             original = self._score(firsts, [self._tasks[piece.task].image for piece in firsts], "the image as it came")
-            with self._clock("purify", part), telling(lambda fraction: self._tell(fraction * len(part))):
+            with self._clock("purify", part), telling(lambda fraction: self._tell(fraction * PURIFYING * len(part))):
                 images = [self._tasks[piece.task].image for piece in part]
                 purified = torch.split(self._defense(_joined(images), [piece.seed for piece in part]), 1)
-            self._step(len(part))
+            self._step(PURIFYING * len(part))
             defended = self._score(part, purified, f"the image purified by {self._defense.name}")
         except torch.OutOfMemoryError:
             self._done = done

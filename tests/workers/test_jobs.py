@@ -46,7 +46,7 @@ def test_progress_is_told_inside_of_one_purification(photo_png):
     seen = []
     many = order('{"name": "diffpure", "sampler": "ddim", "steps": 4}', kind=Kind.PURIFY)
     execute(many, photo_png, progress=seen.append)
-    assert [round(fraction, 3) for fraction in seen[:4]] == [0.125, 0.25, 0.375, 0.5]
+    assert [round(fraction, 3) for fraction in seen[:4]] == [0.2, 0.4, 0.6, 0.8]
 
 
 def test_progress_rises_to_one_and_may_stop_the_job(photo_png):
