@@ -14,6 +14,9 @@ from models.defenses import parse_defense
 WEAKER = 0.9
 """An attack through a defense that does less than this share of the one that knows of none has not found its way."""
 
+NEAR_ZERO = 0.05
+"""A clean score nearer to zero than this share of the mean size of all is nothing to divide by."""
+
 Doubt = tuple[str, str, str, str, str]
 """Metric, attack, defense that it goes through, code, and why."""
 
@@ -27,6 +30,8 @@ def doubts(parameters: Parameters, cells: Sequence[Cell]) -> Iterator[Doubt]:
     attacks = {item.label: attack_of(item) for item in parameters.attacks}
     metrics = {item.label: metric_of(item) for item in parameters.metrics}
     defenses = {item.label: parse_defense(item.json_text) for item in parameters.defenses}
+    for metric in metrics:
+        yield from _near_zero(metric, cells)
     for (metric, label, through, adaptive), its in by_place.items():
         if not adaptive and through != "none":
             continue
@@ -50,6 +55,19 @@ def _gained(cells: Sequence[Cell], sign: int) -> torch.Tensor:
     """Return how far each score went the attacker's way, (N,), from that of the clean picture equally defended."""
     changes = [cell.measures["score"] - cell.measures["defended_clean_score"] for cell in cells if _has_both(cell)]
     return sign * torch.tensor(changes)
+
+
+def _near_zero(metric: str, cells: Sequence[Cell]) -> Iterator[Doubt]:
+    """Tell of pictures whose clean score is about zero or of another sign than most: Gain and shift divide by it."""
+    its = [cell for cell in cells if cell.metric == metric and cell.defense == "none" and _has_both(cell)]
+    clean = {cell.image: cell.measures["defended_clean_score"] for cell in its}
+    least = NEAR_ZERO * sum(map(abs, clean.values())) / max(1, len(clean))
+    side = 1 if sum(score > 0 for score in clean.values()) * 2 >= len(clean) else -1
+    few = sum(side * score <= least for score in clean.values())
+    if few:
+        which = f"the clean score of {few} of {len(clean)} pictures"
+        why = f"{which} is about 0 or beyond it; Gain, which divides by it, says nothing"
+        yield metric, "all", "nothing", "clean-score-near-zero", why
 
 
 def _has_both(cell: Cell) -> bool:

@@ -16,10 +16,10 @@ def parameters(tmp_path, standin):
     return draft(choices, "1").parameters
 
 
-def cell(attack, defense="none", *, adaptive=False, score=6.0, linf=10, slope=100.0, image="a"):
+def cell(attack, defense="none", *, adaptive=False, score=6.0, linf=10, slope=100.0, image="a", clean=5.0):
     moved = abs(score - 5) / 5
     measures = {
-        "score": score, "defended_clean_score": 5.0, "linf": linf, "first_slope": slope, "both_defended_rel_gain": moved
+        "score": score, "defended_clean_score": clean, "linf": linf, "first_slope": slope, "both_defended_rel_gain": moved
     }  # fmt: skip
     if attack != "ifgsm":
         del measures["first_slope"]
@@ -50,6 +50,13 @@ SQUARE = "square(queries=9)"
 def test_each_reason_to_doubt_is_told_where_it_holds_and_nowhere_else(parameters, cells, expected):
     found = [(attack, through, code) for _, attack, through, code, _ in doubts(parameters, cells)]
     assert found == expected
+
+
+@pytest.mark.parametrize(("clean", "told"), [((5, 6, 4), 0), ((5, 0.1, 4), 1), ((-5, -6, -4), 0), ((5, -5, 4), 1)])
+def test_scores_about_zero_are_nothing_to_divide_by(parameters, clean, told):
+    cells = [cell("ifgsm", image=str(n), clean=float(one), score=one + 1.0) for n, one in enumerate(clean)]
+    found = [why for _, _, _, code, why in doubts(parameters, cells) if code == "clean-score-near-zero"]
+    assert [why.partition(" of ")[2].split()[0] for why in found] == ["1"] * told
 
 
 def test_other_pictures_are_no_comparison(parameters):
