@@ -63,6 +63,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--side", type=int, default=384, help="side of the center crops")
     parser.add_argument("--count", type=int, help="at most so many photographs")
     parser.add_argument("--weights", type=Path, help="network to judge in the place of the shipped one")
+    parser.add_argument(
+        "--families", nargs="+", choices=[*FAMILIES], default=[*FAMILIES], help="only these distortions"
+    )
     parser.add_argument("--defense", action="append", default=[], help="also fr-surrogate after this; name or JSON")
     parser.add_argument("--quick", action="store_true", help="one small crop, within half a minute")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
@@ -73,7 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.weights:
         network = fr_surrogate.FRSurrogate.read(options.weights)
         fr_surrogate.shipped = lambda _: network  # type: ignore[assignment]
-    run = Run(photographs(options.photos)[: options.count], options.side, options.defense)
+    run = Run(photographs(options.photos)[: options.count], options.side, options.defense, options.families)
     found = {name: SECTIONS[name](run) for name in options.sections or SECTIONS}
     about = {
         "date": str(datetime.date.today()),
@@ -95,8 +98,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 class Run:
     """The photographs, and what the metrics say of them, worked out once."""
 
-    def __init__(self, files: list[Path], side: int, defenses: Sequence[str]) -> None:
-        self.files, self.side = files, side
+    def __init__(self, files: list[Path], side: int, defenses: Sequence[str], families: Sequence[str]) -> None:
+        self.files, self.side, self.families = files, side, families
         self.defended = {f"{OURS} after {label_of(text)}": parse_defense(text) for text in defenses}
         self.metrics = [name for name in (OURS, *PEERS) if find_metric(name).availability().available]
         self._judged: list[Judged] = []
@@ -107,7 +110,7 @@ class Run:
         return self._judged
 
     def _judge(self, file: Path) -> Judged:
-        samples, stack = distort(center(file, self.side), file.name, dict.fromkeys(FAMILIES, LEVELS))
+        samples, stack = distort(center(file, self.side), file.name, dict.fromkeys(self.families, LEVELS))
         values = {name: np.array([one.members[name] for one in samples]) for name in pseudo_mos.MEMBERS}
         labels = pseudo_mos.fuse(values, pseudo_mos.read_scale())
         labels[0] = 100
@@ -171,7 +174,9 @@ def agreement(run: Run) -> list[dict[str, Any]]:
                 "metric": metric,
                 "SROCC, all": round(_srocc(scores, labels), 3),
                 "SROCC, within one photograph": round(float(np.mean(within)), 3),
-                "pairs of levels in order": round(float(np.mean([_ordered(judged, metric, f) for f in FAMILIES])), 3),
+                "pairs of levels in order": round(
+                    float(np.mean([_ordered(judged, metric, f) for f in run.families])), 3
+                ),
                 "clean beats level 3": round(_clean_wins(judged, metric), 3),
                 "images without a score": int(np.isnan(scores).sum()),
             }
@@ -183,7 +188,7 @@ def families(run: Run) -> list[dict[str, Any]]:
     judged = run.judged()
     return [
         {"family": family, **{metric: round(_ordered(judged, metric, family), 3) for metric in run.metrics}}
-        for family in FAMILIES
+        for family in run.families
     ]
 
 

@@ -126,7 +126,7 @@ def _doubts(manifest: Manifest, findings: Findings) -> Iterator[str]:
         found.setdefault((metric, through, code), []).append((attack, why))
     if found:
         yield "## Doubts\n"
-        yield "Why an attack may be weaker than it could be, so that a defense looks better, or a number mean nothing.\n"
+        yield "Why an attack may be weaker than it could be, and a defense look better, or why a number says nothing.\n"
         rows = []
         for (metric, through, code), cases in found.items():
             attacks = ", ".join(attack for attack, _ in cases)
