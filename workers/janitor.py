@@ -72,6 +72,8 @@ class Janitor:
         if not known and age < ACCEPTING_SECONDS:
             return
         record = None if known else read_manifest(self._store, job_id)
+        if record is not None and self._queue.exists(job_id):
+            return  # it was restored meanwhile, with its batch
         if record is not None and self._queue.time_left(record) > 0:
             batch = read_batch(self._store, job_id)
             others = [one for one in batch.job_ids if one != job_id] if batch else []

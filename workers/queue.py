@@ -43,10 +43,9 @@ _LINE_UP = files(__package__).joinpath("line_up.lua").read_text()
 
 def _kept_claims(record: JobRecord, batch: Batch | None) -> list[tuple[str, str, str]]:
     """Return the idempotency keys that stand for the job or its batch: their names, fingerprints and places."""
-    own, whole = record.origin, batch
-    claims = [(own.idempotency, own.fingerprint, record.id)]
-    if whole:
-        claims.append((whole.idempotency, whole.fingerprint, whole.id))
+    claims = [(record.origin.idempotency, record.origin.fingerprint, record.id)]
+    if batch:
+        claims.append((batch.idempotency, batch.fingerprint, batch.id))
     return [claim for claim in claims if claim[0] and claim[1]]
 
 

@@ -144,7 +144,7 @@ def test_a_full_queue_is_said_before_the_body_is_read(open_client, submit):
 def test_retry_after_grows_with_the_queue_and_shrinks_with_workers(settings):
     def services(depth, workers):
         queue = JobQueue(settings)
-        queue.outlook._depth, queue.workers = lambda: depth, lambda: ["w"] * workers
+        queue.depth, queue.workers = lambda: depth, lambda: ["w"] * workers
         queue.pace.expected = lambda: (1.0, 1.0)
         return SimpleNamespace(queue=queue, settings=settings)
 
