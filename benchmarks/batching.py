@@ -25,7 +25,7 @@ COUNTS = (1, 2, 4, 8)
 DEFENSES = {
     "diffpure": "diffpure",
     "diffpure, timestep auto": '{"name": "diffpure", "timestep": "auto"}',
-    "diffpure, ffdnet-slim": '{"name": "diffpure", "denoiser": "ffdnet-slim"}',
+    "diffpure, ffdnet-pyramid": '{"name": "diffpure", "denoiser": "ffdnet-pyramid"}',
     "fcn": "fcn",
 }
 METRICS = ("fr-surrogate",)

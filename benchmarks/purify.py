@@ -32,10 +32,10 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks.purify_cost import memory, speed, tiles
 from benchmarks.tables import header, row
 from models.defenses import make_defense
-from models.diffusion.chain import SHIPPED
+from models.diffusion.bfloat16 import in_bfloat16
 from models.diffusion.denoisers import DENOISERS
-from models.diffusion.ffdnet import FFDNet
-from models.diffusion.ffdnet_bfloat16 import FFDNetBFloat16
+from models.diffusion.network import Network
+from models.diffusion.shipped_denoiser import SHIPPED, ShippedDenoiser
 from models.diffusion.tiling import Tiled
 from models.images import ImageLimits, decode
 from models.noise import Noise
@@ -92,13 +92,14 @@ def gflop(evaluate: Callable[[], object]) -> float:
     return float(counter.get_total_flops()) / 1e9
 
 
-def chains() -> dict[str, FFDNet]:
-    return {name: FFDNet.read(SHIPPED / name) for name in DENOISERS if (SHIPPED / name).is_dir()}
+def shipped() -> dict[str, Network]:
+    ours = {name: one for name, one in DENOISERS.items() if isinstance(one, ShippedDenoiser)}
+    return {name: one.network.read(SHIPPED / name) for name, one in ours.items()}
 
 
 def denoising(photos: list[Tensor]) -> None:
     header("denoiser", "parameters", "GFLOP per 256x256", *(f"sigma {level:g}/255" for level in LEVELS))
-    for name, network in chains().items():
+    for name, network in shipped().items():
         blank = torch.zeros(1, 3, 256, 256)
         work = gflop(lambda net=network, image=blank: net(image, torch.tensor([0.1])))  # type: ignore[misc]
         size = sum(parameter.numel() for parameter in network.parameters())
@@ -114,8 +115,8 @@ def denoising(photos: list[Tensor]) -> None:
 def precision(photos: list[Tensor]) -> None:
     levels = (5.0, 10.0, 13.8, 25.0, 50.0)
     header("loss in bfloat16, dB: mean (at worst)", *(f"sigma {level:g}/255" for level in levels))
-    for name, network in chains().items():
-        halved, cells = FFDNetBFloat16(network), []
+    for name, network in shipped().items():
+        halved, cells = in_bfloat16(network), []
         for level in levels:
             sigma, losses = torch.tensor([level / 255]), []
             for index, photo in enumerate(photos):

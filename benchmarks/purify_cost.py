@@ -16,11 +16,11 @@ from torch import Tensor
 
 from benchmarks.tables import header, row
 from models.defenses import make_defense
-from models.diffusion.chain import SHIPPED
+from models.diffusion.bfloat16 import is_native
 from models.diffusion.denoisers import DENOISERS
-from models.diffusion.ffdnet_bfloat16 import is_native
 from models.diffusion.precision import PRECISION
 from models.diffusion.schedule import sigma_of
+from models.diffusion.shipped_denoiser import ShippedDenoiser
 from models.diffusion.tiling import Tiled
 from models.noise import Noise
 
@@ -34,7 +34,7 @@ def speed(_: list[Tensor]) -> None:
     tasks: dict[tuple[str, str], Callable[[], object]] = {}
     for precision in precisions:
         for name, denoiser in DENOISERS.items():
-            if (SHIPPED / name).is_dir():
+            if isinstance(DENOISERS[name], ShippedDenoiser):
                 defense = make_defense({"name": "diffpure", "denoiser": name})
                 mean = functools.partial(denoiser.mean, square, torch.tensor([sigma_of(30)]))
                 tasks[f"`{name}`, 256x256", precision] = functools.partial(_in, precision, mean)
@@ -76,7 +76,7 @@ def interleaved(tasks: dict[tuple[str, str], Callable[[], object]], rounds: int)
 
 def tiles(photos: list[Tensor]) -> None:
     header("denoiser", "tile", "largest difference from the whole image")
-    for name in (name for name in DENOISERS if (SHIPPED / name).is_dir()):
+    for name in (name for name in DENOISERS if isinstance(DENOISERS[name], ShippedDenoiser)):
         noisy, sigma = photos[0] + 0.05 * Noise([1]).normal_like(photos[0]), torch.tensor([0.05])
         whole = Tiled(DENOISERS[name], 4096).mean(noisy, sigma)
         for tile in (32, 96, 250):
@@ -108,7 +108,11 @@ print(warm, peak, seconds, -10 * numpy.log10(difference))
 
 def memory(photos: list[Tensor]) -> None:
     header("defense", "image", "warm, MiB", "most, MiB", "more than warm, bytes per pixel", "CPU s", "PSNR")
-    orders = [("diffpure", 30, "ffdnet"), ("diffpure", 30, "ffdnet-slim"), ("diffpure-unsharp", 10, "ffdnet-slim")]
+    orders = [
+        ("diffpure", 30, "ffdnet"),
+        ("diffpure", 30, "ffdnet-pyramid"),
+        ("diffpure-unsharp", 10, "ffdnet-pyramid"),
+    ]
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "image.npy"
         for height, width in ((3000, 4000), (5000, 8000)):

@@ -1,7 +1,8 @@
 """Train the denoiser that ships: `python -m training.denoiser --photos DIR`.
 
-It starts from the published FFDNet, narrows it round by round to the last of `--widths` with training between, and then
-trains on with a falling learning rate. Interrupted, the same command goes on from its last checkpoint.
+It starts from the published FFDNet, narrows it round by round to the last of `--widths` with training between, gives it
+the branch of FFDNetPyramid, and trains on with a falling learning rate. Interrupted, the same command goes on from its
+last checkpoint.
 """
 
 import argparse
@@ -16,11 +17,19 @@ import torch
 from torch import Tensor, nn
 
 from models.diffusion.ffdnet import FFDNet
+from models.diffusion.network import Network
+from models.diffusion.precision import dtype_for
+from models.diffusion.pyramid import FFDNetPyramid
+from training.grafting import graft
 from training.photos import Photos
 from training.pruning import narrow
 from training.records import append_row, save_whole
 
-WIDTHS = (90, 86, 82, 79, 76, 74, 72)
+KINDS: dict[str, type[Network]] = {kind.__name__: kind for kind in (FFDNet, FFDNetPyramid)}
+FLOOR = 1e-6
+"""Added to a crop's squared error: 60 dB, beyond which nothing is to be gained."""
+EVERY = 250
+"""Steps between two looks at the held-out photographs, and two checkpoints."""
 WATCHED_SIGMAS = (5.0, 13.8, 15.0, 25.0, 50.0)
 
 
@@ -28,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Train, or go on training, until `--steps` steps are done."""
     options = _parse(arguments)
     torch.set_num_threads(options.threads)
-    photos = Photos(options.photos)
+    photos = Photos(options.photos, options.held_out)
     run = Run(options, photos)
     print(f"{len(photos.files)} photographs; step {run.step} of {options.steps}; on {options.device}", flush=True)
     run.train()
@@ -42,13 +51,19 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--start", type=Path, default=Path("models/diffusion/shipped/ffdnet"), help="network to start from"
     )
     parser.add_argument(
-        "--widths", type=int, nargs="+", default=[90, 86, 82, 79, 76, 74, 72], help="rounds of narrowing"
+        "--widths",
+        type=int,
+        nargs="+",
+        default=[90, 86, 82, 79, 76, 74, 72, 70, 68, 66, 64],
+        help="rounds of narrowing",
     )
+    parser.add_argument("--held-out", type=int, default=10, help="photographs that serve to watch the training")
     parser.add_argument("--round", type=int, default=150, help="steps after each narrowing")
-    parser.add_argument("--steps", type=int, default=5200, help="steps in all")
-    parser.add_argument("--batch", type=int, default=12, help="crops per step")
-    parser.add_argument("--side", type=int, default=80, help="side of a crop in pixels")
-    parser.add_argument("--rate", type=float, default=2e-4, help="largest learning rate")
+    parser.add_argument("--steps", type=int, default=22000, help="steps in all")
+    parser.add_argument("--until", type=int, help="stop at this step, to go on another time")
+    parser.add_argument("--batch", type=int, default=16, help="crops per step")
+    parser.add_argument("--side", type=int, default=96, help="side of a crop in pixels")
+    parser.add_argument("--rate", type=float, default=6e-5, help="largest learning rate")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="CPU threads")
     return parser.parse_args(arguments)
@@ -67,7 +82,7 @@ class Run:
         if self.checkpoint.exists():
             state = torch.load(self.checkpoint, weights_only=True)
             self.step = int(state["step"])
-            self._adopt(FFDNet(**state["config"]))
+            self._adopt(KINDS[state["kind"]](**state["settings"]))
             self.network.load_state_dict(state["network"])
             self.average.load_state_dict(state["average"])
             self.optimizer.load_state_dict(state["optimizer"])
@@ -77,33 +92,42 @@ class Run:
             self._adopt(FFDNet.read(options.start))
             self._watch(0.0)
 
-    def _adopt(self, network: FFDNet) -> None:
+    def _adopt(self, network: Network) -> None:
         self.network = network.to(self.options.device).to(memory_format=torch.channels_last)
         self.average = copy.deepcopy(self.network).requires_grad_(False)
         self.age = 0
-        self.optimizer = torch.optim.Adam(self.network.parameters(), betas=(0.9, 0.99))
+        self.optimizer = torch.optim.Adam(self.network.parameters(), betas=(0.9, 0.999))
 
     def train(self) -> None:
         """Train to the end, and save the averaged network as a diffusers model in `options.out`."""
         begun, total = time.monotonic(), 0.0
-        while self.step < self.options.steps:
-            if self.step % self.options.round == 0 and self.step // self.options.round < len(self.options.widths):
-                self._narrow(self.options.widths[self.step // self.options.round])
+        while self.step < min(self.options.steps, self.options.until or self.options.steps):
+            if self.step % self.options.round == 0 and self.step <= self._narrowing:
+                self._reshape(self.step // self.options.round)
             total += self._step()
-            if self.step % 150 == 0:
-                self._watch(total / 150)
+            if self.step % EVERY == 0:
+                self._watch(total / EVERY)
                 self._save()
-                print(f"step {self.step}: {(time.monotonic() - begun) / 150:.2f} s per step", flush=True)
+                print(f"step {self.step}: {(time.monotonic() - begun) / EVERY:.2f} s per step", flush=True)
                 begun, total = time.monotonic(), 0.0
         self._save()
         self.average.save(self.options.out / "result")
 
-    def _narrow(self, width: int) -> None:
-        if width >= self.network.width:
+    @property
+    def _narrowing(self) -> int:
+        """The step at which the chain is as narrow as it is to be."""
+        return int(self.options.round * len(self.options.widths))
+
+    def _reshape(self, turn: int) -> None:
+        if not isinstance(self.average, FFDNet):
             return
-        clean = self.photos.crops(200, 64, seed=-1 - self.step)
-        noisy, sigma = self._noised(clean, -1 - self.step)
-        self._adopt(narrow(self.average.to("cpu"), width, noisy, sigma))
+        if self.step == self._narrowing:
+            torch.manual_seed(0)
+            self._adopt(graft(self.average.to("cpu")))
+        elif self.options.widths[turn] < self.average.width:
+            clean = self.photos.crops(200, 64, seed=-1 - self.step)
+            noisy, sigma = self._noised(clean, -1 - self.step)
+            self._adopt(narrow(self.average.to("cpu"), self.options.widths[turn], noisy, sigma))
         self._watch(0.0)
 
     def _step(self) -> float:
@@ -112,37 +136,39 @@ class Run:
         clean, noisy, sigma = (value.to(self.options.device) for value in (clean, noisy, sigma))
         for group in self.optimizer.param_groups:
             group["lr"] = self._rate()
-        restored = self.network(noisy.contiguous(memory_format=torch.channels_last), sigma)
-        loss = ((restored - clean) ** 2 / (sigma.view(-1, 1, 1, 1) + 0.02) ** 2).mean()
+        half = dtype_for(torch.device(self.options.device)) is torch.bfloat16
+        with torch.autocast(noisy.device.type, torch.bfloat16, enabled=half):
+            restored = self.network(noisy.contiguous(memory_format=torch.channels_last), sigma)
+        loss = 10 * (((restored - clean) ** 2).mean(dim=(1, 2, 3)) + FLOOR).log10().mean()
         self.optimizer.zero_grad()
         loss.backward()
-        nn.utils.clip_grad_norm_(self.network.parameters(), 0.5)
+        nn.utils.clip_grad_norm_(self.network.parameters(), 5.0)
         self.optimizer.step()
         self.step, self.age = self.step + 1, self.age + 1
-        keep = min(0.998, self.age / (self.age + 9))
+        keep = min(0.9995, self.age / (self.age + 9))
         with torch.no_grad():
             for averaged, trained in zip(self.average.parameters(), self.network.parameters(), strict=True):
                 averaged.lerp_(trained, 1 - keep)
         return float(loss.item())
 
     def _rate(self) -> float:
-        narrowing = self.options.round * len(self.options.widths)
-        if self.step < narrowing:
-            return float(self.options.rate / 2 * min(1.0, self.age / 20))
-        done = (self.step - narrowing) / max(1, self.options.steps - narrowing)
-        return float(self.options.rate * (0.02 + 0.98 * (1 + math.cos(math.pi * done)) / 2))
+        if self.step < self._narrowing:
+            return float(self.options.rate * min(1.0, self.age / 20))
+        done = (self.step - self._narrowing) / max(1, self.options.steps - self._narrowing)
+        fall = 0.01 + 0.99 * (1 + math.cos(math.pi * done)) / 2
+        return float(self.options.rate * min(1.0, self.age / 200) * fall)
 
     @staticmethod
     def _noised(clean: Tensor, seed: int) -> tuple[Tensor, Tensor]:
-        """Add noise of a level per crop, from 0 to 75/255, mostly 1 to 41/255; return the crops and their levels."""
+        """Add noise of a level per crop, 0 to 75/255, mostly 0.5 to 35.5/255; return the crops and their levels."""
         draw = torch.Generator().manual_seed(seed)
-        wide = torch.rand(len(clean), generator=draw) < 0.15
+        wide = torch.rand(len(clean), generator=draw) < 0.2
         level = torch.rand(len(clean), generator=draw)
-        sigma = torch.where(wide, 75 * level, 1 + 40 * level) / 255
+        sigma = torch.where(wide, 75 * level, 0.5 + 35 * level) / 255
         return clean + sigma.view(-1, 1, 1, 1) * torch.randn(clean.shape, generator=draw), sigma
 
     def _watch(self, loss: float) -> None:
-        row = {"step": self.step, "width": self.network.width, "loss": round(loss, 5), **self._quality()}
+        row = {"step": self.step, "network": type(self.network).__name__, "loss": round(loss, 3), **self._quality()}
         append_row(self.curve, row)
         print(row, flush=True)
 
@@ -164,7 +190,8 @@ class Run:
         state = {
             "step": self.step,
             "age": self.age,
-            "config": {"width": self.network.width, "depth": self.network.depth},
+            "kind": type(self.network).__name__,
+            "settings": self.network.settings,
             "network": self.network.state_dict(),
             "average": self.average.state_dict(),
             "optimizer": self.optimizer.state_dict(),

@@ -18,6 +18,8 @@ from training.distortions import FAMILIES, LEVELS, Pixels
 from training.photos import photographs
 
 CLEAN = "clean"
+TEXTURED, FLAT = 25.0, 6.0
+"""Least standard deviation of a crop, of 255: where there is much to see, and where there may be little."""
 
 
 class Sample(NamedTuple):
@@ -40,10 +42,11 @@ def center(file: Path, side: int) -> Pixels:
         return np.asarray(image.convert("RGB").crop((left, top, left + side, top + side)), np.uint8)
 
 
-def anywhere(file: Path, side: int, seed: int, *, shrunk: bool = False) -> Pixels:
-    """Return a square of a photograph, uint8 RGB (side, side, 3), where the seed says; flat ones are passed over.
+def anywhere(file: Path, side: int, seed: int, *, shrunk: bool = False, contrast: float = TEXTURED) -> Pixels:
+    """Return a square of a photograph, uint8 RGB (side, side, 3), where the seed says.
 
-    `shrunk` makes the photograph smaller first, by a factor down to 1/3, so that few photographs give many contents.
+    Squares with a standard deviation below `contrast` are passed over, if there are better ones. `shrunk` makes the
+    photograph smaller first, by a factor down to 1/3, so that few photographs give many contents.
     """
     draw = np.random.default_rng(seed)
     with Image.open(file) as image:
@@ -56,7 +59,7 @@ def anywhere(file: Path, side: int, seed: int, *, shrunk: bool = False) -> Pixel
     for _ in range(8):
         top, left = (int(draw.integers(0, edge - side + 1)) for edge in pixels.shape[:2])
         crop = pixels[top : top + side, left : left + side]
-        if crop.std() > 25:
+        if crop.std() > contrast:
             return crop
         best = max(best, crop, key=lambda candidate: float(candidate.std()))
     return best
@@ -107,7 +110,8 @@ def _make_one(files: Sequence[Path], out: Path, side: int, families: int, levels
     draw = np.random.default_rng(index)
     chosen = draw.choice(sorted(FAMILIES), families, replace=False).tolist()
     wanted = {family: sorted(draw.choice(LEVELS, levels, replace=False).tolist()) for family in chosen}
-    clean = anywhere(file, side, index, shrunk=bool(index // len(files) % 2))
+    turn = index // len(files)
+    clean = anywhere(file, side, index, shrunk=bool(turn % 2), contrast=FLAT if turn % 4 > 1 else TEXTURED)
     samples, stack = distort(clean, f"{index}/{file.name}", wanted)
     np.save(out / f"{index:04}.npy", stack)
     partial = out / f"{index:04}.partial"

@@ -4,6 +4,7 @@ A distortion maps uint8 RGB (H, W, 3) to the same. Level 1 is just visible, leve
 chosen by eye on a photograph of 256 pixels. Chance (angles, noise, lost blocks) comes from the given generator only.
 """
 
+import functools
 import io
 import math
 from collections.abc import Callable
@@ -11,8 +12,13 @@ from typing import Any
 
 import cv2
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from PIL import Image
+
+from models.diffusion.ffdnet import FFDNet
+from models.diffusion.shipped_denoiser import SHIPPED
+from models.diffusion.tiling import pad_to
 
 Pixels = NDArray[np.uint8]
 Distortion = Callable[[Pixels, int, np.random.Generator], Pixels]
@@ -29,6 +35,11 @@ def _family(distortion: Distortion) -> Distortion:
 
 def _to_8_bits(values: NDArray[Any]) -> Pixels:
     return np.asarray(np.clip(np.rint(values), 0, 255), np.uint8)
+
+
+@functools.cache
+def _ffdnet() -> FFDNet:
+    return FFDNet.read(SHIPPED / "ffdnet")
 
 
 def _filtered(image: Pixels, kernel: NDArray[Any]) -> Pixels:
@@ -92,6 +103,28 @@ def chroma_noise(image: Pixels, level: int, draw: np.random.Generator) -> Pixels
     noise = cv2.GaussianBlur(draw.standard_normal((*image.shape[:2], 2), np.float32), (0, 0), 1.2)
     colors[..., 1:] += sigma * noise / noise.std()
     return np.asarray(cv2.cvtColor(_to_8_bits(colors), cv2.COLOR_YCrCb2RGB), np.uint8)
+
+
+@_family
+def grain(image: Pixels, level: int, draw: np.random.Generator) -> Pixels:
+    """Faint grain, as film or a good sensor leaves it: gray or colored, fine or a little coarse; sigma of 255."""
+    sigma, gray, coarse = (1.5, 2.5, 4, 6, 9)[level - 1], draw.random() < 0.5, draw.uniform(0.3, 0.8)
+    fine = draw.standard_normal((*image.shape[:2], 1 if gray else 3), np.float32)
+    noise = np.asarray(cv2.GaussianBlur(fine, (0, 0), coarse)).reshape(fine.shape)
+    return _to_8_bits(image + sigma * noise / noise.std())
+
+
+@_family
+def denoising(image: Pixels, level: int, draw: np.random.Generator) -> Pixels:
+    """Noise, and what a denoiser made of it: a network (FFDNet) or means of similar patches; sigma of 255."""
+    sigma, by_network = (4, 8, 14, 22, 35)[level - 1], draw.random() < 0.6
+    noisy = image + sigma * draw.standard_normal(image.shape, np.float32)
+    if not by_network:
+        return np.asarray(cv2.fastNlMeansDenoisingColored(_to_8_bits(noisy), None, sigma, sigma, 5, 15), np.uint8)
+    tensor = pad_to(torch.from_numpy(noisy / np.float32(255)).permute(2, 0, 1)[None], 2)
+    with torch.no_grad():
+        clean = _ffdnet()(tensor, torch.tensor([sigma / 255]))
+    return _to_8_bits(255 * clean[0, :, : image.shape[0], : image.shape[1]].permute(1, 2, 0).numpy())
 
 
 @_family
@@ -211,3 +244,4 @@ _mixture(gaussian_blur, jpeg)
 _mixture(white_noise, webp)
 _mixture(low_contrast, white_noise)
 _mixture(upscaling, oversharpening)
+_mixture(denoising, grain)

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from models.diffusion.ffdnet import FFDNet
+from models.diffusion.network import cells
 
 PATCHES = 60_000
 RIDGE = 1e-6
@@ -35,8 +36,7 @@ def narrow(network: FFDNet, width: int, noisy: Tensor, sigma: Tensor) -> FFDNet:
 
 
 def _hidden(weights: list[Tensor], biases: list[Tensor], noisy: Tensor, sigma: Tensor, layer: int) -> Tensor:
-    hidden = F.pixel_unshuffle(noisy, 2)
-    hidden = torch.cat([hidden, sigma.view(-1, 1, 1, 1).expand(-1, 1, *hidden.shape[2:])], dim=1)
+    hidden = cells(noisy, sigma)
     for weight, bias in zip(weights[: layer + 1], biases[: layer + 1], strict=True):
         hidden = F.relu(F.conv2d(hidden, weight, bias, padding=1))
     return hidden

@@ -48,7 +48,7 @@ def test_every_layer_of_every_network_can_be_the_last():
     [
         "diffpure",
         '{"name": "diffpure", "sampler": "ddim", "steps": 3}',
-        '{"name": "diffpure", "denoiser": "ffdnet-slim", "sampler": "ancestral"}',
+        '{"name": "diffpure", "denoiser": "ffdnet-pyramid", "sampler": "ancestral"}',
         "fcn",
         "fcn-curves",
         '{"name": "chain", "steps": [{"name": "blur"}, {"name": "flip"}]}',

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from models.defenses import parse_defense
-from models.diffusion.chain import ChainDenoiser
+from models.diffusion.denoisers.ffdnet import FFDNetColor
 from models.progress import telling, tracked
 
 
@@ -52,7 +52,7 @@ def test_what_was_told_is_not_taken_back_and_little_is_no_news():
     ('{"name": "chain", "steps": [{"name": "flip"}, {"name": "diffpure", "sampler": "ddim", "steps": 2}]}', 32, 2),
 ])  # fmt: skip
 def test_a_defense_that_takes_long_tells_how_far_it_is(text, size, turns, monkeypatch):
-    monkeypatch.setattr(ChainDenoiser, "tile", 64)
+    monkeypatch.setattr(FFDNetColor, "tile", 64)
     told = []
     with telling(told.append), torch.no_grad():
         parse_defense(text)(torch.rand(1, 3, size, size), 0)

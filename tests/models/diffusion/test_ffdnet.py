@@ -3,14 +3,16 @@ import torch
 import torch.nn.functional as F
 from skimage.data import astronaut, chelsea, coffee
 
-from models.diffusion.chain import LEAST_SIGMA_IN_BFLOAT16, SHIPPED
+from models.diffusion.bfloat16 import convolve
 from models.diffusion.denoisers import DENOISERS, UnknownDenoiserError, find_denoiser
 from models.diffusion.ffdnet import FFDNet
-from models.diffusion.ffdnet_bfloat16 import convolve
 from models.diffusion.precision import dtype_for
+from models.diffusion.pyramid import FFDNetPyramid
 from models.diffusion.schedule import sigma_of
+from models.diffusion.shipped_denoiser import LEAST_SIGMA_IN_BFLOAT16, SHIPPED, ShippedDenoiser
 
-CHAINS = sorted(folder.name for folder in SHIPPED.iterdir())
+NAMES = [name for name, denoiser in DENOISERS.items() if isinstance(denoiser, ShippedDenoiser)]
+EVERY_NETWORK = pytest.mark.parametrize("name", NAMES)
 
 
 def photo(pixels):
@@ -44,7 +46,7 @@ def test_the_published_network_denoises_as_its_authors_code_does(level, expected
     assert psnr(restored) == pytest.approx(expected, abs=0.02)
 
 
-@pytest.mark.parametrize("name", CHAINS)
+@EVERY_NETWORK
 @pytest.mark.parametrize("timestep", [5, 25, 26, 50])
 def test_what_is_computed_in_bfloat16_by_itself_loses_less_than_a_tenth_of_a_decibel(name, timestep, monkeypatch):
     sigma = sigma_of(timestep)
@@ -67,7 +69,7 @@ def test_bfloat16_with_a_float32_bias_is_the_rounded_float32_convolution():
     torch.testing.assert_close(convolve(hidden, weight, bias).float(), expected, rtol=2**-8, atol=1e-4)
 
 
-@pytest.mark.parametrize("name", CHAINS)
+@EVERY_NETWORK
 def test_the_gradient_in_bfloat16_is_that_of_float32_but_for_rounding(name, monkeypatch):
     gradients = {}
     for precision in ("float32", "bfloat16"):
@@ -80,14 +82,14 @@ def test_the_gradient_in_bfloat16_is_that_of_float32_but_for_rounding(name, monk
     assert (rounded - exact).norm() < 0.2 * exact.norm()
 
 
-@pytest.mark.parametrize("name", CHAINS)
+@EVERY_NETWORK
 def test_every_shipped_network_removes_most_of_the_noise(name):
     for level, gain in ((15, 6), (25, 8), (50, 11)):
         noisy = noisy_cat(level)
         assert psnr(find_denoiser(name).mean(noisy, torch.tensor([level / 255]))) > psnr(noisy) + gain
 
 
-@pytest.mark.parametrize("name", CHAINS)
+@EVERY_NETWORK
 def test_the_noise_level_may_differ_within_a_batch(name):
     images, sigma = torch.cat([noisy_cat(10), noisy_cat(40)]), torch.tensor([10 / 255, 40 / 255])
     together = find_denoiser(name).mean(images, sigma)
@@ -95,28 +97,46 @@ def test_the_noise_level_may_differ_within_a_batch(name):
     torch.testing.assert_close(together, alone, rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", CHAINS)
+@EVERY_NETWORK
 def test_the_files_are_small_and_those_of_diffusers(name):
-    from models.diffusion.ffdnet_model import FFDNetModel
+    from models.diffusion import diffusers_models
 
     assert sum(file.stat().st_size for file in (SHIPPED / name).iterdir()) < 5_000_000
-    theirs, ours = FFDNetModel.from_pretrained(SHIPPED / name).eval(), FFDNet.read(SHIPPED / name)
+    ours = DENOISERS[name].network.read(SHIPPED / name)
+    theirs = getattr(diffusers_models, f"{type(ours).__name__}Model").from_pretrained(SHIPPED / name).eval()
     with torch.no_grad():
         assert torch.equal(theirs(cat(), torch.tensor([0.1])), ours(cat(), torch.tensor([0.1])))
 
 
-def test_a_network_comes_back_from_its_folder(tmp_path):
-    network = FFDNet(width=8, depth=3)
+@pytest.mark.parametrize("network", [FFDNet(width=8, depth=3), FFDNetPyramid(width=8, depth=4, wide=6, fork=2)])
+def test_a_network_comes_back_from_its_folder(network, tmp_path):
     network.save(tmp_path)
-    copy = FFDNet.read(tmp_path)
-    assert (copy.width, copy.depth) == (8, 3)
+    copy = type(network).read(tmp_path)
+    assert copy.settings == network.settings
     assert all(torch.equal(value, copy.state_dict()[name]) for name, value in network.state_dict().items())
 
 
-@pytest.mark.parametrize("name", CHAINS)
-def test_the_halo_and_the_largest_timestep_are_those_of_the_network(name):
-    assert DENOISERS[name].halo == FFDNet.read(SHIPPED / name).halo
-    assert sigma_of(DENOISERS[name].max_timestep) <= 75 / 255 < sigma_of(DENOISERS[name].max_timestep + 1)
+@EVERY_NETWORK
+def test_what_a_denoiser_tells_of_its_network_is_so(name):
+    denoiser = DENOISERS[name]
+    network = denoiser.network.read(SHIPPED / name)
+    assert (denoiser.halo, denoiser.multiple) == (network.halo, network.multiple)
+    assert denoiser.tile % denoiser.multiple == 0
+    assert sigma_of(denoiser.max_timestep) <= 75 / 255 < sigma_of(denoiser.max_timestep + 1)
+
+
+@EVERY_NETWORK
+def test_a_pixel_is_not_changed_by_what_is_beyond_the_halo(name):
+    """Counted from the cell that it lies in, as tiles do; and a little within the halo, something does change it."""
+    network = DENOISERS[name].network.read(SHIPPED / name).double()
+    halo, sigma = network.halo, torch.tensor([0.2], dtype=torch.double)
+    image = torch.rand(1, 3, 8, 2 * halo + 32, generator=torch.Generator().manual_seed(0), dtype=torch.double)
+    image.requires_grad_()
+    first, after = halo + 8, halo + 8 + network.multiple
+    (gradient,) = torch.autograd.grad(network(image, sigma)[..., first:after].sum(), image)
+    reached = gradient.abs().sum(dim=(0, 1, 2)).nonzero().flatten()
+    assert first - halo <= int(reached.min()) < first - halo + 16
+    assert after + halo - 16 <= int(reached.max()) < after + halo
 
 
 def test_a_denoiser_nobody_knows_is_named_with_the_nearest():

@@ -29,12 +29,14 @@ def noisy_picture(height, width, count=1):
     return torch.rand((count, 3, height, width), generator=generator)
 
 
-@pytest.mark.parametrize("tile", [2, 30, 32, 64, 90])
+@pytest.mark.parametrize("cells", [1, 15, 16, 32, 45])
 @pytest.mark.parametrize("size", [(64, 91), (33, 150)])
-def test_tiles_of_the_shipped_network_are_the_whole_image(size, tile, monkeypatch):
+@pytest.mark.parametrize("name", ["ffdnet", "ffdnet-pyramid"])
+def test_tiles_of_a_shipped_network_are_the_whole_image(name, size, cells, monkeypatch):
     monkeypatch.setenv("PURIFIQA_PRECISION", "float32")
-    denoiser, sigma = find_denoiser("ffdnet"), torch.tensor([0.05])
-    if tile == 2:
+    denoiser, sigma = find_denoiser(name), torch.tensor([0.05])
+    tile = cells * denoiser.multiple
+    if cells == 1:
         size = (18, 20)
     image = noisy_picture(*size)
     whole = Tiled(denoiser, 1024).mean(image, sigma)

@@ -1,0 +1,75 @@
+"""Training the denoiser that ships, on a tiny chain and a few crops."""
+
+import csv
+
+import cv2
+import pytest
+import torch
+from known_photographs import NAMES, pixels
+
+from models.diffusion.ffdnet import FFDNet
+from models.diffusion.pyramid import FFDNetPyramid
+from training import denoiser
+from training.grafting import graft
+from training.photos import Photos
+
+
+@pytest.fixture
+def photos(tmp_path):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for name in NAMES[:3]:
+        cv2.imwrite(str(folder / f"{name}.png"), pixels(name, 256)[..., ::-1])
+    return folder
+
+
+@pytest.fixture
+def train(photos, tmp_path, monkeypatch):
+    """A function that trains as the command does, from a chain of 8 channels to a pyramid of 6."""
+    torch.manual_seed(0)
+    FFDNet(width=8, depth=7).save(tmp_path / "start")
+    monkeypatch.setattr(denoiser, "EVERY", 2)
+    network = ["--start", tmp_path / "start", "--widths", 7, 6, "--round", 2]
+    crops = ["--photos", photos, "--held-out", 1, "--batch", 2, "--side", 32, "--device", "cpu", "--threads", 1]
+    return lambda *more: denoiser.main([str(word) for word in [*network, *crops, *more]])
+
+
+def test_what_is_grafted_on_changes_nothing_at_first():
+    torch.manual_seed(1)
+    chain = FFDNet(width=16)
+    noisy, sigma = torch.rand(2, 3, 32, 40), torch.tensor([0.02, 0.2])
+    with torch.no_grad():
+        torch.testing.assert_close(graft(chain)(noisy, sigma), chain(noisy, sigma), rtol=0, atol=1e-6)
+
+
+def test_all_that_is_grafted_on_can_learn():
+    pyramid = graft(FFDNet(width=16))
+    for _ in range(2):  # what joins the chain is 0 at first, so that what is behind it learns from the second step on
+        pyramid.zero_grad()
+        pyramid(torch.rand(1, 3, 32, 32), torch.tensor([0.1])).square().mean().backward()
+        with torch.no_grad():
+            for parameter in pyramid.parameters():
+                parameter.sub_(0.1 * parameter.grad)
+    assert all(parameter.grad.abs().sum() > 0 for parameter in pyramid.parameters())
+
+
+def test_a_run_that_was_interrupted_ends_as_one_that_was_not(train, tmp_path):
+    train("--out", tmp_path / "whole", "--steps", 8)
+    for steps in (2, 4, 8):  # stopped while it narrows, where it is grafted, and at the end
+        train("--out", tmp_path / "parts", "--steps", 8, "--until", steps)
+    whole, parts = (FFDNetPyramid.read(tmp_path / name / "result").state_dict() for name in ("whole", "parts"))
+    assert FFDNetPyramid.read(tmp_path / "whole" / "result").width == 6
+    assert all(torch.equal(value, parts[name]) for name, value in whole.items())
+    rows = list(csv.DictReader((tmp_path / "whole" / "curve.csv").read_text().splitlines()))
+    assert [row["network"] for row in rows][-1] == "FFDNetPyramid"
+    assert float(rows[-1]["psnr_25"]) > 0
+
+
+def test_crops_are_decided_by_the_seed_and_some_are_of_shrunk_photographs(photos):
+    crops = Photos(photos, held_out=1)
+    assert torch.equal(crops.crops(8, 64, seed=3), crops.crops(8, 64, seed=3))
+    assert not torch.equal(crops.crops(8, 64, seed=3), crops.crops(8, 64, seed=4))
+    sharp = [float(crops.crops(8, side, seed=3).diff(dim=3).abs().mean()) for side in (120, 130)]
+    assert sharp[0] > sharp[1]  # of 256 pixels, half are 128: no room for crops of 130 in shrunk ones
+    with pytest.raises(ValueError, match="no photograph"):
+        crops.crops(8, 300, seed=3)
