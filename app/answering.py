@@ -14,9 +14,9 @@ from app.intake import Accepted
 from app.negotiation import seconds_to_wait
 from app.services import Services
 from models.images import ImageFormat
-from workers.batches import Batch
-from workers.broker import BROKER_ERRORS
-from workers.record import JobRecord, Status
+from workers.state.batches import Batch
+from workers.state.broker import BROKER_ERRORS
+from workers.state.record import JobRecord, Status
 
 VARY = "Accept, Prefer"
 

@@ -72,7 +72,7 @@ def api() -> None:
     from app.main import create_app
     from app.server import serve
     from app.settings import Settings
-    from workers import tracing
+    from workers.telemetry import tracing
 
     with said_plainly():
         settings = Settings()
@@ -85,9 +85,9 @@ def api() -> None:
 @app.command()
 def worker() -> None:
     """Run only one warm worker process; where Redis is comes from PURIFIQA_* variables."""
-    from workers import tracing
-    from workers.broker import BROKER_ERRORS
     from workers.settings import WorkerSettings
+    from workers.state.broker import BROKER_ERRORS
+    from workers.telemetry import tracing
     from workers.worker import context, serve
 
     with said_plainly():
@@ -265,7 +265,7 @@ def _run(
 
 
 def _log(level: str = "INFO", form: str | None = None) -> None:
-    from workers import logs
+    from workers.telemetry import logs
 
     form = form or os.environ.get("PURIFIQA_LOG_FORMAT", "text")
     if form not in ("json", "text"):

@@ -8,13 +8,13 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from models.defenses import DEFENSES
-from workers.broker import BROKER_ERRORS
 from workers.jobs import Kind
-from workers.measures import MEASURES_TOLD, histograms
-from workers.queue import JobQueue
-from workers.record import Status
-from workers.store import Store
-from workers.vitals import Facts
+from workers.state.broker import BROKER_ERRORS
+from workers.state.measures import MEASURES_TOLD, histograms
+from workers.state.queue import JobQueue
+from workers.state.record import Status
+from workers.state.store import Store
+from workers.telemetry.vitals import Facts
 
 STATES = ("busy", "idle", "stuck")
 

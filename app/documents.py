@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from app.errors import Problem, ProblemError
 from app.schemas import BatchDocument, BatchItemDocument, JobDocument, failure_problem, job_document
 from app.services import Services
-from workers.batches import Batch
-from workers.broker import BROKER_ERRORS
-from workers.ledger import JobExpiredError
-from workers.record import JobRecord, Status
+from workers.state.batches import Batch
+from workers.state.broker import BROKER_ERRORS
+from workers.state.ledger import JobExpiredError
+from workers.state.record import JobRecord, Status
 
 
 def documents(services: Services, records: Sequence[JobRecord]) -> list[JobDocument]:

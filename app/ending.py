@@ -1,9 +1,9 @@
 """End jobs by request: in Redis and in the store alike, in the order that survives a kill in between."""
 
 from app.services import Services
-from workers.manifest import ROLE as MANIFEST
-from workers.manifest import close_manifest
-from workers.record import JobRecord, Status
+from workers.state.manifest import ROLE as MANIFEST
+from workers.state.manifest import close_manifest
+from workers.state.record import JobRecord, Status
 
 
 def cancel(services: Services, job_id: str) -> JobRecord:

@@ -15,9 +15,9 @@ from starlette.exceptions import HTTPException
 from app.decoding.pool import DecoderBusyError
 from app.request_context import HEADER, request_id
 from models.images import ImageError
-from workers.broker import BROKER_ERRORS
-from workers.ledger import JobExpiredError, JobUnknownError
-from workers.store import StoreFullError
+from workers.state.broker import BROKER_ERRORS
+from workers.state.ledger import JobExpiredError, JobUnknownError
+from workers.state.store import StoreFullError
 
 log = logging.getLogger("purifiqa.api")
 

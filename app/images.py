@@ -6,7 +6,7 @@ from fastapi.responses import FileResponse
 from app.errors import ProblemError
 from app.services import Services
 from workers.jobs import Kind
-from workers.record import JobRecord, Status
+from workers.state.record import JobRecord, Status
 
 
 def image_response(

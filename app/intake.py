@@ -14,14 +14,14 @@ from app.documents import batch_records
 from app.guard.admission import check_work, count_images, place_for
 from app.services import Services
 from models.images import ImageFacts
-from workers.answers import is_answer, is_repeatable
-from workers.batches import Batch, BatchItem
-from workers.broker import BROKER_ERRORS
-from workers.claims import Claim, ClaimLostError, Earlier
 from workers.jobs import Order
-from workers.manifest import ROLE as MANIFEST
-from workers.manifest import close_manifest, open_manifest
-from workers.record import Failure, JobRecord, Origin, Status
+from workers.state.answers import is_answer, is_repeatable
+from workers.state.batches import Batch, BatchItem
+from workers.state.broker import BROKER_ERRORS
+from workers.state.claims import Claim, ClaimLostError, Earlier
+from workers.state.manifest import ROLE as MANIFEST
+from workers.state.manifest import close_manifest, open_manifest
+from workers.state.record import Failure, JobRecord, Origin, Status
 
 CLAIM_WAIT_SECONDS = 10
 """How long to wait for the answer to an earlier request with the same key."""

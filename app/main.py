@@ -27,8 +27,8 @@ from app.webhooks.sender import Sender, sending
 from app.webhooks.signing import read_secrets
 from models.defenses import parse_defense
 from models.metrics import find_metric
-from workers.queue import JobQueue
-from workers.store import Store
+from workers.state.queue import JobQueue
+from workers.state.store import Store
 
 DESCRIPTION = """
 A no-reference image-quality score can be cheated by a perturbation that nobody sees. Send an image: a chosen defense

@@ -9,8 +9,8 @@ from pydantic import BaseModel, Field
 from app.services import Services
 from models.defenses import parse_defense
 from models.metrics import find_metric
-from workers.broker import BROKER_ERRORS
-from workers.vitals import Facts
+from workers.state.broker import BROKER_ERRORS
+from workers.telemetry.vitals import Facts
 
 
 class Check(BaseModel):

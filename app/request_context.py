@@ -13,8 +13,8 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from workers import logs
-from workers.record import Origin
+from workers.state.record import Origin
+from workers.telemetry import logs
 
 log = logging.getLogger("purifiqa.access")
 

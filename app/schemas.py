@@ -8,7 +8,7 @@ from app.errors import Problem, ProblemError
 from models.images import ImageFacts, ImageFormat
 from models.noise import MAX_SEED
 from workers.jobs import MAX_SAMPLES, Kind, Score
-from workers.record import Delivery, Failure, JobRecord, Status
+from workers.state.record import Delivery, Failure, JobRecord, Status
 
 
 class OrderForm(BaseModel):

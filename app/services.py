@@ -10,8 +10,8 @@ from app.decoding.pool import DecoderPool
 from app.guard.keys import KeyRing
 from app.guard.room import Room
 from app.settings import Settings
-from workers.queue import JobQueue
-from workers.store import Store
+from workers.state.queue import JobQueue
+from workers.state.store import Store
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from app.uploads import check_image
 from app.webhooks.targets import chosen_webhook
 from models.images import ImageError, ImageFacts, ImageFormat
 from workers.jobs import Order
-from workers.record import Failure, Origin
+from workers.state.record import Failure, Origin
 
 ANEW = {"no-cache", "no-store"}
 

@@ -16,8 +16,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.collector import ServiceCollector
 from app.request_context import method, route
-from workers.queue import JobQueue
-from workers.store import Store
+from workers.state.queue import JobQueue
+from workers.state.store import Store
 
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 """Seconds; the last is the longest `Prefer: wait`."""

@@ -37,7 +37,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     images = options.images or options.out / "images"
     distorted.make(options.photos, images, options.contents, STORED, options.families, options.levels, options.threads)
     options.out.mkdir(parents=True, exist_ok=True)
-    photos = QualityPhotos(images, options.contents, options.held_out, options.leave_out)
+    scale = pseudo_mos.read_scale() if options.start else None
+    photos = QualityPhotos(images, options.contents, options.held_out, options.leave_out, scale)
     (options.out / pseudo_mos.SCALE.name).write_text(json.dumps(photos.scale, indent=1) + "\n", encoding="utf-8")
     run = Run(options, photos)
     print(f"{photos.count} images; step {run.step} of {options.steps}; on {options.device}", flush=True)
@@ -49,12 +50,15 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--photos", type=Path, required=True, help="folder of photographs to train on")
     parser.add_argument("--out", type=Path, default=Path("training/runs/metric"), help="checkpoints, curve, result")
     parser.add_argument("--images", type=Path, help="where distorted images are kept; left out: images in --out")
-    parser.add_argument("--contents", type=int, default=1200, help="crops of photographs")
+    parser.add_argument(
+        "--start", type=Path, help="weights to start from, with the shipped scale; left out: ImageNet's"
+    )
+    parser.add_argument("--contents", type=int, default=944, help="crops of photographs")
     parser.add_argument("--families", type=int, default=10, help="families of distortions per crop")
     parser.add_argument("--levels", type=int, default=2, help="levels of each of them, of five")
     parser.add_argument("--held-out", type=int, default=12, help="photographs that serve to watch the training")
     parser.add_argument("--leave-out", nargs="*", default=[], help="families that are not trained on")
-    parser.add_argument("--steps", type=int, default=7000, help="steps in all")
+    parser.add_argument("--steps", type=int, default=3000, help="steps in all")
     parser.add_argument("--contents-per-step", type=int, default=4, help="crops per step, 6 images of each")
     parser.add_argument(
         "--rate", type=float, default=3e-4, help="largest learning rate of the trunk; the head's is triple"
@@ -97,8 +101,11 @@ class Run:
             self.average.load_state_dict(state["average"])
             self.optimizer.load_state_dict(state["optimizer"])
         else:
-            self.network.trunk.load_state_dict(imagenet.trunk().state_dict())
-            self._settle()
+            if options.start:
+                self.network.load_state_dict(FRSurrogate.read(options.start).state_dict())
+            else:
+                self.network.trunk.load_state_dict(imagenet.trunk().state_dict())
+                self._settle()
             self.average = copy.deepcopy(self.network).eval().requires_grad_(requires_grad=False)
 
     @torch.no_grad()

@@ -49,20 +49,24 @@ def measure(clean: Tensor, distorted: Tensor) -> dict[str, NDArray[np.float64]]:
     return values
 
 
-def fit(values: Mapping[str, Sequence[float]]) -> dict[str, list[float]]:
+Scale = Mapping[str, Sequence[float]]
+"""Each member's quantiles over distorted photographs."""
+
+
+def fit(values: Mapping[str, Sequence[float]]) -> Scale:
     """Return each member's quantiles over the distorted training photographs: the scale that `fuse` reads."""
     points = np.linspace(0, 1, KNOTS)
     return {name: [float(knot) for knot in np.quantile(values[name], points)] for name in MEMBERS}
 
 
-def fuse(values: Mapping[str, NDArray[np.float64]], scale: Mapping[str, Sequence[float]]) -> NDArray[np.float64]:
+def fuse(values: Mapping[str, NDArray[np.float64]], scale: Scale) -> NDArray[np.float64]:
     """Return the pseudo-MOS, 0 to 100, of values that `measure` gave."""
     points = np.linspace(0, 1, KNOTS)
     ranks = [np.interp(values[name], scale[name], points) for name in MEMBERS]
     return np.asarray(100 * np.mean(ranks, axis=0), np.float64)
 
 
-def read_scale() -> dict[str, list[float]]:
+def read_scale() -> Scale:
     """Return the scale of the shipped metric's labels."""
-    scale: dict[str, list[float]] = json.loads(SCALE.read_text(encoding="utf-8"))
+    scale: Scale = json.loads(SCALE.read_text(encoding="utf-8"))
     return scale

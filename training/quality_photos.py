@@ -13,6 +13,7 @@ from torch import Tensor
 
 from training import distorted, pseudo_mos
 from training.distorted import CLEAN, Sample
+from training.pseudo_mos import Scale
 
 CLEAR_LEAD = 3.0
 """By how much the labels of two images must differ, of 100, before one is held to be better."""
@@ -46,11 +47,18 @@ class Content(NamedTuple):
 class QualityPhotos:
     """What `training.distorted.make` made, labeled, split into what is trained on and a few photographs held out."""
 
-    def __init__(self, folder: Path, contents: int, held_out: int, leave_out: Collection[str]) -> None:
-        """Read the first `contents` crops in `folder`; families in `leave_out` are watched but not trained on."""
+    def __init__(
+        self, folder: Path, contents: int, held_out: int, leave_out: Collection[str], scale: Scale | None = None
+    ) -> None:
+        """Read the first `contents` crops in `folder`; families in `leave_out` are watched but not trained on.
+
+        `scale` is what labels are told on; left out: one that is fitted to these images.
+        """
         found = list(distorted.read(folder))[:contents]
         spoiled = [sample.members for _, samples, _ in found for sample in samples if sample.family != CLEAN]
-        self.scale = pseudo_mos.fit({name: [values[name] for values in spoiled] for name in pseudo_mos.MEMBERS})
+        self.scale = scale or pseudo_mos.fit(
+            {name: [values[name] for values in spoiled] for name in pseudo_mos.MEMBERS}
+        )
         everything = [self._content(*entry) for entry in found]
         names = sorted({content.photograph for content in everything})
         random.Random(0).shuffle(names)

@@ -1,7 +1,7 @@
 """`python -m workers`: one warm worker process. `purifiqa worker` is the same."""
 
-from workers import logs, tracing
 from workers.settings import WorkerSettings
+from workers.telemetry import logs, tracing
 from workers.worker import serve
 
 if __name__ == "__main__":

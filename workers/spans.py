@@ -1,4 +1,4 @@
-"""The tracer of the service: its spans cost next to nothing until somebody collects them (workers/tracing.py)."""
+"""The tracer of the service: its spans cost next to nothing until `workers.telemetry.tracing` collects them."""
 
 from opentelemetry import trace
 

@@ -22,24 +22,24 @@ from models.defenses import parse_defense
 from models.images import ImageError, ImageFormat, encode
 from models.metric import MetricError, MetricUnavailableError, UndefinedScoreError, UnsuitableSizeError
 from models.metrics import find_metric
-from workers import tracing, vitals
-from workers.answers import implementation
-from workers.batch import Batcher, is_device_lost, room_for
-from workers.broker import BROKER_ERRORS
-from workers.consumer import TimeLimitError, consume
 from workers.jobs import Kind, Order, execute
-from workers.lease import Hold, Keeper
-from workers.ledger import JobCanceledError
-from workers.manifest import close_manifest, read_manifest
-from workers.measures import MODEL_LOAD_SECONDS
-from workers.memory import resident_megabytes
-from workers.pulse import Pulse
-from workers.queue import JobQueue
-from workers.reconciler import Reconciler
-from workers.record import MOST_SETBACKS, Failure, JobRecord, Status
+from workers.process.batch import Batcher, is_device_lost, room_for
+from workers.process.consumer import TimeLimitError, consume
+from workers.process.lease import Hold, Keeper
+from workers.process.memory import resident_megabytes
+from workers.process.stopping import StoppedError, Stopping
+from workers.recovery.reconciler import Reconciler
 from workers.settings import WorkerSettings
-from workers.stopping import StoppedError, Stopping
-from workers.store import Store
+from workers.state.answers import implementation
+from workers.state.broker import BROKER_ERRORS
+from workers.state.ledger import JobCanceledError
+from workers.state.manifest import close_manifest, read_manifest
+from workers.state.measures import MODEL_LOAD_SECONDS
+from workers.state.pulse import Pulse
+from workers.state.queue import JobQueue
+from workers.state.record import MOST_SETBACKS, Failure, JobRecord, Status
+from workers.state.store import Store
+from workers.telemetry import tracing, vitals
 from workers.together import Outcome
 
 log = logging.getLogger("purifiqa.worker")

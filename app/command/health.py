@@ -5,7 +5,7 @@ import time
 
 import httpx2
 
-from workers.pulse import FRESH_SECONDS, last_beat, stuck_workers
+from workers.state.pulse import FRESH_SECONDS, last_beat, stuck_workers
 
 
 def check_service(url: str) -> str | None:

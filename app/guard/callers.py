@@ -17,9 +17,9 @@ from fastapi.security.http import HTTPAuthorizationCredentials
 from app.errors import ProblemError
 from app.guard.keys import KeyRing, Scope
 from app.services import Services, ServicesDep
-from workers.batches import Batch
-from workers.ledger import JobExpiredError, JobUnknownError
-from workers.record import JobRecord
+from workers.state.batches import Batch
+from workers.state.ledger import JobExpiredError, JobUnknownError
+from workers.state.record import JobRecord
 
 SHARE_OF_AN_ORDER = 0.05
 """What a call that is no order takes from a key's rate."""

@@ -5,7 +5,7 @@ import time
 
 from app.errors import ProblemError
 from app.guard.settings import GuardSettings
-from workers.store import Store
+from workers.state.store import Store
 
 MEASURED_SECONDS = 30
 

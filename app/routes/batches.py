@@ -12,8 +12,8 @@ from app.errors import ProblemError
 from app.guard.callers import ReaderDep, owned_batch
 from app.schemas import BatchDocument
 from app.services import Services, ServicesDep
-from workers.batches import Batch
-from workers.record import Status
+from workers.state.batches import Batch
+from workers.state.record import Status
 
 router = APIRouter(prefix="/batches", tags=["jobs"])
 

@@ -17,9 +17,9 @@ from app.errors import ProblemError, field_problem
 from app.guard.callers import OwnedJob
 from app.schemas import job_document
 from app.services import Services, ServicesDep
-from workers.broker import BROKER_ERRORS
-from workers.events import BLOCK_SECONDS, START, Change, is_change_id
-from workers.record import Status
+from workers.state.broker import BROKER_ERRORS
+from workers.state.events import BLOCK_SECONDS, START, Change, is_change_id
+from workers.state.record import Status
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])
 

@@ -11,7 +11,7 @@ from app.images import image_response
 from app.schemas import JobDocument, WebhookDocument, job_document
 from app.services import ServicesDep
 from app.webhooks.messages import message_id
-from workers.record import Delivery, Status
+from workers.state.record import Delivery, Status
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])
 

@@ -14,8 +14,8 @@ from app.errors import field_problem
 from app.guard.callers import ReaderDep
 from app.schemas import JobList
 from app.services import ServicesDep
-from workers.record import Status
-from workers.register import Place
+from workers.state.record import Status
+from workers.state.register import Place
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])
 

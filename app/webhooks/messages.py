@@ -3,7 +3,7 @@
 import json
 from datetime import UTC, datetime
 
-from workers.record import JobRecord, Status
+from workers.state.record import JobRecord, Status
 
 
 def message_id(record: JobRecord) -> str:

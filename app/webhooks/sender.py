@@ -19,12 +19,12 @@ from app.settings import Settings
 from app.webhooks.messages import message, message_id
 from app.webhooks.signing import signed_headers
 from app.webhooks.targets import ForbiddenTargetError, Target, resolve
-from workers.broker import BROKER_ERRORS
-from workers.deliveries import LEASE_SECONDS
-from workers.manifest import note_delivery
-from workers.queue import JobQueue
-from workers.record import Delivery, JobRecord
-from workers.store import Store
+from workers.state.broker import BROKER_ERRORS
+from workers.state.deliveries import LEASE_SECONDS
+from workers.state.manifest import note_delivery
+from workers.state.queue import JobQueue
+from workers.state.record import Delivery, JobRecord
+from workers.state.store import Store
 
 log = logging.getLogger("purifiqa.webhooks")
 

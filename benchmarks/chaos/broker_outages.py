@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import httpx2
 
 from benchmarks.chaos.site import Result, Site, photo
-from workers.record import Status
+from workers.state.record import Status
 
 DEFENSES = ("none", "jpeg", '{"name": "diffpure", "sampler": "ddim", "steps": 2}')
 

@@ -5,22 +5,22 @@ import time
 import httpx2
 
 from benchmarks.chaos.site import Result, Site, photo
-from workers.janitor import ACCEPTING_SECONDS, Janitor
-from workers.record import Status
-from workers.survey import Survey
+from workers.recovery.janitor import ACCEPTING_SECONDS, Janitor
+from workers.recovery.survey import Survey
+from workers.state.record import Status
 
 POINTS = ("before anything is kept", "the image is kept", "the order is kept", "all is kept")
 API = """
 import os, signal, sys
-import app.intake, workers.store, workers.queue
+import app.intake, workers.state.store, workers.state.queue
 here = sys.argv.pop(1)
 def die(*args, **more): os.kill(os.getpid(), signal.SIGKILL)
-if here == "before anything is kept": workers.store.Store.put = die
+if here == "before anything is kept": workers.state.store.Store.put = die
 if here == "the image is kept": app.intake.open_manifest = die
-if here == "the order is kept": workers.queue.JobQueue.submit_all = die
+if here == "the order is kept": workers.state.queue.JobQueue.submit_all = die
 if here == "all is kept":
-    real = workers.queue.JobQueue.submit_all
-    workers.queue.JobQueue.submit_all = lambda *args: (real(*args), die())
+    real = workers.state.queue.JobQueue.submit_all
+    workers.state.queue.JobQueue.submit_all = lambda *args: (real(*args), die())
 from app.cli import app as command
 command(["api"])
 """

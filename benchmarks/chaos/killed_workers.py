@@ -8,8 +8,8 @@ from typing import Any
 import httpx2
 
 from benchmarks.chaos.site import Result, Site, percentile, photo, rng
-from workers.keys import job_keys
-from workers.record import Status
+from workers.state.keys import job_keys
+from workers.state.record import Status
 
 DEFENSE = '{"name": "diffpure", "sampler": "ddim", "steps": 2}'
 RECOVERY_SECONDS = 10

@@ -1,7 +1,7 @@
 """An image that kills the process that touches it, among others that do not. The site's workers run WORKER."""
 
 from benchmarks.chaos.site import Result, Site, photo
-from workers.record import MOST_SETBACKS, Status
+from workers.state.record import MOST_SETBACKS, Status
 
 SEED = 666
 WORKER = f"""

@@ -21,13 +21,13 @@ from redis import Redis
 from app.command.parts import Part, free_port, service_parts
 from app.guard.access import KEYS_FILE
 from app.guard.keys import new_key, write_file
-from workers.broker import BROKER_ERRORS
-from workers.keys import job_keys
-from workers.queue import JobQueue
-from workers.record import JobRecord
+from workers.recovery.survey import Survey
 from workers.settings import WorkerSettings
-from workers.store import Store
-from workers.survey import Survey
+from workers.state.broker import BROKER_ERRORS
+from workers.state.keys import job_keys
+from workers.state.queue import JobQueue
+from workers.state.record import JobRecord
+from workers.state.store import Store
 
 POLL_SECONDS = 0.05
 QUIET = {

@@ -11,8 +11,8 @@ import numpy as np
 import psutil
 
 from benchmarks.chaos.site import Result, Site, photo
-from workers.keys import BROKER, HOUSEKEEPING, MEASURES, NEXT_ROUNDS, PACE, RECONCILING, ROUNDS, STORE, TOTALS
-from workers.ledger import JobExpiredError, JobUnknownError
+from workers.state.keys import BROKER, HOUSEKEEPING, MEASURES, NEXT_ROUNDS, PACE, RECONCILING, ROUNDS, STORE, TOTALS
+from workers.state.ledger import JobExpiredError, JobUnknownError
 
 IN_FLIGHT = 16
 RESULT_TTL = 8

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from app.documents import overall
-from workers.record import Failure, Status
+from workers.state.record import Failure, Status
 
 
 def small(shade, size=32):

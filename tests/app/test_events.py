@@ -13,9 +13,9 @@ from conftest import served
 from app.command.parts import free_port
 from app.main import create_app
 from app.server import _Server
-from workers import events as events_module
 from workers.jobs import Report
-from workers.queue import JobQueue
+from workers.state import events as events_module
+from workers.state.queue import JobQueue
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from app import intake
-from workers.claims import CLAIM_SECONDS, KEPT_SECONDS, Claim, Claims
+from workers.state.claims import CLAIM_SECONDS, KEPT_SECONDS, Claim, Claims
 
 KEY = {"Idempotency-Key": "8e03978e-40d5-43dd-bc93-6894a57f9324"}
 

@@ -12,7 +12,7 @@ from starlette.testclient import TestClient
 from app.command.parts import free_port
 from app.main import create_app
 from app.settings import Settings
-from workers.vitals import Facts
+from workers.telemetry.vitals import Facts
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from fastapi import Request
 from starlette.testclient import TestClient
 
 from app.main import create_app
-from workers.queue import JobQueue
+from workers.state.queue import JobQueue
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 TRACEPARENT = f"00-{TRACE}-00f067aa0ba902b7-01"
@@ -89,7 +89,7 @@ def test_the_openapi_page_tells_the_header_of_every_answer(idle_client):
 
 
 def test_a_failed_job_names_the_request_it_came_with(idle_client, settings, photo_png):
-    from workers.record import Failure
+    from workers.state.record import Failure
 
     answer = send(idle_client, photo_png, **{"X-Request-ID": "r-1"})
     queue = JobQueue(settings)
@@ -156,7 +156,7 @@ def test_one_job_is_followed_from_the_request_to_the_worker_in_json_without_any_
     """The real thing: an API that logs as in production, a worker process, and a grep over all that they write."""
     from conftest import start_worker
 
-    from workers import logs
+    from workers.telemetry import logs
 
     monkeypatch.setenv("PURIFIQA_LOG_FORMAT", "json")
     root = logging.getLogger()

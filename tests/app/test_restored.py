@@ -5,13 +5,13 @@ import time
 
 import pytest
 
-from workers import janitor as janitor_module
-from workers.janitor import Janitor
 from workers.jobs import Report
-from workers.manifest import close_manifest, note_delivery
-from workers.queue import JobQueue
-from workers.record import Delivery
-from workers.survey import Survey
+from workers.recovery import janitor as janitor_module
+from workers.recovery.janitor import Janitor
+from workers.recovery.survey import Survey
+from workers.state.manifest import close_manifest, note_delivery
+from workers.state.queue import JobQueue
+from workers.state.record import Delivery
 
 WEBHOOK = "https://example.org/hook"
 
@@ -120,7 +120,7 @@ def test_the_same_request_still_gets_the_same_answer(idle_client, lose_everythin
 
 def test_a_key_that_has_had_its_day_does_not_come_back(idle_client, lose_everything, photo_png, broker, monkeypatch):
     place = send(idle_client, photo_png, headers={"Idempotency-Key": "old"}).headers["location"]
-    monkeypatch.setattr("workers.claims.KEPT_SECONDS", 0)
+    monkeypatch.setattr("workers.state.claims.KEPT_SECONDS", 0)
     lose_everything(idle_client)
     assert idle_client.get(place).status_code == 200
     assert not list(broker.scan_iter("purifiqa:idempotency:*"))

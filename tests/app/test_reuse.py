@@ -6,8 +6,8 @@ import pytest
 from starlette.testclient import TestClient
 
 from app.main import create_app
-from workers import answers as answers_module
 from workers.jobs import execute
+from workers.state import answers as answers_module
 
 WAIT = {"Prefer": "wait=0"}
 

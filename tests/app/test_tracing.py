@@ -11,9 +11,10 @@ from opentelemetry.trace import StatusCode
 from starlette.testclient import TestClient
 
 from app.main import create_app
-from workers import jobs, tracing
+from workers import jobs
 from workers import worker as worker_module
-from workers.queue import JobQueue
+from workers.state.queue import JobQueue
+from workers.telemetry import tracing
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 TRACEPARENT = f"00-{TRACE}-00f067aa0ba902b7-01"

@@ -3,9 +3,9 @@
 import pytest
 
 from models.defenses import parse_defense
-from workers import outlook
 from workers.jobs import Kind, Order
-from workers.pace import Pace
+from workers.state import outlook
+from workers.state.pace import Pace
 
 
 @pytest.fixture

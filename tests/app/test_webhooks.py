@@ -18,8 +18,8 @@ from app.webhooks import sender as sender_module
 from app.webhooks.sender import Sender, sending
 from app.webhooks.signing import WebhookSecretError, read_secrets
 from app.webhooks.targets import ForbiddenTargetError, resolve
-from workers.queue import JobQueue
-from workers.store import Store
+from workers.state.queue import JobQueue
+from workers.state.store import Store
 
 SECRET = "whsec_" + base64.b64encode(b"a secret of thirty-two bytes, ok").decode()
 OLD_SECRET = "whsec_" + base64.b64encode(b"the one before, also of 32 bytes").decode()

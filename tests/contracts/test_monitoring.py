@@ -12,8 +12,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from starlette.testclient import TestClient
 
 from app.main import create_app
-from workers.measures import MEASURES_TOLD
-from workers.vitals import Facts
+from workers.state.measures import MEASURES_TOLD
+from workers.telemetry.vitals import Facts
 
 FOLDER = Path(__file__).parents[2] / "docker" / "monitoring"
 DASHBOARD = json.loads((FOLDER / "grafana" / "dashboards" / "purifiqa.json").read_text())

@@ -11,8 +11,8 @@ from rq import Queue, SimpleWorker
 from rq.job import Job
 from rq.timeouts import JobTimeoutException
 
-from workers import consumer as ours
-from workers.stopping import Stopping
+from workers.process import consumer as ours
+from workers.process.stopping import Stopping
 
 
 def succeed(value):

@@ -11,7 +11,7 @@ from starlette.testclient import TestClient
 from app.guard.keys import new_key, write_file
 from app.main import create_app
 from workers import worker as worker_module
-from workers.consumer import Consumer
+from workers.process.consumer import Consumer
 
 OWNERS = st.sampled_from(["alice", "bob"])
 

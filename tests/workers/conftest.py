@@ -8,9 +8,9 @@ import pytest
 from models.defenses import parse_defense
 from models.images import check
 from workers.jobs import Kind, Order
-from workers.queue import JobQueue
-from workers.record import JobRecord
-from workers.store import Store
+from workers.state.queue import JobQueue
+from workers.state.record import JobRecord
+from workers.state.store import Store
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def store(settings):
 @pytest.fixture
 def accept(queue, store, photo_png):
     """Take an order in as the API does."""
-    from workers.manifest import open_manifest
+    from workers.state.manifest import open_manifest
 
     def put(job_id, defense="none", **fields):
         order = Order(kind=Kind.PURIFY, defense=parse_defense(defense), **fields)

@@ -7,12 +7,12 @@ import torch
 
 from models.defenses import parse_defense
 from models.images import ImageFormat, check, encode
-from workers import batch as batch_module
 from workers import worker as worker_module
-from workers.consumer import Consumer
 from workers.jobs import Kind, Order, execute
-from workers.record import Origin, Status
-from workers.stopping import StoppedError
+from workers.process import batch as batch_module
+from workers.process.consumer import Consumer
+from workers.process.stopping import StoppedError
+from workers.state.record import Origin, Status
 
 DIFFPURE = parse_defense("diffpure")
 

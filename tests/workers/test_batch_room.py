@@ -7,7 +7,7 @@ from rq import SimpleWorker
 from rq.job import Job
 
 from models.defenses import parse_defense
-from workers.batch import CUDA_PIXELS, is_device_lost, room_for
+from workers.process.batch import CUDA_PIXELS, is_device_lost, room_for
 
 DIFFPURE = parse_defense("diffpure")
 

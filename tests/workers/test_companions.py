@@ -3,7 +3,7 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from workers.companions import Candidate, candidate, choose
+from workers.process.companions import Candidate, candidate, choose
 
 PIXELS = 100
 ALIKE = ("diffpure", 10, 10)

@@ -5,8 +5,8 @@ import pytest
 from models.defenses import parse_defense
 from models.images import check
 from workers.jobs import Order
-from workers.queue import JobQueue
-from workers.record import Origin
+from workers.state.queue import JobQueue
+from workers.state.record import Origin
 
 
 @pytest.fixture

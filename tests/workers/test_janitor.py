@@ -5,14 +5,14 @@ import time
 
 import pytest
 
-from workers import janitor as janitor_module
-from workers import leftovers
-from workers.janitor import Janitor
 from workers.jobs import Report
-from workers.ledger import JobUnknownError
-from workers.manifest import close_manifest, read_manifest
-from workers.record import Failure, Status
-from workers.survey import Survey
+from workers.recovery import janitor as janitor_module
+from workers.recovery import leftovers
+from workers.recovery.janitor import Janitor
+from workers.recovery.survey import Survey
+from workers.state.ledger import JobUnknownError
+from workers.state.manifest import close_manifest, read_manifest
+from workers.state.record import Failure, Status
 
 
 @pytest.fixture

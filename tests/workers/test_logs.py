@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from workers import logs
+from workers.telemetry import logs
 
 
 @pytest.fixture

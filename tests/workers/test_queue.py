@@ -9,15 +9,15 @@ import pytest
 
 from models.defenses import parse_defense
 from models.images import ImageFacts, ImageFormat
-from workers import events as events_module
-from workers import ledger as ledger_module
-from workers.broker import BROKER_ERRORS, BrokerRefusedError
 from workers.jobs import Kind, Order, Report
-from workers.ledger import JobCanceledError, JobExpiredError, JobUnknownError
-from workers.presence import HOUSEKEEPING_SECONDS
-from workers.queue import JobQueue
-from workers.record import Failure, Status
 from workers.settings import WorkerSettings
+from workers.state import events as events_module
+from workers.state import ledger as ledger_module
+from workers.state.broker import BROKER_ERRORS, BrokerRefusedError
+from workers.state.ledger import JobCanceledError, JobExpiredError, JobUnknownError
+from workers.state.presence import HOUSEKEEPING_SECONDS
+from workers.state.queue import JobQueue
+from workers.state.record import Failure, Status
 
 ORDER = Order(kind=Kind.PURIFY, defense=parse_defense('{"name": "flip", "axis": "vertical"}'), seed=5)
 IMAGE = ImageFacts(format=ImageFormat.PNG, width=64, height=48, mode="RGB", bytes=10, sha256="0" * 64, conversions=())

@@ -4,11 +4,11 @@ import time
 
 import pytest
 
-from workers import reconciler as reconciler_module
-from workers.keys import MISSING, OPEN
-from workers.manifest import read_manifest
-from workers.reconciler import Reconciler
-from workers.record import Status
+from workers.recovery import reconciler as reconciler_module
+from workers.recovery.reconciler import Reconciler
+from workers.state.keys import MISSING, OPEN
+from workers.state.manifest import read_manifest
+from workers.state.record import Status
 
 LIST, TAKEN = "rq:queue:purifiqa", "rq:queue:purifiqa:intermediate"
 

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from workers.store import Store
+from workers.state.store import Store
 
 
 @pytest.fixture

@@ -12,10 +12,10 @@ from conftest import start_worker
 from rq import Queue
 
 from workers import worker as worker_module
-from workers.consumer import Consumer, consume
-from workers.queue import JobQueue
-from workers.reconciler import SILENT_SECONDS, Reconciler
-from workers.record import Status
+from workers.process.consumer import Consumer, consume
+from workers.recovery.reconciler import SILENT_SECONDS, Reconciler
+from workers.state.queue import JobQueue
+from workers.state.record import Status
 
 LONG = '{"name": "diffpure", "sampler": "ddim", "timestep": 150, "steps": 150, "squeeze": 256}'
 
@@ -245,7 +245,8 @@ def test_a_worker_killed_in_a_batch_loses_none_of_it(accept, start, queue, monke
 
 STUCK_IN_A_BATCH = """
 import time
-from workers import batch, worker
+from workers import worker
+from workers.process import batch
 batch.execute_together = lambda *a, **k: time.sleep(60)
 worker.warm_up = lambda here: None
 worker.serve()

@@ -8,7 +8,8 @@ import time
 import pytest
 
 from app.command.health import check_worker, own_address
-from workers import pulse, vitals
+from workers.state import pulse
+from workers.telemetry import vitals
 
 
 @pytest.fixture

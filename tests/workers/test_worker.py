@@ -13,9 +13,9 @@ from models.defenses import parse_defense
 from models.images import check
 from models.metric import MetricError, UndefinedScoreError
 from workers import worker as worker_module
-from workers.consumer import Consumer
 from workers.jobs import Kind, Order
-from workers.record import Status
+from workers.process.consumer import Consumer
+from workers.state.record import Status
 
 
 @pytest.fixture
@@ -201,7 +201,7 @@ def test_asking_for_cuda_where_there_is_none_is_an_error_and_not_the_cpu():
 
 
 def test_the_pulse_of_a_worker_is_seen_from_its_machine_and_leaves_no_file(tmp_path, monkeypatch):
-    from workers import pulse
+    from workers.state import pulse
 
     monkeypatch.setattr(pulse.tempfile, "gettempdir", lambda: str(tmp_path))
     beats = []

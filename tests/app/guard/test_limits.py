@@ -14,7 +14,7 @@ from app.guard.settings import GuardSettings
 from models.defenses import make_defense, parse_defense
 from models.images import check
 from workers.jobs import Order
-from workers.queue import JobQueue
+from workers.state.queue import JobQueue
 
 
 def seconds(answer):
@@ -156,9 +156,9 @@ def test_a_disk_that_is_nearly_full_takes_no_image(open_client, submit, monkeypa
     client = open_client()
     free = GuardSettings.model_fields["min_free_bytes"].default
     usage = shutil.disk_usage("/")
-    monkeypatch.setattr("workers.store.shutil.disk_usage", lambda _: usage._replace(free=free + 100))
+    monkeypatch.setattr("workers.state.store.shutil.disk_usage", lambda _: usage._replace(free=free + 100))
     problem(submit(client), 507, "store-full")
-    monkeypatch.setattr("workers.store.shutil.disk_usage", lambda _: usage._replace(free=free + 10_000_000))
+    monkeypatch.setattr("workers.state.store.shutil.disk_usage", lambda _: usage._replace(free=free + 10_000_000))
     assert submit(client).status_code == 202
 
 

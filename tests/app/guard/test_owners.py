@@ -6,7 +6,7 @@ import pytest
 from problems import problem
 
 from workers.jobs import PurifiedImage, Report
-from workers.record import Status
+from workers.state.record import Status
 
 ASK = [("GET", ""), ("GET", "/image"), ("POST", "/cancel"), ("DELETE", "")]
 

@@ -14,18 +14,18 @@ import torch
 
 from models.cancellation import cancellable
 from models.images import ImageLimits
-from workers import vitals
-from workers.broker import BROKER_ERRORS
-from workers.companions import Companions
-from workers.entries import entry_id, read_entry
 from workers.jobs import execute_together
-from workers.lease import Hold, Keeper
-from workers.ledger import JobCanceledError
-from workers.measures import BATCH_SIZE
-from workers.queue import JobQueue
-from workers.record import JobRecord
-from workers.stopping import StoppedError, Stopping
-from workers.store import Store
+from workers.process.companions import Companions
+from workers.process.lease import Hold, Keeper
+from workers.process.stopping import StoppedError, Stopping
+from workers.state.broker import BROKER_ERRORS
+from workers.state.entries import entry_id, read_entry
+from workers.state.ledger import JobCanceledError
+from workers.state.measures import BATCH_SIZE
+from workers.state.queue import JobQueue
+from workers.state.record import JobRecord
+from workers.state.store import Store
+from workers.telemetry import vitals
 from workers.together import Outcome, Room
 
 log = logging.getLogger("purifiqa.worker")

@@ -13,10 +13,10 @@ from rq.exceptions import NoSuchJobError, StopRequested
 from rq.job import Job
 from rq.timeouts import JobTimeoutException
 
-from workers import vitals
-from workers.broker import BROKER_ERRORS
-from workers.entries import ENTRY, RQ_QUEUE, entry_id
-from workers.stopping import Stopping
+from workers.process.stopping import Stopping
+from workers.state.broker import BROKER_ERRORS
+from workers.state.entries import ENTRY, RQ_QUEUE, entry_id
+from workers.telemetry import vitals
 
 log = logging.getLogger("purifiqa.worker")
 

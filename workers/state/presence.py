@@ -7,11 +7,11 @@ from typing import Any
 
 from redis.client import Pipeline
 
-from workers.broker import Broker
-from workers.keys import HOUSEKEEPING, MEASURES, STORE, TOTALS, WORKERS, worker_key
-from workers.measures import Observations
-from workers.pulse import LEASE_SECONDS
 from workers.settings import WorkerSettings
+from workers.state.broker import Broker
+from workers.state.keys import HOUSEKEEPING, MEASURES, STORE, TOTALS, WORKERS, worker_key
+from workers.state.measures import Observations
+from workers.state.pulse import LEASE_SECONDS
 
 HOUSEKEEPING_SECONDS = 300
 
@@ -57,7 +57,7 @@ class Presence(Broker):
         return [text.decode() for text in facts if text]
 
     def measures(self) -> dict[str, float]:
-        """Return the counters of all observations, as workers/measures.py explains them."""
+        """Return the counters of all observations, as workers/state/measures.py explains them."""
         counts: Any = self._redis.hgetall(MEASURES)
         return {field.decode(): float(amount) for field, amount in counts.items()}
 

@@ -19,12 +19,12 @@ import models
 from models import checkpoints
 from models.metrics import find_metric
 from workers import jobs
-from workers.broker import refusals
 from workers.jobs import Kind, Order
-from workers.keys import ENDS, OPEN, TOTALS, WEBHOOKS, answer_key, job_keys
-from workers.ledger import EVENTS_KEPT, EXPIRED_NOTE_TTL
-from workers.record import JobRecord, Status
 from workers.settings import WorkerSettings
+from workers.state.broker import refusals
+from workers.state.keys import ENDS, OPEN, TOTALS, WEBHOOKS, answer_key, job_keys
+from workers.state.ledger import EVENTS_KEPT, EXPIRED_NOTE_TTL
+from workers.state.record import JobRecord, Status
 
 _LIBRARIES = ("diffusers", "numpy", "opencv-python-headless", "pillow", "scipy", "spandrel", "torch", "torchvision")
 

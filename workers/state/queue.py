@@ -19,22 +19,22 @@ from rq.registry import StartedJobRegistry
 from rq.results import Result
 
 from models.images import ImageFacts
-from workers.answers import Answers
-from workers.batches import Batch, Batches
-from workers.broker import BROKER_ERRORS, refusals
-from workers.claims import Claim, ClaimLostError, Claims
-from workers.deliveries import Deliveries
-from workers.entries import ENTRY, RQ_QUEUE, Entries, entry_id
-from workers.events import Events
 from workers.jobs import Order, Report
-from workers.keys import ENDS, NEXT_ROUNDS, OPEN, ROUNDS, job_keys
-from workers.ledger import JobCanceledError, Ledger, changing_fields
-from workers.outlook import Outlook
-from workers.pace import Pace
-from workers.quota import Quota
-from workers.record import JobRecord, Origin, Status
-from workers.register import Register
 from workers.settings import WorkerSettings
+from workers.state.answers import Answers
+from workers.state.batches import Batch, Batches
+from workers.state.broker import BROKER_ERRORS, refusals
+from workers.state.claims import Claim, ClaimLostError, Claims
+from workers.state.deliveries import Deliveries
+from workers.state.entries import ENTRY, RQ_QUEUE, Entries, entry_id
+from workers.state.events import Events
+from workers.state.keys import ENDS, NEXT_ROUNDS, OPEN, ROUNDS, job_keys
+from workers.state.ledger import JobCanceledError, Ledger, changing_fields
+from workers.state.outlook import Outlook
+from workers.state.pace import Pace
+from workers.state.quota import Quota
+from workers.state.record import JobRecord, Origin, Status
+from workers.state.register import Register
 
 FAILURE_TTL = 3600
 

@@ -12,15 +12,15 @@ import logging
 import threading
 import time
 
-from workers.broker import BROKER_ERRORS
-from workers.entries import entry_id, job_of
-from workers.janitor import Janitor
-from workers.ledger import JobCanceledError
-from workers.manifest import close_manifest
-from workers.queue import JobQueue
-from workers.record import MOST_SETBACKS, Failure, JobRecord, Status
-from workers.store import Store
-from workers.survey import Broker, State, Survey
+from workers.recovery.janitor import Janitor
+from workers.recovery.survey import Broker, State, Survey
+from workers.state.broker import BROKER_ERRORS
+from workers.state.entries import entry_id, job_of
+from workers.state.ledger import JobCanceledError
+from workers.state.manifest import close_manifest
+from workers.state.queue import JobQueue
+from workers.state.record import MOST_SETBACKS, Failure, JobRecord, Status
+from workers.state.store import Store
 
 log = logging.getLogger("purifiqa.reconciler")
 

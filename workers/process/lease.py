@@ -6,9 +6,9 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from workers.broker import BROKER_ERRORS
-from workers.ledger import JobCanceledError, Ledger
-from workers.record import JobRecord, Status
+from workers.state.broker import BROKER_ERRORS
+from workers.state.ledger import JobCanceledError, Ledger
+from workers.state.record import JobRecord, Status
 
 log = logging.getLogger("purifiqa.worker")
 

@@ -10,9 +10,9 @@ from typing import Any
 import redis.asyncio
 from redis.client import Pipeline
 
-from workers.broker import refusals
-from workers.keys import WEBHOOKS, job_keys
-from workers.record import Delivery, JobRecord
+from workers.state.broker import refusals
+from workers.state.keys import WEBHOOKS, job_keys
+from workers.state.record import Delivery, JobRecord
 
 LEASE_SECONDS = 60
 

@@ -8,8 +8,8 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel
 
-from workers import logs, tracing
-from workers.record import JobRecord
+from workers.state.record import JobRecord
+from workers.telemetry import logs, tracing
 
 State = Literal["busy", "idle", "stuck"]
 Perform = TypeVar("Perform", bound=Callable[..., None])

@@ -7,11 +7,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from redis import Redis
 from redis.client import Pipeline
 
-from workers.claims import Claims
 from workers.jobs import Kind
-from workers.keys import batch_key, job_keys
-from workers.ledger import EXPIRED_NOTE_TTL, JobExpiredError, JobUnknownError, Ledger
-from workers.record import Failure
+from workers.state.claims import Claims
+from workers.state.keys import batch_key, job_keys
+from workers.state.ledger import EXPIRED_NOTE_TTL, JobExpiredError, JobUnknownError, Ledger
+from workers.state.record import Failure
 
 
 class BatchItem(BaseModel):

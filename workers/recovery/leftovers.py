@@ -13,9 +13,9 @@ from rq.registry import (
 )
 from rq.worker_registration import clean_worker_registry
 
-from workers.entries import RQ_QUEUE, job_of
-from workers.queue import JobQueue
-from workers.survey import Survey
+from workers.recovery.survey import Survey
+from workers.state.entries import RQ_QUEUE, job_of
+from workers.state.queue import JobQueue
 
 _UNUSED = (CanceledJobRegistry, DeferredJobRegistry, FailedJobRegistry, FinishedJobRegistry, ScheduledJobRegistry)
 

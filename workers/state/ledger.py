@@ -14,13 +14,13 @@ from pydantic import ValidationError
 from redis.client import Pipeline
 
 from models.defense import Cost
-from workers.broker import refusals
 from workers.jobs import MAX_SAMPLES, Order, Report
-from workers.keys import ENDS, OPEN, TOTALS, WEBHOOKS, job_keys, jobs_of
-from workers.measures import QUEUE_SECONDS, RUN_SECONDS
-from workers.presence import Presence
-from workers.record import Failure, JobRecord, Status
 from workers.settings import WorkerSettings
+from workers.state.broker import refusals
+from workers.state.keys import ENDS, OPEN, TOTALS, WEBHOOKS, job_keys, jobs_of
+from workers.state.measures import QUEUE_SECONDS, RUN_SECONDS
+from workers.state.presence import Presence
+from workers.state.record import Failure, JobRecord, Status
 
 EVENTS_KEPT = 64
 EXPIRED_NOTE_TTL = 7 * 86_400

@@ -9,9 +9,9 @@ from importlib.resources import files
 from redis import Redis
 from redis.client import Pipeline
 
-from workers.broker import refusals
-from workers.keys import in_flight_key, job_keys, rate_key
 from workers.settings import WorkerSettings
+from workers.state.broker import refusals
+from workers.state.keys import in_flight_key, job_keys, rate_key
 
 _SCRIPTS = files(__package__)
 

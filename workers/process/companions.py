@@ -10,10 +10,10 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
-from workers.entries import job_of
-from workers.keys import job_keys
-from workers.queue import JobQueue
-from workers.record import JobRecord
+from workers.state.entries import job_of
+from workers.state.keys import job_keys
+from workers.state.queue import JobQueue
+from workers.state.record import JobRecord
 
 WINDOW = 64
 """How far into the queue is looked."""

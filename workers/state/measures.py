@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from redis.client import Pipeline
 
-from workers.keys import MEASURES
+from workers.state.keys import MEASURES
 
 SECONDS = (0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 1800.0)
 

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, cast
 from redis import Redis
 from redis.exceptions import ResponseError
 
-from workers.keys import BROKER, ENDS, MISSING, OPEN, RECONCILING, job_keys
+from workers.state.keys import BROKER, ENDS, MISSING, OPEN, RECONCILING, job_keys
 
 BROKER_NOTE_TTL = 86_400
 CHUNK = 1000

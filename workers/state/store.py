@@ -2,7 +2,7 @@
 
     blobs/<ab>/<sha256>       the bytes, once however many jobs hold them
     jobs/<ab>/<job>/<role>    a hard link to a blob: what a job owns, readable while the job lives
-    jobs/<ab>/<job>/manifest  the order, in lines: a file of its own (workers/manifest.py)
+    jobs/<ab>/<job>/manifest  the order, in lines: a file of its own (workers/state/manifest.py)
 
 The link count of a blob is its number of owners, kept by the file system itself, so nothing can disagree about it.
 """

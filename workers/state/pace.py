@@ -2,9 +2,9 @@
 
 from redis import Redis
 
-from workers.broker import refusals
 from workers.jobs import Order
-from workers.keys import PACE
+from workers.state.broker import refusals
+from workers.state.keys import PACE
 
 UNKNOWN_SECONDS = 1.0
 """What a job is thought to take before any was done."""

@@ -7,10 +7,10 @@ from typing import Any, Protocol
 
 from redis import Redis
 
-from workers.entries import entry_id, job_of
-from workers.keys import job_keys
-from workers.pace import Pace
-from workers.record import JobRecord, Status
+from workers.state.entries import entry_id, job_of
+from workers.state.keys import job_keys
+from workers.state.pace import Pace
+from workers.state.record import JobRecord, Status
 
 MAX_POSITION = 10_000  # a list is searched from its head
 OLDEST_AMONG = 8  # at the head of the queue: some of them may have expired

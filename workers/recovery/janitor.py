@@ -5,13 +5,13 @@ import itertools
 import logging
 import time
 
-from workers import leftovers
-from workers.batches import Batch
-from workers.manifest import read_batch, read_manifest
-from workers.queue import JobQueue
-from workers.record import JobRecord
-from workers.store import Store
-from workers.survey import Broker, Survey
+from workers.recovery import leftovers
+from workers.recovery.survey import Broker, Survey
+from workers.state.batches import Batch
+from workers.state.manifest import read_batch, read_manifest
+from workers.state.queue import JobQueue
+from workers.state.record import JobRecord
+from workers.state.store import Store
 
 log = logging.getLogger("purifiqa.janitor")
 

@@ -4,10 +4,10 @@ from typing import Any, NamedTuple
 
 from redis import Redis
 
-from workers.broker import refusals
-from workers.keys import jobs_of
-from workers.ledger import Ledger
-from workers.record import JobRecord, Status
+from workers.state.broker import refusals
+from workers.state.keys import jobs_of
+from workers.state.ledger import Ledger
+from workers.state.record import JobRecord, Status
 
 CHUNK = 100
 MAX_LOOKED_AT = 1000

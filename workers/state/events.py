@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 
 import redis.asyncio
 
-from workers.broker import BROKER_ERRORS
-from workers.keys import job_keys
-from workers.record import Status
+from workers.state.broker import BROKER_ERRORS
+from workers.state.keys import job_keys
+from workers.state.record import Status
 
 BLOCK_SECONDS = 2.0
 """Between looks at whether the service stops; shorter than the socket's own patience."""

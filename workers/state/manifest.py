@@ -10,9 +10,9 @@ import contextlib
 import json
 from typing import Any
 
-from workers.batches import Batch
-from workers.record import Delivery, JobRecord
-from workers.store import Store
+from workers.state.batches import Batch
+from workers.state.record import Delivery, JobRecord
+from workers.state.store import Store
 
 ROLE = "manifest"
 BATCH_ROLE = "batch"

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from redis import Redis
 from redis.client import Pipeline
 
-from workers.broker import refusals
-from workers.keys import idempotency_key
+from workers.state.broker import refusals
+from workers.state.keys import idempotency_key
 
 CLAIM_SECONDS = 60
 KEPT_SECONDS = 86_400
