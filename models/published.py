@@ -2,16 +2,17 @@
 
 from pathlib import Path
 
-from models import checkpoints, metrics, restoration
+from models import checkpoints, metrics
 from models.checkpoints import CheckpointError, Entry, Facts
 from models.diffusion import adoption, denoisers
 from models.diffusion.denoisers import DENOISERS
 from models.discovery import modules
 from models.fcn import weights as fcn
+from models.restoration import networks
 
 PUBLISHED: dict[str, Entry] = {
     entry.published.name: entry
-    for module in (*modules(denoisers), *modules(metrics), restoration, fcn)
+    for module in (*modules(denoisers), *modules(metrics), networks, fcn)
     for entry in getattr(module, "PUBLISHED", ())
 }
 """By name: what the files of denoisers and metrics, restoration, and the FCN filter declare as `PUBLISHED`."""
@@ -29,4 +30,4 @@ def add(name: str, source: Path) -> Facts:
         raise CheckpointError(f"{name} is a denoiser that is always here; choose another name")
     if not source.exists():
         raise CheckpointError(f"{source} does not exist")
-    return adoption.adopt(name, source) if source.is_dir() else restoration.adopt(name, source)
+    return adoption.adopt(name, source) if source.is_dir() else networks.adopt(name, source)

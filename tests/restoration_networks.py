@@ -4,7 +4,7 @@ import torch
 from spandrel.architectures.Compact import Compact
 from spandrel.architectures.ESRGAN import ESRGAN
 
-from models.mprnet import MPRNet
+from models.restoration.mprnet import MPRNet
 
 
 def compact(seed=0, channels=3, scale=4, convs=3):

@@ -2,8 +2,8 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from models.restoration import MPRNET
-from models.restoration_defense import RestorationDefense
+from models.restoration.defense import RestorationDefense
+from models.restoration.networks import MPRNET
 
 
 class MPRNet(RestorationDefense):

@@ -1,7 +1,7 @@
 from typing import ClassVar, Literal
 
-from models.restoration import GENERAL
-from models.restoration_defense import RestorationDefense
+from models.restoration.defense import RestorationDefense
+from models.restoration.networks import GENERAL
 
 
 class RealESRGAN(RestorationDefense):

@@ -2,7 +2,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from models.restoration_defense import RestorationDefense
+from models.restoration.defense import RestorationDefense
 
 
 class Restore(RestorationDefense):

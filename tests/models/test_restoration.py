@@ -8,8 +8,9 @@ from restoration_networks import compact, mprnet, rrdb, saved
 from safetensors.torch import save_file
 from spandrel.architectures.DRUNet import DRUNet
 
-from models import checkpoints, restoration
+from models import checkpoints
 from models.checkpoints import CheckpointError
+from models.restoration import networks as restoration
 
 CPU = torch.device("cpu")
 ADD = {entry.published.name: entry.add for entry in restoration.PUBLISHED}

@@ -5,12 +5,12 @@ import torch
 from pydantic import ValidationError
 from restoration_networks import compact, mprnet, rrdb, saved
 
-from models import restoration
 from models.defense import DefenseUnavailableError, PurificationError
 from models.defenses import parse_defense
 from models.defenses.mprnet import MPRNet
 from models.defenses.real_esrgan import RealESRGAN
 from models.defenses.restore import Restore
+from models.restoration import networks as restoration
 
 SIZES = [(16, 16), (17, 33), (31, 64)]
 

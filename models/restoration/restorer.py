@@ -9,10 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models import mprnet
 from models.checkpoints import CheckpointError
 from models.diffusion.tiling import OVERLAP, spans
 from models.progress import tracked
+from models.restoration import mprnet
 
 CONTEXT = 40
 """Pixels around a tile that the network sees: 34 are all that realesr-general-x4v3 looks at."""

@@ -11,7 +11,7 @@ from torch import Tensor
 from models import checkpoints
 from models.checkpoints import CheckpointError, Entry, Facts, Published, check_published, check_state, read_state
 from models.diffusion.precision import dtype_for
-from models.restorer import CURE, Restorer, first_line, identify
+from models.restoration.restorer import CURE, Restorer, first_line, identify
 
 KIND = "restorer"
 

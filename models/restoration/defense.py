@@ -7,10 +7,11 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from models import checkpoints, restoration
+from models import checkpoints
 from models.availability import Availability
 from models.defense import WORK, Cost, Defense
 from models.noise import Noise
+from models.restoration import networks as restoration
 from models.tensors import MIN_SIDE
 
 
