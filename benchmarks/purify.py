@@ -4,6 +4,7 @@
 
     denoising    PSNR of every shipped denoiser on center crops with Gaussian noise, beside its parameters and FLOPs
     precision    what bfloat16 costs the shipped denoisers, at every noise level
+    int8         what 8 bits would cost them
     similarity   SSIM + PSNR / 40 of purified clean photos, at their own size and squeezed to 256x256 as peers do
     samplers     PSNR and CPU time of one-shot and of ancestral sampling from the same noise
     texture      PSNR and high-frequency energy from the posterior mean to a sample
@@ -30,6 +31,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.purify_cost import memory, speed, tiles
+from benchmarks.purify_int8 import rounded
 from benchmarks.tables import header, row
 from models.defenses import make_defense
 from models.diffusion.bfloat16 import in_bfloat16
@@ -112,7 +114,13 @@ def denoising(photos: list[Tensor]) -> None:
         row(f"`{name}`", f"{size / 1e6:.2f} M", work, *means)
 
 
+def in_eights(photos: list[Tensor]) -> list[Tensor]:
+    """Return the photos without the last rows and columns, so that every network takes them as they are."""
+    return [photo[:, :, : photo.shape[2] // 8 * 8, : photo.shape[3] // 8 * 8] for photo in photos]
+
+
 def precision(photos: list[Tensor]) -> None:
+    photos = in_eights(photos)
     levels = (5.0, 10.0, 13.8, 25.0, 50.0)
     header("loss in bfloat16, dB: mean (at worst)", *(f"sigma {level:g}/255" for level in levels))
     for name, network in shipped().items():
@@ -122,6 +130,23 @@ def precision(photos: list[Tensor]) -> None:
             for index, photo in enumerate(photos):
                 noisy = photo + sigma * Noise([index]).normal_like(photo)
                 losses.append(psnr(network(noisy, sigma), photo) - psnr(halved(noisy, sigma), photo))
+            cells.append(f"{mean(losses):.2f} ({max(losses):.2f})")
+        row(f"`{name}`", *cells)
+
+
+def int8(photos: list[Tensor]) -> None:
+    photos = in_eights(photos)
+    header("loss in 8 bits, dB: mean (at worst)", *(f"sigma {level:g}/255" for level in LEVELS))
+    for name, network in shipped().items():
+        noise = [Noise([index]).normal_like(photo) for index, photo in enumerate(photos)]
+        images = {
+            level: [(x + level / 255 * n, torch.tensor([level / 255])) for x, n in zip(photos, noise, strict=True)]
+            for level in LEVELS
+        }
+        coarse, cells = rounded(network, [one for level in LEVELS for one in images[level]]), []
+        for level in LEVELS:
+            pairs = zip(images[level], photos, strict=True)
+            losses = [psnr(network(*one), photo) - psnr(coarse(*one), photo) for one, photo in pairs]
             cells.append(f"{mean(losses):.2f} ({max(losses):.2f})")
         row(f"`{name}`", *cells)
 
@@ -247,6 +272,7 @@ def edges(photos: list[Tensor]) -> None:
 SECTIONS: dict[str, Callable[[list[Tensor]], None]] = {
     "denoising": denoising,
     "precision": precision,
+    "int8": int8,
     "similarity": similarity,
     "samplers": samplers,
     "texture": texture,
