@@ -169,20 +169,19 @@ def test_grain_is_put_over_what_diffpure_leaves_and_holds_nothing_of_it():
     assert torch.equal(make_defense({"name": "diffpure-grain", "grain": 0})(CUP, 1), purified)
 
 
-def test_with_grain_attacked_photographs_get_the_score_of_clean_ones_back():
-    """Mean of four real photographs: nearer than with diffpure, and clean ones lose little."""
+def test_behind_grain_an_attack_moves_a_score_less_than_half_as_far_as_behind_diffpure():
+    """Mean of four real photographs; and clean ones lose little."""
     metric = find_metric("fr-surrogate")
     photos = torch.cat([CAT, CUP, *(crop(one(), 60, 60) for one in (astronaut, rocket))])
     clean = metric(photos)
     attacked = parse_attack("ifgsm")(photos, metric)
     assert float((metric(attacked) - clean).mean()) > 20
-    off, shift = {}, {}
+    moved = {}
     for name in ("diffpure", "diffpure-grain"):
         defense = make_defense({"name": name})
-        off[name] = float((metric(defense(attacked, 1)) - clean).abs().mean())
-        shift[name] = float((metric(defense(photos, 1)) - clean).mean())
-    assert off["diffpure-grain"] < 0.6 * off["diffpure"]
-    assert abs(shift["diffpure-grain"]) < 0.5 * abs(shift["diffpure"])
+        moved[name] = float((metric(defense(attacked, 1)) - metric(defense(photos, 1))).abs().mean())
+    assert moved["diffpure-grain"] < 0.5 * moved["diffpure"]
+    assert abs(float((metric(defense(photos, 1)) - clean).mean())) < 10
 
 
 def test_blended_edges_bring_back_edges_and_leave_flat_regions_purified():
