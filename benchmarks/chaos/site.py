@@ -151,6 +151,8 @@ def site(workers: int = 2, code: str = "", keys: Sequence[str] = (), **settings:
             yield ours
         finally:
             ours.http.close()
+            ours.redis.close()
+            ours.queue.connection.close()
             for part in reversed(parts):
                 if part.process is not None:
                     with contextlib.suppress(ProcessLookupError):
