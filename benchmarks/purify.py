@@ -30,14 +30,14 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.purify_cost import memory, speed, tiles
+from benchmarks.purify_cost import SHIPPED_DENOISERS, memory, speed, tiles
 from benchmarks.purify_int8 import rounded
 from benchmarks.tables import header, row
 from models.defenses import make_defense
 from models.diffusion.bfloat16 import in_bfloat16
 from models.diffusion.denoisers import DENOISERS
 from models.diffusion.network import Network
-from models.diffusion.shipped_denoiser import SHIPPED, ShippedDenoiser
+from models.diffusion.shipped_denoiser import SHIPPED
 from models.diffusion.tiling import Tiled
 from models.images import ImageLimits, decode
 from models.noise import Noise
@@ -95,8 +95,7 @@ def gflop(evaluate: Callable[[], object]) -> float:
 
 
 def shipped() -> dict[str, Network]:
-    ours = {name: one for name, one in DENOISERS.items() if isinstance(one, ShippedDenoiser)}
-    return {name: one.network.read(SHIPPED / name) for name, one in ours.items()}
+    return {name: one.network.read(SHIPPED / name) for name, one in SHIPPED_DENOISERS.items()}
 
 
 def denoising(photos: list[Tensor]) -> None:

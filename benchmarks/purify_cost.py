@@ -24,6 +24,8 @@ from models.diffusion.shipped_denoiser import ShippedDenoiser
 from models.diffusion.tiling import Tiled
 from models.noise import Noise
 
+SHIPPED_DENOISERS = {name: one for name, one in DENOISERS.items() if isinstance(one, ShippedDenoiser)}
+
 
 def speed(_: list[Tensor]) -> None:
     from benchmarks.peers import adm_256, small_unet
@@ -33,13 +35,12 @@ def speed(_: list[Tensor]) -> None:
     precisions = ["float32"] + ["bfloat16"] * is_native()
     tasks: dict[tuple[str, str], Callable[[], object]] = {}
     for precision in precisions:
-        for name, denoiser in DENOISERS.items():
-            if isinstance(DENOISERS[name], ShippedDenoiser):
-                defense = make_defense({"name": "diffpure", "denoiser": name})
-                mean = functools.partial(denoiser.mean, square, torch.tensor([sigma_of(30)]))
-                tasks[f"`{name}`, 256x256", precision] = functools.partial(_in, precision, mean)
-                whole = functools.partial(defense, wide, 1)
-                tasks[f"diffpure with `{name}`, 512x384", precision] = functools.partial(_in, precision, whole)
+        for name, denoiser in SHIPPED_DENOISERS.items():
+            defense = make_defense({"name": "diffpure", "denoiser": name})
+            mean = functools.partial(denoiser.mean, square, torch.tensor([sigma_of(30)]))
+            tasks[f"`{name}`, 256x256", precision] = functools.partial(_in, precision, mean)
+            whole = functools.partial(defense, wide, 1)
+            tasks[f"diffpure with `{name}`, 512x384", precision] = functools.partial(_in, precision, whole)
     small, big = "a small UNet of diffusers, 256x256", "one evaluation of ADM-256 (random weights), 256x256"
     times = interleaved({**tasks, (small, "float32"): lambda: unet(square)}, rounds=5)
     adm = adm_256()
@@ -76,11 +77,11 @@ def interleaved(tasks: dict[tuple[str, str], Callable[[], object]], rounds: int)
 
 def tiles(photos: list[Tensor]) -> None:
     header("denoiser", "tile", "largest difference from the whole image")
-    for name in (name for name in DENOISERS if isinstance(DENOISERS[name], ShippedDenoiser)):
+    for name, denoiser in SHIPPED_DENOISERS.items():
         noisy, sigma = photos[0] + 0.05 * Noise([1]).normal_like(photos[0]), torch.tensor([0.05])
-        whole = Tiled(DENOISERS[name], 4096).mean(noisy, sigma)
+        whole = Tiled(denoiser, 4096).mean(noisy, sigma)
         for tile in (32, 96, 248):
-            difference = (Tiled(DENOISERS[name], tile).mean(noisy, sigma) - whole).abs().max()
+            difference = (Tiled(denoiser, tile).mean(noisy, sigma) - whole).abs().max()
             row(f"`{name}`", tile, f"{float(difference):.1e}")
 
 

@@ -92,7 +92,7 @@ class QualityPhotos:
         """Return how well scores agree with the labels of up to ten held-out crops."""
         scores, labels, within = [], [], []
         for content in self.watched[:10]:
-            stack = torch.from_numpy(np.asarray(content.images)).permute(0, 3, 1, 2)
+            stack = torch.from_numpy(np.array(content.images)).permute(0, 3, 1, 2)
             told = torch.cat([network(part.to(device).float() / 255).cpu() for part in torch.split(stack, 16)]).numpy()
             scores.append(told)
             labels.append(content.labels)

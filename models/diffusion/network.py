@@ -35,9 +35,8 @@ class Network(nn.Module, ABC):
         """The arguments that made it."""
 
     def finish(self, hidden: Tensor) -> Tensor:
-        """Return the image, (N, 3, H, W), that the last convolution makes of its input: in float32, always."""
-        with torch.autocast(hidden.device.type, enabled=False):
-            return F.pixel_shuffle(self.last(hidden.to(self.last.weight)), 2)
+        """Return the image, (N, 3, H, W), that the last convolution makes of its input, in that one's own precision."""
+        return F.pixel_shuffle(self.last(hidden.to(self.last.weight)), 2)
 
     @classmethod
     def read(cls, folder: Path) -> Self:

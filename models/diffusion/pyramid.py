@@ -39,9 +39,8 @@ class FFDNetPyramid(Network):
 
     @property
     def halo(self) -> int:
-        convolutions_at = {2: self.depth, 4: 4, 8: 4}
-        alignment = 8
-        return sum(size * count for size, count in convolutions_at.items()) + alignment
+        convolutions = {2: self.depth, 4: 4, 8: 4}  # 3x3 ones, by the pixels that one of their own is wide
+        return sum(size * count for size, count in convolutions.items()) + self.multiple
 
     @property
     def settings(self) -> dict[str, int]:

@@ -11,6 +11,6 @@ class FFDNetColor(ShippedDenoiser):
     name: ClassVar[str] = "ffdnet"
     license: ClassVar[str] = "MIT (KAIR)"
     network: ClassVar[type[Network]] = FFDNet
-    multiple = 2
+    multiple = FFDNet.multiple
     halo = 24
     tile = 640

@@ -11,6 +11,6 @@ class FFDNetPyramidColor(ShippedDenoiser):
     name: ClassVar[str] = "ffdnet-pyramid"
     license: ClassVar[str] = "Apache-2.0, from MIT (KAIR)"
     network: ClassVar[type[Network]] = FFDNetPyramid
-    multiple = 8
+    multiple = FFDNetPyramid.multiple
     halo = 80
     tile = 960

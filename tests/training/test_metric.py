@@ -1,0 +1,32 @@
+"""Training the metric that ships, on three small crops."""
+
+import json
+
+import cv2
+import pytest
+from known_photographs import NAMES, pixels
+
+from models.iqa.fr_surrogate import SHIPPED, FRSurrogate
+from training import metric, pseudo_mos
+
+
+@pytest.fixture
+def train(tmp_path, monkeypatch):
+    """A function that trains as the command does."""
+    (tmp_path / "photos").mkdir()
+    for name in NAMES[:3]:
+        cv2.imwrite(str(tmp_path / "photos" / f"{name}.png"), pixels(name, 200)[..., ::-1])
+    monkeypatch.setattr(metric, "STORED", 168)
+    monkeypatch.setattr(metric, "SIDES", (64,))
+    images = ["--photos", tmp_path / "photos", "--images", tmp_path / "images", "--contents", 3, "--families", 3]
+    run = ["--held-out", 1, "--contents-per-step", 2, "--device", "cpu", "--threads", 1, "--out", tmp_path / "out"]
+    return lambda *more: metric.main([str(word) for word in [*images, *run, *more]])
+
+
+def test_from_given_weights_training_goes_on_with_their_scale(train, tmp_path):
+    train("--start", SHIPPED, "--steps", 1)
+    assert json.loads((tmp_path / "out" / "pseudo_mos.json").read_text()) == pseudo_mos.read_scale()
+    before = FRSurrogate.read().state_dict()
+    after = FRSurrogate.read(tmp_path / "out" / "result" / "model.safetensors").state_dict()
+    moved = [float((after[name] - value).abs().max()) for name, value in before.items()]
+    assert 0 < max(moved) < 0.01  # one step from where it was, not from ImageNet's weights
