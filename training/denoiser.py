@@ -2,7 +2,7 @@
 
 It starts from the published FFDNet, narrows it round by round to the last of `--widths` with training between, gives it
 the branch of FFDNetPyramid, and trains on with a falling learning rate. All of it in float32: the rounding of bfloat16
-hides what could still be learned of smooth crops. Interrupted, the same command goes on from its last checkpoint.
+hides what could still be learned. Interrupted, the same command goes on from its last checkpoint.
 """
 
 import argparse
