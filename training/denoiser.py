@@ -1,12 +1,14 @@
 """Train the denoiser that ships: `python -m training.denoiser --photos DIR`.
 
 It starts from the published FFDNet, narrows it round by round to the last of `--widths` with training between, gives it
-the branch of FFDNetPyramid, and trains on with a falling learning rate. All of it in float32: the rounding of bfloat16
-hides what could still be learned. Interrupted, the same command goes on from its last checkpoint.
+the branch of FFDNetPyramid, and trains on with a falling learning rate; or it trains a pyramid on, with `--start`.
+Every other crop is given colors that the photographs lack. All of it in float32: the rounding of bfloat16 hides what
+could still be learned. Interrupted, the same command goes on from its last checkpoint.
 """
 
 import argparse
 import copy
+import json
 import math
 import os
 import time
@@ -17,8 +19,9 @@ import torch
 from torch import Tensor, nn
 
 from models.diffusion.ffdnet import FFDNet
-from models.diffusion.network import Network
+from models.diffusion.network import CONFIG, Network
 from models.diffusion.pyramid import FFDNetPyramid
+from training.colors import vivid
 from training.grafting import graft
 from training.photos import Photos
 from training.pruning import narrow
@@ -46,9 +49,9 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--photos", type=Path, required=True, help="folder of photographs to train on")
     parser.add_argument("--out", type=Path, default=Path("training/runs/denoiser"), help="checkpoints, curve, result")
-    parser.add_argument(
-        "--start", type=Path, default=Path("models/diffusion/shipped/ffdnet"), help="network to start from"
-    )
+    published = Path("models/diffusion/shipped/ffdnet")
+    parser.add_argument("--start", type=Path, default=published, help="network to start from: a chain or a pyramid")
+    parser.add_argument("--teacher", type=Path, default=published, help="chain to learn from")
     parser.add_argument(
         "--widths",
         type=int,
@@ -75,7 +78,9 @@ class Run:
         """Begin at step 0, or go on where the last checkpoint in `options.out` stands."""
         self.options, self.photos = options, photos
         self.optimizer: torch.optim.Optimizer
-        self.teacher = FFDNet.read(options.start).requires_grad_(requires_grad=False)
+        self.teacher = FFDNet.read(options.teacher).requires_grad_(requires_grad=False)
+        start = _kind(options.start)
+        self.narrowing = options.round * len(options.widths) if start is FFDNet else 0
         self.teacher.to(options.device)
         options.out.mkdir(parents=True, exist_ok=True)
         self.checkpoint = options.out / "checkpoint.pt"
@@ -90,7 +95,7 @@ class Run:
             self.age = int(state["age"])
         else:
             self.step = 0
-            self._adopt(FFDNet.read(options.start))
+            self._adopt(start.read(options.start))
             self._watch(0.0)
 
     def _adopt(self, network: Network) -> None:
@@ -103,7 +108,7 @@ class Run:
         """Train to the end, and save the averaged network as a diffusers model in `options.out`."""
         begun, total = time.monotonic(), 0.0
         while self.step < min(self.options.steps, self.options.until or self.options.steps):
-            if self.step % self.options.round == 0 and self.step <= self._narrowing:
+            if self.step % self.options.round == 0 and self.step <= self.narrowing:
                 self._reshape(self.step // self.options.round)
             total += self._step()
             if self.step % EVERY == 0:
@@ -114,15 +119,10 @@ class Run:
         self._save()
         self.average.save(self.options.out / "result")
 
-    @property
-    def _narrowing(self) -> int:
-        """The step at which the chain is as narrow as it is to be."""
-        return int(self.options.round * len(self.options.widths))
-
     def _reshape(self, turn: int) -> None:
         if not isinstance(self.average, FFDNet):
             return
-        if self.step == self._narrowing:
+        if self.step == self.narrowing:
             torch.manual_seed(0)
             self._adopt(graft(self.average.to("cpu")))
         elif self.options.widths[turn] < self.average.width:
@@ -133,6 +133,7 @@ class Run:
 
     def _step(self) -> float:
         clean = self.photos.crops(self.options.batch, self.options.side, seed=self.step)
+        clean[::2] = vivid(clean[::2], seed=self.step)
         noisy, sigma = self._noised(clean, self.step)
         clean, noisy, sigma = (value.to(self.options.device) for value in (clean, noisy, sigma))
         for group in self.optimizer.param_groups:
@@ -163,9 +164,9 @@ class Run:
         return torch.rot90(self.teacher(turned, sigma), -turns, (2, 3))
 
     def _rate(self) -> float:
-        if self.step < self._narrowing:
+        if self.step < self.narrowing:
             return float(self.options.rate * min(1.0, self.age / 20))
-        done = (self.step - self._narrowing) / max(1, self.options.steps - self._narrowing)
+        done = (self.step - self.narrowing) / max(1, self.options.steps - self.narrowing)
         fall = 0.01 + 0.99 * (1 + math.cos(math.pi * done)) / 2
         return float(self.options.rate * min(1.0, self.age / 200) * fall)
 
@@ -185,16 +186,18 @@ class Run:
 
     @torch.no_grad()
     def _quality(self) -> dict[str, float]:
-        """Return the mean PSNR in dB on the held-out photographs for each watched noise level, in 1/255."""
-        clean = self.photos.watched()
+        """Return the mean PSNR in dB on the held-out photographs, as they are and vivid, by noise level in 1/255."""
+        watched = self.photos.watched()
+        looks = [("psnr", level, watched) for level in WATCHED_SIGMAS]
+        looks += [("vivid", level, vivid(watched, seed=0)) for level in WATCHED_SIGMAS[:2]]
         quality = {}
-        for level in WATCHED_SIGMAS:
+        for name, level, clean in looks:
             noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(7))
             noisy = clean + level / 255 * noise
             sigma = torch.full((len(clean),), level / 255)
             restored = self.average(noisy.to(self.options.device), sigma.to(self.options.device)).cpu().clamp(0, 1)
             error = ((restored - clean) ** 2).mean(dim=(1, 2, 3))
-            quality[f"psnr_{level:g}"] = round(float((-10 * torch.log10(error)).mean()), 3)
+            quality[f"{name}_{level:g}"] = round(float((-10 * torch.log10(error)).mean()), 3)
         return quality
 
     def _save(self) -> None:
@@ -208,6 +211,11 @@ class Run:
             "optimizer": self.optimizer.state_dict(),
         }
         save_whole(self.checkpoint, state)
+
+
+def _kind(folder: Path) -> type[Network]:
+    name = json.loads((folder / CONFIG).read_text())["_class_name"]
+    return KINDS[name.removesuffix("Model")]
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from known_photographs import NAMES, pixels
 from models.diffusion.ffdnet import FFDNet
 from models.diffusion.pyramid import FFDNetPyramid
 from training import denoiser
+from training.colors import vivid
 from training.grafting import graft
 from training.photos import Photos
 
@@ -29,7 +30,7 @@ def train(photos, tmp_path, monkeypatch):
     torch.manual_seed(0)
     FFDNet(width=8, depth=7).save(tmp_path / "start")
     monkeypatch.setattr(denoiser, "EVERY", 2)
-    network = ["--start", tmp_path / "start", "--widths", 7, 6, "--round", 2]
+    network = ["--teacher", tmp_path / "start", "--start", tmp_path / "start", "--widths", 7, 6, "--round", 2]
     crops = ["--photos", photos, "--held-out", 1, "--batch", 2, "--side", 32, "--device", "cpu", "--threads", 1]
     return lambda *more: denoiser.main([str(word) for word in [*network, *crops, *more]])
 
@@ -63,6 +64,30 @@ def test_a_run_that_was_interrupted_ends_as_one_that_was_not(train, tmp_path):
     rows = list(csv.DictReader((tmp_path / "whole" / "curve.csv").read_text().splitlines()))
     assert [row["network"] for row in rows][-1] == "FFDNetPyramid"
     assert float(rows[-1]["psnr_25"]) > 0
+
+
+def test_a_pyramid_is_trained_on_as_it_is(train, tmp_path):
+    before = graft(FFDNet(width=8))
+    before.save(tmp_path / "pyramid")
+    train("--out", tmp_path / "out", "--start", tmp_path / "pyramid", "--steps", 4)
+    after = FFDNetPyramid.read(tmp_path / "out" / "result")
+    assert after.settings == before.settings
+    moved = [float((after.state_dict()[name] - value).abs().max()) for name, value in before.state_dict().items()]
+    assert 0 < max(moved) < 1e-3  # four steps of Adam at its smallest rates, not another network
+    first = next(csv.DictReader((tmp_path / "out" / "curve.csv").read_text().splitlines()))
+    assert first["network"] == "FFDNetPyramid"
+    assert float(first["vivid_5"]) > 0
+
+
+def test_vivid_crops_have_stronger_colors_in_8_bits_and_are_decided_by_the_seed(photos):
+    crops = Photos(photos, held_out=1).crops(24, 48, seed=0)
+    colored = vivid(crops, seed=5)
+    assert torch.equal(colored, vivid(crops, seed=5))
+    assert not torch.equal(colored, vivid(crops, seed=6))
+    torch.testing.assert_close(colored * 255, (colored * 255).round(), rtol=0, atol=1e-4)
+    assert 0 <= float(colored.min()) < float(colored.max()) <= 1
+    spread = [float((images.amax(1) - images.amin(1)).mean()) for images in (crops, colored)]
+    assert spread[1] > 1.3 * spread[0]
 
 
 def test_crops_are_decided_by_the_seed_and_some_are_of_shrunk_photographs(photos):
