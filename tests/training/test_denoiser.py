@@ -10,7 +10,6 @@ from known_photographs import NAMES, pixels
 from models.diffusion.ffdnet import FFDNet
 from models.diffusion.pyramid import FFDNetPyramid
 from training import denoiser
-from training.colors import vivid
 from training.grafting import graft
 from training.photos import Photos
 
@@ -77,17 +76,6 @@ def test_a_pyramid_is_trained_on_as_it_is(train, tmp_path):
     first = next(csv.DictReader((tmp_path / "out" / "curve.csv").read_text().splitlines()))
     assert first["network"] == "FFDNetPyramid"
     assert float(first["vivid_5"]) > 0
-
-
-def test_vivid_crops_have_stronger_colors_in_8_bits_and_are_decided_by_the_seed(photos):
-    crops = Photos(photos, held_out=1).crops(24, 48, seed=0)
-    colored = vivid(crops, seed=5)
-    assert torch.equal(colored, vivid(crops, seed=5))
-    assert not torch.equal(colored, vivid(crops, seed=6))
-    torch.testing.assert_close(colored * 255, (colored * 255).round(), rtol=0, atol=1e-4)
-    assert 0 <= float(colored.min()) < float(colored.max()) <= 1
-    spread = [float((images.amax(1) - images.amin(1)).mean()) for images in (crops, colored)]
-    assert spread[1] > 1.3 * spread[0]
 
 
 def test_crops_are_decided_by_the_seed_and_some_are_of_shrunk_photographs(photos):

@@ -161,7 +161,7 @@ def test_unsharp_sharpens_what_the_denoiser_smoothed():
 
 
 def test_grain_is_put_over_what_diffpure_leaves_and_holds_nothing_of_it():
-    purified = diffpure(timestep=30, margin=0.05)(CUP, 1)
+    purified = diffpure(timestep=20, margin=0.07)(CUP, 1)
     grain = make_defense({"name": "diffpure-grain", "grain": 0.02})(CUP, 1) - purified
     within = (purified > 0.1) & (purified < 0.9)
     assert float(grain[within].std()) == pytest.approx(0.02, rel=0.05)
