@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from training import pseudo_mos
-from training.colors import vivid
 from training.distortions import FAMILIES, LEVELS, Pixels
 from training.photos import photographs
 
@@ -66,12 +65,6 @@ def anywhere(file: Path, side: int, seed: int, *, shrunk: bool = False, contrast
     return best
 
 
-def colored(clean: Pixels, seed: int) -> Pixels:
-    """Return a square, uint8 RGB, with colors and contrast as more vivid, or paler, photographs have them."""
-    crop = torch.tensor(clean).permute(2, 0, 1)[None].float() / 255
-    return np.asarray((vivid(crop, seed, much=0.5)[0] * 255).round().permute(1, 2, 0).numpy(), np.uint8)
-
-
 def distort(clean: Pixels, name: str, wanted: Mapping[str, Sequence[int]]) -> tuple[list[Sample], NDArray[np.uint8]]:
     """Return the clean image and its distortions of the wanted levels per family, with what the metrics say of each.
 
@@ -119,8 +112,6 @@ def _make_one(files: Sequence[Path], out: Path, side: int, families: int, levels
     wanted = {family: sorted(draw.choice(LEVELS, levels, replace=False).tolist()) for family in chosen}
     turn = index // len(files)
     clean = anywhere(file, side, index, shrunk=bool(turn % 2), contrast=FLAT if turn % 4 > 1 else TEXTURED)
-    if (index + turn) % 2:
-        clean = colored(clean, index)
     samples, stack = distort(clean, f"{index}/{file.name}", wanted)
     np.save(out / f"{index:04}.npy", stack)
     partial = out / f"{index:04}.partial"
