@@ -214,8 +214,10 @@ class Run:
 
 
 def _kind(folder: Path) -> type[Network]:
-    name = json.loads((folder / CONFIG).read_text())["_class_name"]
-    return KINDS[name.removesuffix("Model")]
+    name = str(json.loads((folder / CONFIG).read_text())["_class_name"]).removesuffix("Model")
+    if name not in KINDS:
+        raise ValueError(f"{folder} holds a {name}; training starts from {' or '.join(KINDS)}")
+    return KINDS[name]
 
 
 if __name__ == "__main__":

@@ -78,6 +78,13 @@ def test_a_pyramid_is_trained_on_as_it_is(train, tmp_path):
     assert float(first["vivid_5"]) > 0
 
 
+def test_a_network_of_another_kind_is_refused_by_name(train, tmp_path):
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "config.json").write_text('{"_class_name": "UNet2DModel"}')
+    with pytest.raises(ValueError, match="other holds a UNet2D; training starts from FFDNet or FFDNetPyramid"):
+        train("--out", tmp_path / "out", "--start", tmp_path / "other", "--steps", 1)
+
+
 def test_crops_are_decided_by_the_seed_and_some_are_of_shrunk_photographs(photos):
     crops = Photos(photos, held_out=1)
     assert torch.equal(crops.crops(8, 64, seed=3), crops.crops(8, 64, seed=3))
