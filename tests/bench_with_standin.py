@@ -27,4 +27,5 @@ metrics()["fatal"] = Fatal()
 if __name__ == "__main__":
     from app.cli import main
 
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # who runs tests in the background has it ignored
     main()
