@@ -51,7 +51,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--out", type=Path, default=Path("training/runs/denoiser"), help="checkpoints, curve, result")
     published = Path("models/diffusion/shipped/ffdnet")
     parser.add_argument("--start", type=Path, default=published, help="network to start from: a chain or a pyramid")
-    parser.add_argument("--teacher", type=Path, default=published, help="chain to learn from")
+    parser.add_argument("--teacher", type=Path, default=published, help="network to learn from")
     parser.add_argument(
         "--widths",
         type=int,
@@ -78,10 +78,10 @@ class Run:
         """Begin at step 0, or go on where the last checkpoint in `options.out` stands."""
         self.options, self.photos = options, photos
         self.optimizer: torch.optim.Optimizer
-        self.teacher = FFDNet.read(options.teacher).requires_grad_(requires_grad=False)
+        self.teacher = _kind(options.teacher).read(options.teacher).requires_grad_(requires_grad=False)
+        self.teacher.to(options.device)
         start = _kind(options.start)
         self.narrowing = options.round * len(options.widths) if start is FFDNet else 0
-        self.teacher.to(options.device)
         options.out.mkdir(parents=True, exist_ok=True)
         self.checkpoint = options.out / "checkpoint.pt"
         self.curve = options.out / "curve.csv"
@@ -216,7 +216,7 @@ class Run:
 def _kind(folder: Path) -> type[Network]:
     name = str(json.loads((folder / CONFIG).read_text())["_class_name"]).removesuffix("Model")
     if name not in KINDS:
-        raise ValueError(f"{folder} holds a {name}; training starts from {' or '.join(KINDS)}")
+        raise ValueError(f"{folder} holds a {name}; known are {' and '.join(KINDS)}")
     return KINDS[name]
 
 

@@ -81,7 +81,7 @@ def test_a_pyramid_is_trained_on_as_it_is(train, tmp_path):
 def test_a_network_of_another_kind_is_refused_by_name(train, tmp_path):
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "config.json").write_text('{"_class_name": "UNet2DModel"}')
-    with pytest.raises(ValueError, match="other holds a UNet2D; training starts from FFDNet or FFDNetPyramid"):
+    with pytest.raises(ValueError, match="other holds a UNet2D; known are FFDNet and FFDNetPyramid"):
         train("--out", tmp_path / "out", "--start", tmp_path / "other", "--steps", 1)
 
 
