@@ -41,7 +41,7 @@ class DiffusionDefense(Defense):
         "ffdnet",
         max_length=128,
         pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)?$",
-        description="The network: ffdnet, adm-256, or one that was added by `purifiqa weights add`.",
+        description="The network: ffdnet, ffdnet-pyramid, adm-256, or one added by `purifiqa weights add`.",
         examples=["ffdnet"],
     )
     timestep: Timestep = Field(
