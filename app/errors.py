@@ -123,7 +123,7 @@ def invalid_fields(
     found = []
     for item in error.errors()[:MAX_FIELD_ERRORS]:
         place = [str(part)[:80] for part in item["loc"] if part not in ("body", "query", "path", "header")]
-        context, detail, suggestion = item.get("ctx", {}), item["msg"], None
+        context, detail, suggestion = item.get("ctx", {}), item["msg"].removeprefix("Value error, "), None
         if item["type"] == "extra_forbidden":
             suggestion = closest(place[-1], known(place[:-1]))
             detail = "there is no such parameter" + (f"; did you mean {suggestion!r}?" if suggestion else "")

@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from app.errors import invalid_fields
 from models.attack import Attack
 from models.attacks import parse_attack
 from models.availability import Availability
@@ -153,8 +154,7 @@ def _find(
         try:
             made, availability = item(text)
         except ValidationError as error:
-            problem = error.errors()[0]
-            raise BenchError(f"{kind} {text}: {'.'.join(map(str, problem['loc']))}: {problem['msg']}") from error
+            raise BenchError(f"{kind} {text}: {invalid_fields(error)}") from error
         except ValueError as error:
             if not is_preset:
                 raise BenchError(str(error)) from error

@@ -9,6 +9,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -103,7 +104,7 @@ class _Pool:
         spawn = multiprocessing.get_context("spawn")
         ours, theirs = spawn.Pipe()
         process = spawn.Process(target=_serve, args=(theirs, self._root, self._device), daemon=True)
-        with _interrupts_ignored():
+        with _interrupts_held_back():
             process.start()
         theirs.close()
         return _Slot(process, ours)
@@ -170,16 +171,25 @@ class _Pool:
 
 
 @contextlib.contextmanager
-def _interrupts_ignored() -> Iterator[None]:
-    """Let a process started meanwhile ignore Ctrl-C, which goes to all: the parent ends it."""
+def _interrupts_held_back() -> Iterator[None]:
+    """Let a process started meanwhile never hear Ctrl-C, which goes to all: the parent, which hears it after, ends it.
+
+    A blocked signal stays blocked in what is started, where a handler would not stay.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    resource_tracker.ensure_running()  # it unblocks the signal when it is started
+    caught: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, _: caught.append(number))
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         signal.signal(signal.SIGINT, before)
+        if caught:
+            signal.raise_signal(signal.SIGINT)
 
 
 @contextlib.contextmanager

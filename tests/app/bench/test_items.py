@@ -42,6 +42,8 @@ def test_all_parameters_are_kept_so_that_new_defaults_are_noticed():
         (find_attacks, '{"name": "ifgsm", "epsilon": -1}', "epsilon: Input should be greater"),
         (find_attacks, "uap", "cannot be used here: no learned pattern"),
         (find_defenses, "jpg", "no defense 'jpg'"),
+        (find_defenses, '{"name": "jpeg", "qualty": 3}', "qualty: there is no such parameter"),
+        (find_defenses, '{"name": "median-blur", "kernel": 4}', "kernel: the side of a kernel must be odd"),
         (find_metrics, "nosuch", "no metric 'nosuch'"),
     ],
 )

@@ -1,0 +1,46 @@
+"""Ctrl-C in the milliseconds in which a process of a study is started."""
+
+import multiprocessing
+import os
+import signal
+import time
+
+import pytest
+
+from app.bench import pool
+
+
+@pytest.fixture
+def listening():
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("listening")
+def test_an_interrupt_while_a_process_starts_comes_right_after():
+    reached = []
+
+    def interrupted_at_a_start():
+        with pool._interrupts_held_back():
+            os.kill(os.getpid(), signal.SIGINT)
+            reached.append("the end of the start")
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted_at_a_start()
+    assert reached
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+
+
+@pytest.mark.usefixtures("listening")
+def test_a_process_started_meanwhile_never_hears_an_interrupt():
+    process = multiprocessing.get_context("spawn").Process(target=time.sleep, args=(30,), daemon=True)
+    with pool._interrupts_held_back():
+        process.start()
+    os.kill(process.pid, signal.SIGINT)
+    process.join(1)
+    assert process.is_alive()
+    process.terminate()
+    process.join(10)
+    assert process.exitcode == -signal.SIGTERM
