@@ -2,7 +2,7 @@
 
 It starts from the published FFDNet, narrows it round by round to the last of `--widths` with training between, gives it
 the branch of FFDNetPyramid, and trains on with a falling learning rate; or it trains a pyramid on, with `--start`.
-Every other crop is given colors that the photographs lack. All of it in float32: the rounding of bfloat16 hides what
+Every other crop is made into one that the photographs lack. All of it in float32: the rounding of bfloat16 hides what
 could still be learned. Interrupted, the same command goes on from its last checkpoint.
 """
 
@@ -21,10 +21,10 @@ from torch import Tensor, nn
 from models.diffusion.ffdnet import FFDNet
 from models.diffusion.network import CONFIG, Network
 from models.diffusion.pyramid import FFDNetPyramid
-from training.colors import vivid
 from training.grafting import graft
 from training.photos import Photos
 from training.pruning import narrow
+from training.rare import gray, mixed, rare, vivid
 from training.records import append_row, save_whole
 
 KINDS: dict[str, type[Network]] = {kind.__name__: kind for kind in (FFDNet, FFDNetPyramid)}
@@ -33,6 +33,7 @@ FLOOR = 1e-7
 EVERY = 250
 """Steps between two looks at the held-out photographs, and two checkpoints."""
 WATCHED_SIGMAS = (5.0, 13.8, 15.0, 25.0, 50.0)
+WATCHED_RARITIES = ((vivid, 5.0), (vivid, 13.8), (gray, 50.0), (mixed, 13.8))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -133,7 +134,7 @@ class Run:
 
     def _step(self) -> float:
         clean = self.photos.crops(self.options.batch, self.options.side, seed=self.step)
-        clean[::2] = vivid(clean[::2], seed=self.step)
+        clean[::2] = rare(clean[::2], seed=self.step)
         noisy, sigma = self._noised(clean, self.step)
         clean, noisy, sigma = (value.to(self.options.device) for value in (clean, noisy, sigma))
         for group in self.optimizer.param_groups:
@@ -186,10 +187,10 @@ class Run:
 
     @torch.no_grad()
     def _quality(self) -> dict[str, float]:
-        """Return the mean PSNR in dB on the held-out photographs, as they are and vivid, by noise level in 1/255."""
+        """Return the mean PSNR in dB on the held-out photographs, as they are and rare, by noise level in 1/255."""
         watched = self.photos.watched()
         looks = [("psnr", level, watched) for level in WATCHED_SIGMAS]
-        looks += [("vivid", level, vivid(watched, seed=0)) for level in WATCHED_SIGMAS[:2]]
+        looks += [(kind.__name__, level, kind(watched, seed=0)) for kind, level in WATCHED_RARITIES]
         quality = {}
         for name, level, clean in looks:
             noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(7))

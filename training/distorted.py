@@ -4,7 +4,7 @@ import csv
 import functools
 import multiprocessing
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,12 +12,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from torch import Tensor
 
 from training import pseudo_mos
 from training.distortions import FAMILIES, LEVELS, Pixels
 from training.photos import photographs
+from training.rare import enlarged, gray, unfocused
 
 CLEAN = "clean"
+RARE: tuple[Callable[[Tensor, int], Tensor], ...] = (functools.partial(enlarged, most=2.2), unfocused, gray)
+RARE_SHARE = 0.4
+"""Of the crops to train on: soft in themselves, or without color, as few of the photographs are."""
 TEXTURED, FLAT = 25.0, 6.0
 """Least standard deviation of a crop, of 255: where there is much to see, and where there may be little."""
 
@@ -112,6 +117,10 @@ def _make_one(files: Sequence[Path], out: Path, side: int, families: int, levels
     wanted = {family: sorted(draw.choice(LEVELS, levels, replace=False).tolist()) for family in chosen}
     turn = index // len(files)
     clean = anywhere(file, side, index, shrunk=bool(turn % 2), contrast=FLAT if turn % 4 > 1 else TEXTURED)
+    if draw.random() < RARE_SHARE:
+        tensor = torch.from_numpy(clean.copy()).permute(2, 0, 1)[None].float() / 255
+        made = RARE[int(draw.integers(len(RARE)))](tensor, index)
+        clean = (made[0] * 255).round().to(torch.uint8).permute(1, 2, 0).contiguous().numpy()
     samples, stack = distort(clean, f"{index}/{file.name}", wanted)
     np.save(out / f"{index:04}.npy", stack)
     partial = out / f"{index:04}.partial"

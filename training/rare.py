@@ -1,9 +1,30 @@
-"""Colors that few photographs have: what a network saw too little of, it restores badly."""
+"""What photographs seldom show: what a network saw too little of, it restores badly."""
 
+import itertools
+import math
 import random
+from collections.abc import Callable
 
+import numpy as np
 import torch
+import torch.nn.functional as F
+from PIL import Image, ImageDraw
 from torch import Tensor
+
+SHAPES = 60
+"""Shapes painted over each other in `painted`."""
+
+
+def rare(crops: Tensor, seed: int) -> Tensor:
+    """Return crops, (N, 3, H, W) in [0, 1], made into rare ones in 8 bits: each kind in turn, the first by the seed.
+
+    The kinds: `vivid` (twice as often), `gray`, `mixed`, `enlarged`, `painted`.
+    """
+    kinds: list[Callable[[Tensor, int], Tensor]] = [vivid, gray, vivid, mixed, enlarged, painted]
+    turns = itertools.islice(itertools.cycle(kinds), seed % len(kinds), seed % len(kinds) + len(crops))
+    # mixed needs neighbors to take channels from, so each kind is given all crops, turned so that its own is the first
+    made = [kind(crops.roll(-index, 0), seed + index)[0] for index, kind in enumerate(turns)]
+    return _in_8_bits(torch.stack(made))
 
 
 def vivid(crops: Tensor, seed: int) -> Tensor:
@@ -16,10 +37,101 @@ def vivid(crops: Tensor, seed: int) -> Tensor:
     return torch.stack([_colored(crop, draw) for crop in crops])
 
 
+def gray(crops: Tensor, seed: int) -> Tensor:
+    """Return crops, (N, 3, H, W), without color, or, one in two, with a single faint one as old prints have."""
+    draw = random.Random(seed)
+    tints = [[draw.uniform(0.8, 1.0) for _ in range(3)] if draw.random() < 0.5 else [1.0] * 3 for _ in crops]
+    return _in_8_bits(crops.mean(dim=1, keepdim=True) * torch.tensor(tints).view(-1, 3, 1, 1))
+
+
+def mixed(crops: Tensor, seed: int) -> Tensor:
+    """Return crops, (N, 3, H, W), whose red, green and blue are of different ones: color as sharp as brightness.
+
+    Cameras and JPEG keep color at half the resolution, so that photographs hardly show that.
+    """
+    draw = random.Random(seed)
+    made = []
+    for index in range(len(crops)):
+        own, others = crops[index], [crops[draw.randrange(len(crops))] for _ in range(3)]
+        other = torch.stack([crop[channel] for channel, crop in enumerate(others)])
+        made.append(own.lerp(other, draw.uniform(0.2, 1)))
+    return _in_8_bits(torch.stack(made))
+
+
+def enlarged(crops: Tensor, seed: int, most: float = 4.0) -> Tensor:
+    """Return parts of crops, (N, 3, H, W), enlarged to their whole by 1.2 to `most`: smooth and without texture."""
+    draw = random.Random(seed)
+    made = []
+    for crop in crops:
+        height, width = (round(edge / draw.uniform(1.2, most)) for edge in crop.shape[1:])
+        part = crop[None, :, :height, :width]
+        made.append(F.interpolate(part, crop.shape[1:], mode="bicubic", align_corners=False)[0])
+    return _in_8_bits(torch.stack(made))
+
+
+def unfocused(crops: Tensor, seed: int) -> Tensor:
+    """Return crops, (N, 3, H, W), out of focus in places, as behind a wide open lens."""
+    draw = torch.Generator().manual_seed(seed)
+    made = []
+    for crop in crops:
+        sharp = torch.rand(1, 1, 4, 4, generator=draw) * 6 - 3
+        sharp = F.interpolate(sharp, crop.shape[1:], mode="bicubic", align_corners=True)[0].sigmoid()
+        sigma = 1 + 2 * float(torch.rand((), generator=draw))
+        radius = math.ceil(3 * sigma)
+        line = torch.exp(-0.5 * (torch.arange(-radius, radius + 1) / sigma) ** 2)
+        line = line / line.sum()
+        padded = F.pad(crop[:, None], [radius] * 4, mode="reflect")
+        blurred = F.conv2d(F.conv2d(padded, line.view(1, 1, -1, 1)), line.view(1, 1, 1, -1))[:, 0]
+        made.append(blurred.lerp(crop, sharp))
+    return _in_8_bits(torch.stack(made))
+
+
+def painted(crops: Tensor, seed: int) -> Tensor:
+    """Return paintings of ellipses, lines and triangles over each other, as many and as large as crops (N, 3, H, W).
+
+    Sizes follow a power law, so that as in nature each scale shows as much as any other ("dead leaves"; Lee, Mumford
+    and Huang 2001). Colors are drawn from the crop or at random; edges are smoothed as by a lens.
+    """
+    draw = random.Random(seed)
+    return torch.stack([_painted(crop, draw) for crop in crops])
+
+
 def _colored(crop: Tensor, draw: random.Random) -> Tensor:
-    gray = crop.mean(dim=0, keepdim=True)
-    crop = gray + 2 ** draw.uniform(-1, 2) * (crop - gray)
+    grays = crop.mean(dim=0, keepdim=True)
+    crop = grays + 2 ** draw.uniform(-1, 2) * (crop - grays)
     middle = crop.mean()
     crop = (middle + 2 ** draw.uniform(0, 1) * (crop - middle)).clamp(0, 1)
     crop = crop**2 ** draw.uniform(-1, 1)
-    return (crop[draw.sample(range(3), 3)] * 255).round() / 255
+    return _in_8_bits(crop[draw.sample(range(3), 3)])
+
+
+def _painted(crop: Tensor, draw: random.Random) -> Tensor:
+    height, width = crop.shape[1:]
+    scale = 3  # painted larger and shrunk, because Pillow paints without smooth edges
+    canvas = Image.new("RGB", (scale * width, scale * height), _color(crop, draw))
+    brush = ImageDraw.Draw(canvas)
+    for _ in range(SHAPES):
+        radius = scale * 1.5 / (1 - 0.95 * draw.random()) ** 1.2
+        x, y = draw.uniform(0, canvas.width), draw.uniform(0, canvas.height)
+        points = [(x + draw.uniform(-radius, radius), y + draw.uniform(-radius, radius)) for _ in range(3)]
+        shape, color = draw.randrange(3), _color(crop, draw)
+        if shape == 0:
+            flat = draw.uniform(0.3, 1) * radius
+            brush.ellipse((x - radius, y - flat, x + radius, y + flat), fill=color)
+        elif shape == 1:
+            brush.line(points[:2], fill=color, width=draw.randint(scale, 3 * scale))
+        else:
+            brush.polygon(points, fill=color)
+    small = np.asarray(canvas.resize((width, height), Image.Resampling.BOX), np.float32) / 255
+    return torch.from_numpy(small).permute(2, 0, 1)
+
+
+def _color(crop: Tensor, draw: random.Random) -> tuple[int, int, int]:
+    if draw.random() < 0.5:
+        return draw.randrange(256), draw.randrange(256), draw.randrange(256)
+    red, green, blue = (crop[:, draw.randrange(crop.shape[1]), draw.randrange(crop.shape[2])] * 255).int().tolist()
+    return red, green, blue
+
+
+def _in_8_bits(crops: Tensor) -> Tensor:
+    return (crops.clamp(0, 1) * 255).round() / 255

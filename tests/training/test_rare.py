@@ -1,25 +1,77 @@
-"""Photographs in colors that were drawn for them."""
+"""Crops made into what photographs seldom show."""
 
+import pytest
 import torch
 from known_photographs import NAMES, pixels, tensor
 
-from training.colors import vivid
+from training.rare import enlarged, gray, mixed, painted, rare, unfocused, vivid
 
 CROPS = torch.cat([tensor(pixels(name))[..., :96, :96] for name in NAMES] * 6)
+KINDS = [enlarged, gray, mixed, painted, rare, unfocused, vivid]
 
 
 def spread(images):
     return float((images.amax(1) - images.amin(1)).mean())
 
 
-def test_colors_are_stronger_in_8_bits_and_decided_by_the_seed():
-    told = vivid(CROPS, seed=5)
-    assert torch.equal(told, vivid(CROPS, seed=5))
-    assert not torch.equal(told, vivid(CROPS, seed=6))
-    torch.testing.assert_close(told * 255, (told * 255).round(), rtol=0, atol=1e-4)
-    assert 0 <= float(told.min()) < float(told.max()) <= 1
-    assert spread(told) > 1.3 * spread(CROPS)
+def detail(images):
+    return float(images.diff(dim=3).abs().mean())
+
+
+def chroma_detail(images):
+    return detail(images[:, :1] - images[:, 1:2])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_crops_are_made_in_8_bits_and_decided_by_the_seed(kind):
+    made = kind(CROPS, seed=5)
+    assert made.shape == CROPS.shape
+    assert torch.equal(made, kind(CROPS, seed=5))
+    assert not torch.equal(made, kind(CROPS, seed=6))
+    torch.testing.assert_close(made * 255, (made * 255).round(), rtol=0, atol=1e-4)
+    assert 0 <= float(made.min()) < float(made.max()) <= 1
+
+
+def test_vivid_crops_have_stronger_colors():
+    assert spread(vivid(CROPS, seed=5)) > 1.3 * spread(CROPS)
 
 
 def test_a_crop_is_colored_alike_whatever_comes_after_it():
     torch.testing.assert_close(vivid(CROPS[:3], seed=1), vivid(CROPS, seed=1)[:3], rtol=0, atol=0)
+
+
+def test_gray_crops_have_no_color_or_one_for_all_of_the_crop():
+    made = gray(CROPS, seed=0)
+    colorless = (made.amax(1) == made.amin(1)).flatten(1).all(1)
+    assert 0 < int(colorless.sum()) < len(made)
+    bright = made.amax(1) > 0.2
+    for crop, where in zip(made, bright, strict=True):
+        tints = (crop / crop.amax(0, keepdim=True).clamp(min=1e-6))[:, where]
+        assert float(tints.std(dim=1).max()) < 0.02
+
+
+def test_mixed_and_painted_crops_have_color_as_sharp_as_brightness():
+    before = chroma_detail(CROPS) / detail(CROPS)
+    for made in (mixed(CROPS, seed=2), painted(CROPS, seed=2)):
+        assert chroma_detail(made) / detail(made) > 1.5 * before
+
+
+def test_enlarged_crops_show_a_part_without_its_finest_detail():
+    made = enlarged(CROPS, seed=3)
+    assert detail(made) < 0.8 * detail(CROPS)
+    corner, whole = made[..., :4, :4].mean((2, 3)), CROPS[..., :4, :4].mean((2, 3))
+    torch.testing.assert_close(corner, whole, rtol=0, atol=0.1)
+
+
+def test_unfocused_crops_are_soft_in_places_only():
+    made = unfocused(CROPS, seed=4)
+    change = (made - CROPS).abs().amax(1)
+    assert detail(made) < 0.9 * detail(CROPS)
+    assert float((change < 2 / 255).float().mean()) > 0.2
+    torch.testing.assert_close(made.mean((2, 3)), CROPS.mean((2, 3)), rtol=0, atol=0.02)
+
+
+def test_rare_takes_every_kind_in_turn():
+    made = [rare(CROPS[:1], seed=seed) for seed in range(6)]
+    again = [kind(CROPS[:1], seed) for seed, kind in enumerate([vivid, gray, vivid, mixed, enlarged, painted])]
+    torch.testing.assert_close(torch.cat(made), torch.cat(again), rtol=0, atol=0)
