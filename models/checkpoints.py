@@ -107,14 +107,24 @@ def _read_facts(file: Path) -> Facts | None:
     return facts
 
 
-def availability(name: str, kind: str) -> Availability:
-    """Return whether weights of this name and kind were added, without reading them."""
+def availability(name: str, kind: str, published: Published | None = None) -> Availability:
+    """Return whether weights of this name and kind are here, without reading them; `published` is where to get them."""
     try:
-        if find(name, kind):
-            return AVAILABLE
+        facts = find(name, kind)
     except CheckpointError as error:
-        return unavailable(str(error), f"Run: purifiqa weights add {name} FILE")
+        return unavailable(str(error), again(name))
+    if facts and (file := folder(name) / WEIGHTS).is_file():
+        return AVAILABLE
+    if facts:
+        return unavailable(f"{file} is missing", again(name))
+    if published:
+        return unavailable(f"the weights {name} ({published.file}) were not added", published.cure)
     return unavailable(f"the weights {name} were not added", f"Run: purifiqa weights add {name} FILE")
+
+
+def again(name: str) -> str:
+    """Return the instruction that replaces added weights."""
+    return f"Run: purifiqa weights add {name} FILE --force"
 
 
 def add(
@@ -157,9 +167,9 @@ def verify(facts: Facts) -> None:
     """Raise CheckpointError unless the kept weights are, byte by byte, those that were added."""
     file = folder(facts.name) / WEIGHTS
     if not file.is_file():
-        raise CheckpointError(f"{file} is missing. Run: purifiqa weights add {facts.name} FILE")
+        raise CheckpointError(f"{file} is missing. {again(facts.name)}")
     if digest(file) != facts.sha256:
-        raise CheckpointError(f"{file} is not what was added. Run: purifiqa weights add {facts.name} FILE")
+        raise CheckpointError(f"{file} is not what was added. {again(facts.name)}")
 
 
 def check_published(file: Path, published: Published) -> None:

@@ -40,6 +40,12 @@ class PurificationError(RuntimeError):
     """A defense produced something that is not an image: NaN, infinity or the wrong shape."""
 
 
+def check_finite(images: Tensor, maker: str) -> None:
+    """Raise PurificationError if an image holds NaN or infinity."""
+    if not math.isfinite(images.detach().sum().item()):
+        raise PurificationError(f"{maker} returned NaN or infinite pixels")
+
+
 class Aligned(NamedTuple):
     """A purified batch mapped back onto the grid of its input."""
 
@@ -204,8 +210,7 @@ class Defense(BaseModel, ABC):
             raise PurificationError(
                 f"{self.name} returned shape {tuple(purified.shape)} instead of {(len(images), 3, height, width)}"
             )
-        if not math.isfinite(purified.detach().sum().item()):
-            raise PurificationError(f"{self.name} returned NaN or infinite pixels")
+        check_finite(purified, self.name)
 
 
 class _StraightThrough(torch.autograd.Function):

@@ -32,7 +32,7 @@ class FCN(Defense):
     def availability(self) -> Availability:
         if self.network == "shipped":
             return AVAILABLE
-        return checkpoints.availability(weights.CHECKPOINT.name, weights.KIND)
+        return checkpoints.availability(weights.CHECKPOINT.name, weights.KIND, weights.CHECKPOINT)
 
     def purify(self, images: Tensor, noise: Noise) -> Tensor:
         shipped = self.network == "shipped"

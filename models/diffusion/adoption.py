@@ -10,6 +10,7 @@ from torch import Tensor
 
 from models import checkpoints
 from models.checkpoints import CheckpointError, Facts
+from models.defense import PurificationError
 from models.diffusion.schedule import sigma_of
 from models.diffusion.unet import denoise
 from models.diffusion.unet_files import KIND, build, read_config, read_license, read_weights, weights_file
@@ -21,8 +22,11 @@ MIN_SIDE = 64
 def adopt(name: str, folder: Path) -> Facts:
     """Add the UNet2DModel in a folder as diffusers saves it under `name`. Raises CheckpointError."""
     checkpoints.folder(name)
-    config = read_config(folder)
-    return keep(name, weights_file(folder), config, read_weights(folder, config), read_license(folder))
+    try:
+        config = read_config(folder)
+        return keep(name, weights_file(folder), config, read_weights(folder, config), read_license(folder))
+    except CheckpointError as error:
+        raise CheckpointError(f"{error}; give a folder that a trained UNet2DModel of diffusers was saved in") from error
 
 
 def keep(name: str, file: Path, config: Mapping[str, Any], state: Mapping[str, Tensor], terms: str) -> Facts:
@@ -40,10 +44,10 @@ def _gain(file: Path, config: Mapping[str, Any], state: Mapping[str, Tensor]) ->
     try:
         with torch.no_grad():
             restored = denoise(build(config, state).float(), noisy, torch.tensor([sigma]))
+    except PurificationError as error:
+        raise CheckpointError(f"{file} is damaged: of a small picture it makes NaN or infinity") from error
     except (RuntimeError, ValueError, TypeError) as error:
         raise CheckpointError(f"{file} does not run: {(str(error).splitlines() or [''])[0]}") from error
-    if not bool(restored.isfinite().all()):
-        raise CheckpointError(f"{file} is damaged: of a small picture it makes NaN or infinity")
     before, after = ((image - clean).square().mean().item() for image in (noisy.clamp(0, 1), restored))
     return round(10 * math.log10(before / max(after, 1e-12)), 2)
 

@@ -40,7 +40,7 @@ class ShippedDenoiser(Denoiser):
         return torch.cat([self._evaluate(image, level, exact=precise) for image, level, precise in images])
 
     def _evaluate(self, noisy: Tensor, sigma: Tensor, *, exact: bool) -> Tensor:
-        dtype = torch.float32 if exact else dtype_for(noisy.device)
+        dtype = torch.float32 if exact else dtype_for(noisy.device, measured=True)
         network = _read(self.network, self.name, noisy.device, dtype)
         restored: Tensor = network(noisy.contiguous(memory_format=torch.channels_last), sigma)
         return restored.contiguous()

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from models.availability import Availability
+from models.defense import check_finite
 from models.diffusion.denoiser import Denoiser
 from models.progress import tracked
 
@@ -44,27 +45,52 @@ class Tiled(Denoiser):
 
     def _in_tiles(self, images: Tensor, evaluate: Callable[[Tensor], Tensor]) -> Tensor:
         height, width = images.shape[2:]
-        padded = pad_to(images, self.inner.multiple)
         exact = self.inner.halo is not None
-        margin = self.inner.halo if self.inner.halo is not None else min(OVERLAP, self.tile // 4)
-        margin += -margin % self.inner.multiple
-        rows, columns = (spans(side, self.tile, margin, exact) for side in padded.shape[2:])
-        if len(rows) == len(columns) == 1:
-            return evaluate(padded)[:, :, :height, :width]
-        result, weight = torch.zeros(0), torch.zeros(0 if exact else padded.shape[2:], device=images.device)
-        for row, column in tracked(list(itertools.product(rows, columns))):
-            tile = evaluate(padded[:, :, row.start : row.stop, column.start : column.stop])
-            if not len(result):
-                result = tile.new_zeros((len(tile), tile.shape[1], *padded.shape[2:]))
-            if exact:
-                own = tile[:, :, row.own, column.own]
-                result[:, :, row.first : row.last, column.first : column.last] = own
-                continue
-            window = row.window(exact)[:, None] * column.window(exact)[None, :]
-            place = (slice(row.start, row.stop), slice(column.start, column.stop))
-            result[:, :, *place] += tile * window.to(tile)
-            weight[place] += window.to(weight)
-        return (result if exact else result.div_(weight))[:, :, :height, :width]
+        margin = min(OVERLAP, self.tile // 4) if self.inner.halo is None else self.inner.halo
+        if exact:
+            margin += -margin % self.inner.multiple
+        padded = pad_to(images, self.inner.multiple)
+
+        def checked(tile: Tensor) -> Tensor:
+            result = evaluate(tile)
+            check_finite(result, self.inner.name)
+            return result
+
+        return in_tiles(padded, self.tile, margin, checked, exact=exact)[:, :, :height, :width]
+
+
+def in_tiles(
+    images: Tensor, tile: int, margin: int, evaluate: Callable[[Tensor], Tensor], *, exact: bool, scale: int = 1
+) -> Tensor:
+    """Return `evaluate` of (N, C, H, W) images, put together from that of tiles, `scale` times as high and wide.
+
+    `exact`: a tile of `tile` pixels is evaluated with `margin` more on every side, which are cut off; else tiles
+    overlap by `margin` and fade into each other. An image that is no larger than a tile is evaluated at once.
+    """
+    rows, columns = (spans(side, tile, margin, exact) for side in images.shape[2:])
+    if len(rows) == len(columns) == 1:
+        return evaluate(images)
+    size = [scale * side for side in images.shape[2:]]
+    result, weight = torch.zeros(0), torch.zeros(0 if exact else size, device=images.device)
+    for row, column in tracked(list(itertools.product(rows, columns))):
+        part = evaluate(images[:, :, row.start : row.stop, column.start : column.stop])
+        if not len(result):
+            result = part.new_zeros((len(part), part.shape[1], *size))
+        if exact:
+            result[:, :, *_scaled(row.first, row.last, column.first, column.last, scale)] = part[
+                :, :, *_scaled(row.own.start, row.own.stop, column.own.start, column.own.stop, scale)
+            ]
+            continue
+        window = (row.window()[:, None] * column.window()).to(part)
+        window = window.repeat_interleave(scale, 0).repeat_interleave(scale, 1)
+        place = _scaled(row.start, row.stop, column.start, column.stop, scale)
+        result[:, :, *place] += part * window
+        weight[place] += window.to(weight)
+    return result if exact else result.div_(weight)
+
+
+def _scaled(top: int, bottom: int, left: int, right: int, scale: int) -> tuple[slice, slice]:
+    return slice(scale * top, scale * bottom), slice(scale * left, scale * right)
 
 
 class Span(NamedTuple):
@@ -80,13 +106,10 @@ class Span(NamedTuple):
         """That part, counted from the tile's start."""
         return slice(self.first - self.start, self.last - self.start)
 
-    def window(self, exact: bool) -> Tensor:  # noqa: FBT001
-        """Return the tile's weights: 1 in its own part; around it 0 if `exact`, else falling as a raised cosine."""
+    def window(self) -> Tensor:
+        """Return the weights of a blended tile: 1 in its own part, falling around it as a raised cosine."""
         window = torch.ones(self.stop - self.start)
         before, after = self.first - self.start, self.stop - self.last
-        if exact:
-            window[:before], window[len(window) - after :] = 0, 0
-            return window
         for count, place in ((before, slice(0, before)), (after, slice(len(window) - after, None))):
             ramp = torch.sin((torch.arange(count) + 0.5) / max(1, count) * torch.pi / 2) ** 2
             window[place] = ramp if place.start == 0 else ramp.flip(0)

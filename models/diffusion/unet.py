@@ -3,14 +3,15 @@
 import functools
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor
 
 from models import checkpoints
 from models.availability import AVAILABLE, Availability, unavailable
-from models.checkpoints import CheckpointError
+from models.checkpoints import CheckpointError, Published
+from models.defense import check_finite
 from models.diffusion.denoiser import Denoiser
 from models.diffusion.precision import dtype_for
 from models.diffusion.schedule import timestep_of
@@ -40,7 +41,7 @@ class UNetDenoiser(Denoiser):
         return _evaluate(self._network(x.device), x, torch.full((len(x),), timestep - 1.0, device=x.device))
 
     def _network(self, device: torch.device) -> torch.nn.Module:
-        return _network(_Source(self, self._version()), device, dtype_for(device))
+        return _network(_Source(self, self._version()), device, dtype_for(device, measured=False))
 
     def _take_sizes(self, config: Mapping[str, Any]) -> None:
         self.multiple = 2 ** (len(config["block_out_channels"]) - 1)
@@ -52,6 +53,9 @@ class UNetDenoiser(Denoiser):
 class AddedUNet(UNetDenoiser):
     """One that `purifiqa weights add` keeps under its name."""
 
+    published: ClassVar[Published | None] = None
+    """Where to get it, if it is known."""
+
     def _version(self) -> str:
         facts = checkpoints.find(self.name, KIND)
         return facts.sha256 if facts else ""
@@ -61,7 +65,7 @@ class AddedUNet(UNetDenoiser):
         return facts.config["unet"], state
 
     def availability(self) -> Availability:
-        return checkpoints.availability(self.name, KIND)
+        return checkpoints.availability(self.name, KIND, self.published)
 
 
 class HubUNet(UNetDenoiser):
@@ -129,7 +133,9 @@ def denoise(network: torch.nn.Module, noisy: Tensor, sigma: Tensor) -> Tensor:
 def _evaluate(network: torch.nn.Module, x: Tensor, index: Tensor) -> Tensor:
     dtype = next(network.parameters()).dtype
     output: Tensor = network(x.to(dtype).contiguous(memory_format=torch.channels_last), index, return_dict=False)[0]
-    return output.float().contiguous()
+    output = output.float().contiguous()
+    check_finite(output, "the diffusion network")  # before anything is clamped
+    return output
 
 
 class _Source:

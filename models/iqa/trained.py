@@ -60,6 +60,6 @@ class TrainedMetric(Metric):
             network = self._weights.load(images.device)
         except CheckpointError as error:
             reason, _, cure = str(error).partition(". Run: ")
-            told = unavailable(reason, f"Run: {cure} --force" if cure else "Add the weights again, with --force")
+            told = unavailable(reason, f"Run: {cure}" if cure else "Add the weights again, with --force")
             raise MetricUnavailableError(self._card.name, told) from error
         return self._preset.score(network, images).float()

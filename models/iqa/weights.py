@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from models import checkpoints
-from models.availability import AVAILABLE, Availability, unavailable
+from models.availability import Availability
 from models.checkpoints import CheckpointError, Entry, Facts, Published, check_state, git_digest
 
 KIND = "metric"
@@ -82,15 +82,7 @@ class MetricWeights(NamedTuple):
 
     def availability(self) -> Availability:
         """Return whether the weights are here, without reading them."""
-        try:
-            found = checkpoints.find(self.name, KIND)
-        except CheckpointError as error:
-            return unavailable(str(error), self._again)
-        return AVAILABLE if found else unavailable(f"the weights {self.name} were not added", self.published[0].cure)
-
-    @property
-    def _again(self) -> str:
-        return f"Run: purifiqa weights add {self.name} FILE --force"
+        return checkpoints.availability(self.name, KIND, self.published[0])
 
     def load(self, device: torch.device) -> nn.Module:
         """Return the network on `device`; read when it is first asked for and when other weights were added.

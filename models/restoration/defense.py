@@ -3,7 +3,6 @@
 from abc import abstractmethod
 from typing import ClassVar
 
-import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
@@ -12,6 +11,7 @@ from models.availability import Availability
 from models.defense import WORK, Cost, Defense
 from models.noise import Noise
 from models.restoration import networks as restoration
+from models.restoration.restorer import resized
 from models.tensors import MIN_SIDE
 
 
@@ -35,7 +35,9 @@ class RestorationDefense(Defense):
         """The name of the added weights."""
 
     def availability(self) -> Availability:
-        return checkpoints.availability(self.weights_name, restoration.KIND)
+        entries = (entry.published for entry in restoration.PUBLISHED)
+        published = next((one for one in entries if one.name == self.weights_name), None)
+        return checkpoints.availability(self.weights_name, restoration.KIND, published)
 
     def output_size(self, size: tuple[int, int]) -> tuple[int, int]:
         # 1e-9: a product such as 100 * 0.29 = 28.999999999999996 means 29.
@@ -46,8 +48,7 @@ class RestorationDefense(Defense):
         return size[0] * size[1] * WORK[Cost.DIFFUSION]  # one pass of a network that is large at full resolution
 
     def purify(self, images: Tensor, noise: Noise) -> Tensor:
-        restored = restoration.load(self.weights_name, images.device).in_tiles(images, self.tile)
         size = self.output_size((images.shape[2], images.shape[3]))
-        if tuple(restored.shape[2:]) == size:
-            return restored
-        return F.interpolate(restored, size=size, mode="bicubic", align_corners=False, antialias=True)
+        network = restoration.load(self.weights_name, images.device)
+        restored = network.in_tiles(images, self.tile, shrunk=size == tuple(images.shape[2:]))
+        return resized(restored, size)

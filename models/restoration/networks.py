@@ -25,7 +25,7 @@ def adopt(name: str, file: Path) -> Facts:
 def load(name: str, device: torch.device) -> Restorer:
     """Return the added network of this name, ready to run on `device`; read once. Raises CheckpointError."""
     facts = checkpoints.find(name, KIND)
-    return _load(name, facts.sha256 if facts else "", device, dtype_for(device))
+    return _load(name, facts.sha256 if facts else "", device, dtype_for(device, measured=False))
 
 
 @functools.lru_cache(maxsize=4)

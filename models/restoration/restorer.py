@@ -1,6 +1,5 @@
 """A restoration network, known by its weights, run over images of any size in tiles of bounded memory."""
 
-import itertools
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -10,8 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.checkpoints import CheckpointError
-from models.diffusion.tiling import OVERLAP, spans
-from models.progress import tracked
+from models.defense import check_finite
+from models.diffusion.tiling import OVERLAP, in_tiles
 from models.restoration import mprnet
 
 CONTEXT = 40
@@ -41,28 +40,27 @@ class Restorer(NamedTuple):
         dtype = dtype if self.bfloat16 else torch.float32
         return self._replace(network=self.network.to(device=device, dtype=dtype), dtype=dtype)
 
-    def in_tiles(self, images: Tensor, tile: int) -> Tensor:
-        """Restore float32 (N, 3, H, W) in [0, 1] in tiles of `tile` pixels: (N, 3, H * scale, W * scale)."""
+    def in_tiles(self, images: Tensor, tile: int, *, shrunk: bool = False) -> Tensor:
+        """Restore float32 (N, 3, H, W) in [0, 1] in tiles of `tile` pixels: (N, 3, H * scale, W * scale).
+
+        `shrunk`: every tile is brought back to its own size at once, so that nothing larger than the image is held.
+        """
         margin = CONTEXT if self.local else min(OVERLAP, tile // 4)
-        rows, columns = (spans(side, tile, margin, self.local) for side in images.shape[2:])
-        if len(rows) == len(columns) == 1:
-            return self.whole(images)
-        size = [side * self.scale for side in images.shape[2:]]
-        result, weight = images.new_zeros((len(images), 3, *size)), images.new_zeros(size)
-        for row, column in tracked(list(itertools.product(rows, columns))):
-            part = self.whole(images[:, :, row.start : row.stop, column.start : column.stop])
-            window = (row.window(self.local)[:, None] * column.window(self.local)).to(part)
-            window = window.repeat_interleave(self.scale, 0).repeat_interleave(self.scale, 1)
-            place = [slice(span.start * self.scale, span.stop * self.scale) for span in (row, column)]
-            result[:, :, *place] += part * window
-            weight[*place] += window
-        return result / weight
+        evaluate, scale = (self._shrunk, 1) if shrunk else (self.whole, self.scale)
+        return in_tiles(images, tile, margin, evaluate, exact=self.local, scale=scale)
 
     def whole(self, images: Tensor) -> Tensor:
-        """Restore float32 (N, 3, H, W) in [0, 1] at once: (N, 3, H * scale, W * scale), clamped to [0, 1]."""
+        """Restore float32 (N, 3, H, W) in [0, 1] at once: (N, 3, H * scale, W * scale), clamped to [0, 1].
+
+        Raises PurificationError if the network makes NaN or infinity.
+        """
         height, width = images.shape[2:]
         restored: Tensor = self.network(self._padded(images).to(self.dtype).contiguous())
+        check_finite(restored, self.architecture)
         return restored[:, :, : height * self.scale, : width * self.scale].float().clamp(0, 1)
+
+    def _shrunk(self, images: Tensor) -> Tensor:
+        return resized(self.whole(images), (images.shape[2], images.shape[3]))
 
     def _padded(self, images: Tensor) -> Tensor:
         height, width = images.shape[2:]
@@ -70,6 +68,24 @@ class Restorer(NamedTuple):
         mirrored = min(right, width - 1), min(below, height - 1)  # a mirror has no more to show
         images = F.pad(images, (0, mirrored[0], 0, mirrored[1]), mode="reflect")
         return F.pad(images, (0, right - mirrored[0], 0, below - mirrored[1]), mode="replicate")
+
+
+def resized(images: Tensor, size: tuple[int, int]) -> Tensor:
+    """Return images of (height, width) `size`, by torch's anti-aliased bicubic interpolation."""
+    if tuple(images.shape[2:]) == size:
+        return images
+    return F.interpolate(images, size=size, mode="bicubic", align_corners=False, antialias=True)
+
+
+class Called(nn.Module):
+    """A network as spandrel calls it: some need more than the image, such as a map of the noise."""
+
+    def __init__(self, network: nn.Module, call: Callable[[nn.Module, Tensor], Tensor]) -> None:
+        super().__init__()
+        self.network, self._call = network, call
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self._call(self.network, images)
 
 
 def identify(file: Path, state: Mapping[str, Tensor]) -> Restorer:
@@ -107,7 +123,7 @@ def _of_spandrel(file: Path, state: Mapping[str, Tensor]) -> Restorer:
         raise CheckpointError(f"{file} turns {channels[0]} channels into {channels[1]}; {CURE}")
     return Restorer(
         architecture=found.architecture.name,
-        network=found.model,
+        network=Called(found.model, found._call_fn),  # noqa: SLF001 - calling `found` itself would cut gradients off
         scale=found.scale,
         padding=found.size_requirements.get_padding,
         local=found.tiling is ModelTiling.SUPPORTED,

@@ -239,4 +239,4 @@ def test_a_defense_without_its_weights_is_refused_before_the_job(order, tmp_path
     answer = order("/purify", defense='{"name": "diffpure", "denoiser": "adm-256"}')
     assert answer.status_code == 409
     assert answer.json()["errors"][0]["code"] == "defense-unavailable"
-    assert "purifiqa weights add adm-256" in answer.json()["errors"][0]["detail"]
+    assert "purifiqa weights pull adm-256" in answer.json()["errors"][0]["detail"]

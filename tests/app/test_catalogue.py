@@ -1,5 +1,7 @@
 """The catalogues, the OpenAPI page, health and Prometheus."""
 
+import re
+
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -19,7 +21,8 @@ def test_every_defense_is_listed_with_the_schema_that_accepts_it(client, tmp_pat
         assert entry["cost"] in ("cheap", "network", "diffusion")
         assert entry["availability"]["available"] is (name not in BRINGS_WEIGHTS)
         if name in BRINGS_WEIGHTS:
-            assert f"purifiqa weights add {BRINGS_WEIGHTS[name]}" in entry["availability"]["cure"]
+            cure = entry["availability"]["cure"]
+            assert re.search(f"purifiqa weights (add|pull) {BRINGS_WEIGHTS[name]}", cure)
 
 
 def test_every_metric_is_listed_with_range_license_and_cure(client):

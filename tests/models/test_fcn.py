@@ -124,7 +124,7 @@ def test_a_published_checkpoint_is_added_and_filters(tmp_path):
     theirs, images = as_published(), torch.rand(2, 3, 33, 40)
     file = saved({"model": theirs.state_dict(), "epoch": 143}, tmp_path / "fcn_mse.pth")
     defense = parse_defense('{"name": "fcn", "network": "published"}')
-    assert defense.availability().cure == "Run: purifiqa weights add fcn-published FILE"
+    assert defense.availability().cure.endswith("then run: purifiqa weights add fcn-published fcn_mse.pth")
     facts = published.add("fcn-published", file)
     assert (facts.kind, facts.source) == ("filter", "fcn_mse.pth")
     assert defense.availability().available

@@ -4,7 +4,7 @@ from pydantic import ValidationError
 from skimage.data import astronaut, chelsea, coffee, rocket
 
 from models.attacks import parse_attack
-from models.defense import Cost
+from models.defense import Cost, PurificationError
 from models.defenses import make_defense, parse_defense
 from models.diffusion.adaptive import auto_timesteps
 from models.diffusion.denoisers import find_denoiser
@@ -35,6 +35,16 @@ def test_timestep_zero_changes_nothing(name):
     defense = make_defense({"name": name, "timestep": 0})
     assert torch.equal(defense(CAT, 1), CAT)
     assert not defense.is_stochastic
+
+
+@pytest.mark.parametrize("broken", [torch.nan, torch.inf])
+@pytest.mark.parametrize("parameters", [{}, {"timestep": "auto"}, {"sampler": "ddim"}], ids=str)
+@pytest.mark.parametrize("name", ["diffpure", "diffpure-unsharp", "diffpure-edges", "diffpure-grain"])
+def test_what_a_broken_network_makes_is_an_error_with_that_word(name, parameters, broken, monkeypatch):
+    monkeypatch.setattr(type(find_denoiser("ffdnet")), "mean", lambda _, noisy, sigma: noisy * broken)
+    defense = make_defense({"name": name, **parameters})
+    with pytest.raises(PurificationError, match="ffdnet returned NaN or infinite pixels"):
+        defense(CAT, 1)
 
 
 def test_one_shot_is_the_denoiser_on_the_image_with_the_noise_of_the_timestep():
@@ -149,7 +159,8 @@ def test_a_denoiser_without_its_weights_says_what_to_do(tmp_path, monkeypatch):
     missing = parse_defense('{"name": "diffpure-unsharp", "denoiser": "adm-256", "timestep": 1000}')
     availability = missing.availability()
     assert not availability.available
-    assert "purifiqa weights add adm-256" in availability.cure
+    assert availability.explanation.startswith("the weights adm-256 (256x256_diffusion_uncond.pt) were not added")
+    assert availability.cure == "Run: purifiqa weights pull adm-256"
     chain = make_defense({"name": "chain", "steps": [{"name": "jpeg"}, missing.model_dump()]})
     assert chain.availability() == availability
 

@@ -11,6 +11,8 @@ from models.defenses.mprnet import MPRNet
 from models.defenses.real_esrgan import RealESRGAN
 from models.defenses.restore import Restore
 from models.restoration import networks as restoration
+from models.restoration.networks import MPRNET
+from models.restoration.restorer import CONTEXT, Restorer, resized
 
 SIZES = [(16, 16), (17, 33), (31, 64)]
 
@@ -100,6 +102,15 @@ def test_outscale_4_of_a_network_that_enlarges_fourfold_is_its_output(networks):
     assert torch.equal(Restore(network="small", outscale=4)(images), expected)
 
 
+def test_an_image_that_keeps_its_size_is_never_held_enlarged(networks, monkeypatch):
+    images, enlarged = noise_images(1, 150, 210), []
+    whole = resized(restoration.load("small", torch.device("cpu")).whole(images), (150, 210))
+    restored = Restorer.whole
+    monkeypatch.setattr(Restorer, "whole", lambda self, part: enlarged.append(part.shape) or restored(self, part))
+    torch.testing.assert_close(Restore(network="small", tile=64)(images), whole.clamp(0, 1), rtol=0, atol=1e-5)
+    assert max(height * width for _, _, height, width in enlarged) <= (64 + 2 * CONTEXT) ** 2
+
+
 def test_broken_output_is_reported(networks, monkeypatch):
     nan = restoration.load("small", torch.device("cpu"))._replace(
         network=lambda images: images.repeat(1, 1, 4, 4) * torch.nan
@@ -110,13 +121,22 @@ def test_broken_output_is_reported(networks, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "defense", [Restore(network="other"), RealESRGAN(), MPRNet()], ids=lambda defense: defense.name
+    ("defense", "cure"),
+    [
+        (Restore(network="other"), "Run: purifiqa weights add other FILE"),
+        (Restore(network="real-esrgan"), "Run: purifiqa weights pull real-esrgan"),
+        (RealESRGAN(), "Run: purifiqa weights pull real-esrgan"),
+        (
+            MPRNet(),
+            f"Save mprnet_denoise.pth from {MPRNET.url}, then run: purifiqa weights add mprnet mprnet_denoise.pth",
+        ),
+    ],
 )
-def test_without_weights_it_is_unavailable_and_says_what_to_do(no_networks, defense):
+def test_without_weights_it_is_unavailable_and_says_what_to_do(no_networks, defense, cure):
     availability = defense.availability()
     assert not availability.available
-    assert availability.cure == f"Run: purifiqa weights add {defense.weights_name} FILE"
-    with pytest.raises(DefenseUnavailableError, match="weights add"):
+    assert availability.cure == cure
+    with pytest.raises(DefenseUnavailableError, match=f"the weights {defense.weights_name}.* were not added"):
         defense(noise_images(1, 16, 16))
 
 

@@ -152,10 +152,13 @@ def test_a_denoiser_is_never_a_path(name):
 
 def test_precision_follows_the_setting(monkeypatch):
     cpu = torch.device("cpu")
-    monkeypatch.setenv("PURIFIQA_PRECISION", "bfloat16")
-    assert dtype_for(cpu) is torch.bfloat16
-    monkeypatch.setenv("PURIFIQA_PRECISION", "float32")
-    assert dtype_for(cpu) is torch.float32
+    for measured in (True, False):
+        monkeypatch.setenv("PURIFIQA_PRECISION", "bfloat16")
+        assert dtype_for(cpu, measured=measured) is torch.bfloat16
+        monkeypatch.setenv("PURIFIQA_PRECISION", "float32")
+        assert dtype_for(cpu, measured=measured) is torch.float32
+    monkeypatch.delenv("PURIFIQA_PRECISION")
+    assert dtype_for(cpu, measured=False) is torch.float32
     monkeypatch.setenv("PURIFIQA_PRECISION", "half")
     with pytest.raises(ValueError, match="auto, float32 or bfloat16"):
-        dtype_for(cpu)
+        dtype_for(cpu, measured=True)

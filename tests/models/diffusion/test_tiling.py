@@ -56,6 +56,14 @@ def test_in_bfloat16_tiles_differ_from_the_whole_photograph_by_rounding_only(til
     assert float(difference.square().mean().sqrt()) < 0.1 / 255
 
 
+def test_a_tile_that_cannot_be_smaller_is_blended_too():
+    denoiser = Brightening()
+    image = noisy_picture(40, 56)
+    tiled = Tiled(denoiser, denoiser.multiple).mean(image, torch.tensor([0.05]))
+    assert set(denoiser.sizes) == {(8, 8)}
+    assert 0 < float((tiled - image).min()) < float((tiled - image).max()) < 0.01
+
+
 def test_a_halo_that_is_too_small_would_be_seen():
     denoiser, image = find_denoiser("ffdnet"), noisy_picture(64, 90)
     short = type(denoiser)()
