@@ -50,7 +50,9 @@ def attack(
     try:
         order = attacks.make_order(attack, metric, defense, goal and str(goal), seed)
         if learn:
-            print(attacks.learn_pattern(order, images, out, epochs))
+            left_out = attacks.learn_pattern(order, images, out, epochs)
+            print(out)
+            end(left_out, interrupted=False)
             return
         found = attacks.run(order, images, out)
     except FilesError as error:

@@ -20,9 +20,10 @@
 import argparse
 import datetime
 import functools
+import json
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.purify_cost import SHIPPED_DENOISERS, memory, speed, tiles
 from benchmarks.purify_int8 import rounded
-from benchmarks.tables import header, row
+from benchmarks.tables import header, kept, row
 from models.defenses import make_defense
 from models.diffusion.bfloat16 import in_bfloat16
 from models.diffusion.denoisers import DENOISERS
@@ -45,21 +46,41 @@ from models.noise import Noise
 LEVELS = (5.0, 13.8, 15.0, 25.0, 50.0)
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("sections", nargs="*", choices=[[], *SECTIONS], help="which to print; all by default")
     parser.add_argument("--photos", type=Path, required=True, help="folder of photographs, none of them trained on")
     parser.add_argument("--side", type=int, default=512, help="side of the center crops")
     parser.add_argument("--count", type=int, help="at most so many photographs")
-    options = parser.parse_args()
+    parser.add_argument("--quick", action="store_true", help="one small crop; by default without speed and memory")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    options = parser.parse_args(arguments)
+    if options.quick:
+        options.side, options.count = 128, 1
     torch.set_num_threads(1)
-    torch.set_grad_enabled(False)
     photos = [center(photo, options.side) for photo in read(options.photos, options.count)]
-    sizes = f"{len(photos)} photographs, center {options.side}x{options.side}"
-    print(f"{datetime.date.today()}, {platform.processor() or platform.machine()}, torch {torch.__version__}, {sizes}")
-    for name in options.sections or SECTIONS:
-        print(f"\n## {name}\n")
+    about = {
+        "date": str(datetime.date.today()),
+        "machine": platform.processor() or platform.machine(),
+        "torch": torch.__version__,
+        "photographs": len(photos),
+        "side": options.side,
+    }
+    names = options.sections or [name for name in SECTIONS if not (options.quick and name in SLOW)]
+    with torch.no_grad():
+        if options.json:
+            print(json.dumps({**about, **{name: _rows(name, photos) for name in names}}, indent=2))
+            return
+        print(about)
+        for name in names:
+            print(f"\n## {name}\n")
+            SECTIONS[name](photos)
+
+
+def _rows(name: str, photos: list[Tensor]) -> list[dict[str, object]]:
+    with kept() as rows:
         SECTIONS[name](photos)
+    return rows
 
 
 def read(folder: Path, count: int | None) -> list[Tensor]:
@@ -267,6 +288,9 @@ def edges(photos: list[Tensor]) -> None:
             mean(left),
         )
 
+
+SLOW = ("speed", "memory")
+"""What takes minutes however small the crops are: ADM-256, and megapixels."""
 
 SECTIONS: dict[str, Callable[[list[Tensor]], None]] = {
     "denoising": denoising,

@@ -46,7 +46,7 @@ def speed(_: list[Tensor]) -> None:
     adm = adm_256()
     times |= interleaved({(big, "float32"): lambda: adm(square)}, rounds=1)
     if len(precisions) == 1:
-        print("This processor does not multiply bfloat16, so only float32 was measured.\n")
+        print("This processor does not multiply bfloat16, so only float32 was measured.\n", file=sys.stderr)
     units = ("CPU ms", "the small UNet takes", "ADM-256 takes")
     header("one thread", *(f"{precision}: {unit}" for precision in precisions for unit in units))
     for label in dict.fromkeys(label for label, _ in times):

@@ -1,12 +1,38 @@
-"""Markdown tables, row by row as figures come."""
+"""Markdown tables, row by row as figures come; or the same rows, kept for JSON."""
+
+import contextlib
+from collections.abc import Iterator
+
+_names: list[str] = []
+_kept: list[dict[str, object]] | None = None
 
 
 def row(*cells: object) -> None:
-    print(
-        "| " + " | ".join(f"{cell:.2f}" if isinstance(cell, float) else str(cell) for cell in cells) + " |", flush=True
-    )
+    if _kept is not None:
+        _kept.append(dict(zip(_names, cells, strict=True)))
+    else:
+        _print(cells)
 
 
 def header(*cells: str) -> None:
-    row(*cells)
-    print("|" + "---|" * len(cells))
+    _names[:] = cells
+    if _kept is None:
+        _print(cells)
+        print("|" + "---|" * len(cells))
+
+
+@contextlib.contextmanager
+def kept() -> Iterator[list[dict[str, object]]]:
+    """Gather the rows meanwhile, by the names in their header, instead of printing them."""
+    global _kept  # noqa: PLW0603 - tables are printed by functions that know nothing of it
+    rows: list[dict[str, object]] = []
+    _kept = rows
+    try:
+        yield rows
+    finally:
+        _kept = None
+
+
+def _print(cells: tuple[object, ...]) -> None:
+    words = (f"{cell:.2f}" if isinstance(cell, float) else str(cell) for cell in cells)
+    print("| " + " | ".join(words) + " |", flush=True)

@@ -11,6 +11,7 @@ from app.bench.markdown import NOTHING, shown, table
 from app.bench.parameters import Manifest
 from app.bench.presets import group_of
 from app.bench.summary import Row
+from models.attack_checks import PAGE
 
 HEADER = (
     "defense", "Gain ↓", "aligned quality ↑", "quality ↑", "similarity ↑", "clean shift", "clean aligned quality ↑",
@@ -126,7 +127,8 @@ def _doubts(manifest: Manifest, findings: Findings) -> Iterator[str]:
         found.setdefault((metric, through, code), []).append((attack, why))
     if found:
         yield "## Doubts\n"
-        yield "Why an attack may be weaker than it could be, and a defense look better, or why a number says nothing.\n"
+        yield "Why an attack may be weaker than it could be, and a defense look better, or why a number says nothing."
+        yield f"What each means, and what to do: {PAGE}#doubts.\n"
         rows = []
         for (metric, through, code), cases in found.items():
             attacks = ", ".join(attack for attack, _ in cases)

@@ -20,7 +20,7 @@ from models.attacks import ATTACKS, UnknownAttackError, parse_attack
 from models.availability import Availability
 from models.defense import Defense
 from models.images import ImageError, ImageFormat, decode, encode
-from models.metric import Metric
+from models.metric import Metric, UnsuitableSizeError
 from models.metrics import find_metric
 from models.perturbation.universal import Recipe, learn, save
 from workers.worker import pick_device
@@ -205,27 +205,36 @@ def _doubts(order: Order, first_slope: Tensor, gained: Tensor) -> list[Flag]:
     return [*check_gradients(first_slope), *check_defense(order.attack, order.defense), *check_effect(gained)]
 
 
-def learn_pattern(order: Order, arguments: list[str], out: Path, epochs: int) -> Path:
-    """Learn a universal pattern on every image that the arguments name and write it. Raises FilesError."""
+def learn_pattern(order: Order, arguments: list[str], out: Path, epochs: int) -> list[tuple[Path, str]]:
+    """Learn a universal pattern on the images that the arguments name and write it; return what was left out, and why.
+
+    Raises FilesError.
+    """
     if order.attack.name != UNIVERSAL or out.suffix != ".safetensors":
         raise FilesError(f"--learn makes a pattern for --attack {UNIVERSAL}, and -o must be a .safetensors file")
     recipe = Recipe(goal=order.attack.goal, epochs=epochs, seed=order.seed)
-    images = find_images(arguments)
+    images, left_out = find_images(arguments), list[tuple[Path, str]]()
     with progress_bar() as bar:
         task = bar.add_task("learn", total=epochs)
+        pictures = _pictures(images, order, recipe.side, left_out)
         try:
             learned = learn(
-                _pictures(images), order.metric, recipe, order.defense, lambda done, _: bar.update(task, completed=done)
+                pictures, order.metric, recipe, order.defense, lambda done, _: bar.update(task, completed=done)
             )
             save(learned, out)
         except (ValueError, *EXPECTED) as error:
-            raise FilesError(str(error)) from error
-    return out
+            raise FilesError("; ".join([str(error), *(f"{file}: {why}" for file, why in left_out)])) from error
+    return left_out
 
 
-def _pictures(images: list[ImageFile]) -> Iterator[Tensor]:
+def _pictures(images: list[ImageFile], order: Order, side: int, left_out: list[tuple[Path, str]]) -> Iterator[Tensor]:
     for image in images:
         try:
-            yield _read(image.path)[0]
-        except ImageError as error:
-            raise FilesError(f"{image.path}: {error}") from error
+            picture = _read(image.path)[0]
+            height, width = (min(side, edge) for edge in picture.shape[1:])
+            seen = (height, width) if order.defense is None else order.defense.output_size((height, width))
+            order.metric.check_size(*seen)
+        except (ImageError, UnsuitableSizeError) as error:
+            left_out.append((image.path, str(error)))
+            continue
+        yield picture

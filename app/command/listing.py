@@ -11,6 +11,12 @@ from app.command.attacks import COMMON, Outcome, list_attacks
 from app.command.batch import Results
 from app.command.tables import show
 
+CSV_COLUMNS = (
+    "file", "metric", "original", "defended", "shift", "samples", "higher_is_better", "version", "seed", "defense",
+    "lowest", "highest", "preprocessing", "human_trained", "license",
+)  # fmt: skip
+"""What is told of a score; the last ones say what it means."""
+
 
 def results(found: Results, form: str) -> None:
     """Print what became of every file, as `json`, `csv`, `table` or `files`."""
@@ -23,20 +29,21 @@ def results(found: Results, form: str) -> None:
             )
         print(json.dumps(entries, indent=2))
     elif form == "csv":
-        names = ["file", "metric", "original", "defended", "shift", "samples", "higher_is_better", "version", "seed"]
-        writer = csv.DictWriter(sys.stdout, [*names, "defense"], extrasaction="ignore", lineterminator="\n")
+        writer = csv.DictWriter(sys.stdout, CSV_COLUMNS, extrasaction="ignore", lineterminator="\n")
         writer.writeheader()
         for one in found.done:
             for score in one.scores:
-                row = {**score, "file": one.file, "seed": one.seed, "defense": json.dumps(one.defense)}
-                writer.writerow(row)
+                low, high = score["range"]
+                about: dict[str, Any] = {"file": one.file, "seed": one.seed, "defense": json.dumps(one.defense)}
+                writer.writerow({**score, **about, "lowest": low, "highest": high})
     elif form == "table":
         file = Column("file", overflow="fold")
-        table = Table(file, "metric", "better", "before", "after", "shift")
+        table = Table(file, "metric", "better", "human-trained", "before", "after", "shift")
         for one in found.done:
             for score in one.scores:
                 numbers = [f"{score[name]:.4g}" for name in ("original", "defended", "shift")]
-                table.add_row(str(one.file), score["metric"], _better(score["higher_is_better"]), *numbers)
+                human = "yes" if score["human_trained"] else "no"
+                table.add_row(str(one.file), score["metric"], _better(score["higher_is_better"]), human, *numbers)
         show(table)
     else:
         for one in found.done:

@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 from app.cli import app
 from models.metrics import metrics
+from models.perturbation.universal import load
 
 
 @pytest.fixture
@@ -139,6 +140,27 @@ def test_a_broken_and_a_tiny_file_are_named_and_the_others_are_done(run, folder,
     assert "broken.png" in done.stderr
     assert "tiny.png" in done.stderr
     assert len(list((tmp_path / "out").rglob("*.png"))) == 2
+
+
+def test_a_pattern_is_learned_on_what_can_be_used_and_the_rest_is_named(run, folder, tmp_path):
+    (folder / "broken.png").write_bytes((folder / "a.png").read_bytes()[:200])
+    cv2.imwrite(str(folder / "tiny.png"), np.zeros((8, 8, 3), np.uint8))
+    pattern = tmp_path / "pattern.safetensors"
+    done = run("attack", folder, "-a", "uap", "-m", "standin", "--learn", "--epochs", "1", "-o", pattern)
+    assert done.exit_code == 1
+    assert done.stdout.strip() == str(pattern)
+    assert "broken.png" in done.stderr
+    assert "tiny.png" in done.stderr
+    assert load(pattern).facts.images == 2
+
+
+def test_a_pattern_needs_at_least_one_image_and_tells_what_was_wrong_with_each(run, tmp_path):
+    cv2.imwrite(str(tmp_path / "tiny.png"), np.zeros((8, 8, 3), np.uint8))
+    pattern = tmp_path / "pattern.safetensors"
+    done = run("attack", tmp_path / "tiny.png", "-a", "uap", "-m", "standin", "--learn", "-o", pattern)
+    assert done.exit_code == 1
+    assert "tiny.png" in done.stderr
+    assert not pattern.exists()
 
 
 def test_attacks_are_listed_with_what_a_missing_one_needs(run):

@@ -158,6 +158,16 @@ def test_score_prints_csv_and_a_table(run, folder):
     assert "entropy" in table
 
 
+def test_every_form_of_a_score_tells_whether_people_trained_the_metric(run, folder):
+    (row,) = csv.DictReader(io.StringIO(run("score", folder / "a.png", "-m", "piqe", "--csv").stdout))
+    assert (row["human_trained"], row["lowest"], row["highest"]) == ("False", "0.0", "100.0")
+    assert row["license"]
+    assert row["preprocessing"]
+    lines = run("score", folder / "a.png", "-m", "piqe").stdout.splitlines()
+    assert "human-trained" in lines[1]
+    assert " no " in lines[3]
+
+
 def test_a_wrong_defense_or_metric_is_told_like_the_service_tells_it(run, folder, tmp_path):
     done = run("purify", folder, "-d", "jpge", "-o", tmp_path / "out")
     assert done.exit_code == 1

@@ -1,0 +1,36 @@
+"""Benchmarks print tables for people, and the same rows as JSON."""
+
+import json
+
+import pytest
+import torch
+from known_photographs import NAMES, pixels
+from PIL import Image
+
+from benchmarks import purify
+from benchmarks.tables import header, kept, row
+
+
+def test_rows_are_printed_as_markdown_or_kept_by_name(capsys):
+    header("defense", "PSNR")
+    row("jpeg", 31.256)
+    assert capsys.readouterr().out == "| defense | PSNR |\n|---|---|\n| jpeg | 31.26 |\n"
+    with kept() as rows:
+        header("defense", "PSNR")
+        row("jpeg", 31.256)
+    assert rows == [{"defense": "jpeg", "PSNR": 31.256}]
+    assert capsys.readouterr().out == ""
+    row("flip", 1.0)
+    assert capsys.readouterr().out == "| flip | 1.00 |\n"
+
+
+@pytest.mark.parametrize("form", [[], ["--json"]])
+def test_a_section_of_purify_is_a_table_or_json_and_leaves_gradients_on(tmp_path, capsys, form):
+    threads = torch.get_num_threads()
+    Image.fromarray(pixels(NAMES[0])).save(tmp_path / "photo.png")
+    purify.main(["tiles", "--photos", str(tmp_path), "--quick", *form])
+    torch.set_num_threads(threads)
+    out = capsys.readouterr().out
+    found = json.loads(out)["tiles"] if form else [line for line in out.splitlines() if line.startswith("| `")]
+    assert len(found) == 6
+    assert torch.is_grad_enabled()
