@@ -9,9 +9,12 @@ import warnings
 import pytest
 import torch
 from known_photographs import load
+from official_files import linearity_file, metaiqa_file, small_backbones
 
 from models import metrics as catalogue
+from models import published
 from models.availability import AVAILABLE, unavailable
+from models.iqa import weights
 from models.metric import Metric, MetricCard, MetricUnavailableError
 from models.metrics import find_metric
 
@@ -56,6 +59,24 @@ def brightness(monkeypatch):
     yield pyiqa_registration.register()
     DEFAULT_CONFIGS.clear()
     DEFAULT_CONFIGS.update(entries)
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"), [("linearity-native", "linearity-native"), ("metaiqa", "purifiqa-metaiqa")]
+)
+def test_a_metric_of_the_paper_is_created_by_pyiqa_once_its_weights_are_here(ours, theirs, tmp_path, monkeypatch):
+    monkeypatch.setenv("PURIFIQA_WEIGHTS_DIR", str(tmp_path / "weights"))
+    small_backbones(monkeypatch)
+    weights._loaded.clear()
+    name = ours.removesuffix("-native")
+    file = tmp_path / "published.pth"
+    {"linearity": linearity_file, "metaiqa": metaiqa_file}[name](file, seed=1)
+    published.add(name, file)
+    pyiqa_registration.register()
+    images = load("coffee")[..., :240, :256]
+    metric = pyiqa.create_metric(theirs, device="cpu")
+    torch.testing.assert_close(metric(images)[:, 0], find_metric(ours)(images))
+    weights._loaded.clear()
 
 
 @pytest.mark.parametrize("name", ["niqe", "brisque"])

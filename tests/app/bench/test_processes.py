@@ -2,6 +2,7 @@
 
 import csv
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -112,6 +113,28 @@ def test_a_killed_worker_and_an_interrupt_cost_a_step_and_change_no_number(bench
     assert "Traceback" not in said
     assert bench("--jobs", "1").wait() == 0
     assert scores(out) == undisturbed
+
+
+def test_a_disk_that_is_full_stops_it_with_that_word_and_loses_nothing_that_was_finished(bench, tmp_path):
+    out = tmp_path / "out"
+    process = bench()
+    wait_for(out, 5, process)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    before = lines(out)
+
+    process = bench()
+    resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (4096, 4096))  # no file may grow beyond that
+    assert process.wait() == 1
+    said = (tmp_path / "said").read_text()
+    assert "results cannot be kept" in said
+    assert "File too large" in said
+    assert "run the same command again to go on" in said
+    assert "Traceback" not in said
+    assert all(lines(out)[file][: len(some)] == some for file, some in before.items())
+
+    assert bench().wait() == 0, (tmp_path / "said").read_text()
+    assert sum(map(len, lines(out).values())) == STEPS
 
 
 def test_a_step_that_kills_its_process_is_tried_twice_and_told_and_all_else_is_done(bench, tmp_path):
