@@ -27,7 +27,8 @@ class WorkerSettings(BaseSettings):
     weights_dir: Path | None = Field(None, description="Folder for big weights; unset: the caches of each library.")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where workers compute; auto: CUDA if present.")
     precision: Literal["auto", "float32", "bfloat16"] = Field(
-        "auto", description="What networks compute in; auto: bfloat16 where the hardware multiplies it."
+        "auto",
+        description="What networks compute in; auto: bfloat16 for the denoisers that ship, where the hardware multiplies it.",
     )
     default_defense: str = Field("diffpure", description="The defense when a request names none; workers warm it up.")
     default_metrics: str = Field(

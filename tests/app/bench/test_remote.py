@@ -91,7 +91,7 @@ def test_a_service_that_would_give_other_numbers_is_refused(choices, there):
 
 
 def test_what_a_service_lacks_is_an_error_or_skipped_before_anything_runs(choices, there):
-    with pytest.raises(BenchError, match=r"mprnet cannot be used here: .* refuses it: .*mprnet were not added"):
+    with pytest.raises(BenchError, match=r"mprnet cannot be used here: .* refuses it: .*mprnet .* were not added"):
         draft(dataclasses.replace(choices, defenses="jpeg,mprnet"), VERSION, there)
     preset = Choices(choices.images, choices.out, preset="paper", attacks="ifgsm", metrics="fr-surrogate")
     manifest = draft(preset, VERSION, there)
