@@ -15,7 +15,8 @@ class FCN(Defense):
 
     The FCN filter of Gushchin et al. (arXiv 2404.06957): their architecture, and RGB in [0, 1] in, clamped to that at
     the end, at any size. Their weights were trained on Linearity and have to be added by hand; ours were trained on
-    `fr-surrogate` by their recipe, for fewer epochs. Its tanh keeps it from white, its instance norm from knowing an image's brightness.
+    `fr-surrogate` by their recipe, for fewer epochs. Its tanh keeps it from white, its instance norm from knowing how
+    bright an image is.
     """
 
     name: Literal["fcn"] = "fcn"
