@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--photos", type=Path, required=True, help="folder of photographs, none of them trained on")
     parser.add_argument("--side", type=int, default=512, help="side of the center crops")
     parser.add_argument("--count", type=int, help="at most so many photographs")
-    parser.add_argument("--quick", action="store_true", help="one small crop; by default without speed and memory")
+    parser.add_argument("--quick", action="store_true", help="one crop of 128x128; by default without speed and memory")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     options = parser.parse_args(arguments)
     if options.quick:
@@ -71,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if options.json:
             print(json.dumps({**about, **{name: _rows(name, photos) for name in names}}, indent=2))
             return
-        print(about)
+        print(", ".join(f"{key} {value}" for key, value in about.items()))
         for name in names:
             print(f"\n## {name}\n")
             SECTIONS[name](photos)

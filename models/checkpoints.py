@@ -112,18 +112,20 @@ def availability(name: str, kind: str, published: Published | None = None) -> Av
     try:
         facts = find(name, kind)
     except CheckpointError as error:
-        return unavailable(str(error), again(name))
+        return unavailable(str(error), again(name, published))
     if facts and (file := folder(name) / WEIGHTS).is_file():
         return AVAILABLE
     if facts:
-        return unavailable(f"{file} is missing", again(name))
+        return unavailable(f"{file} is missing", again(name, published))
     if published:
         return unavailable(f"the weights {name} ({published.file}) were not added", published.cure)
     return unavailable(f"the weights {name} were not added", f"Run: purifiqa weights add {name} FILE")
 
 
-def again(name: str) -> str:
+def again(name: str, published: Published | None = None) -> str:
     """Return the instruction that replaces added weights."""
+    if published:
+        return f"{published.cure} --force"
     return f"Run: purifiqa weights add {name} FILE --force"
 
 

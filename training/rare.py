@@ -22,9 +22,12 @@ def rare(crops: Tensor, seed: int) -> Tensor:
     """
     kinds: list[Callable[[Tensor, int], Tensor]] = [vivid, gray, vivid, mixed, enlarged, painted]
     turns = itertools.islice(itertools.cycle(kinds), seed % len(kinds), seed % len(kinds) + len(crops))
-    # mixed needs neighbors to take channels from, so each kind is given all crops, turned so that its own is the first
-    made = [kind(crops.roll(-index, 0), seed + index)[0] for index, kind in enumerate(turns)]
-    return _in_8_bits(torch.stack(made))
+    made = []
+    for index, kind in enumerate(turns):
+        # only `mixed` looks at other crops than its own
+        given = crops.roll(-index, 0) if kind is mixed else crops[index : index + 1]
+        made.append(kind(given, seed + index)[0])
+    return torch.stack(made)
 
 
 def vivid(crops: Tensor, seed: int) -> Tensor:

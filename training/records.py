@@ -9,8 +9,13 @@ import torch
 
 
 def append_row(curve: Path, row: Mapping[str, Any]) -> None:
-    """Append a row to a CSV file, after the names of its columns if the file is new."""
+    """Append a row to a CSV file, after the names of its columns if the file is new.
+
+    Raises ValueError if the file has other columns: it is of another version of the training.
+    """
     new = not curve.exists()
+    if not new and curve.read_text().partition("\n")[0].strip() != ",".join(row):
+        raise ValueError(f"{curve} has other columns than {', '.join(row)}; begin anew in another --out")
     with curve.open("a", newline="") as file:
         writer = csv.DictWriter(file, list(row))
         if new:

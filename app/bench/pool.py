@@ -88,7 +88,8 @@ class _Pool:
     def run(self, jobs: int) -> bool:
         with _one_thread_each():
             try:
-                self._slots = [self._start() for _ in range(min(jobs, len(self._waiting)))]
+                for _ in range(min(jobs, len(self._waiting))):
+                    self._start()
                 while self._slots:
                     ready = wait([slot.connection for slot in self._slots], timeout=5)
                     for slot in [slot for slot in self._slots if slot.connection in ready]:
@@ -100,14 +101,14 @@ class _Pool:
                     slot.process.join()
         return not self._waiting
 
-    def _start(self) -> _Slot:
+    def _start(self) -> None:
         spawn = multiprocessing.get_context("spawn")
         ours, theirs = spawn.Pipe()
         process = spawn.Process(target=_serve, args=(theirs, self._root, self._device), daemon=True)
         with _interrupts_held_back():
             process.start()
-        theirs.close()
-        return _Slot(process, ours)
+            theirs.close()
+            self._slots.append(_Slot(process, ours))
 
     def _hear(self, slot: _Slot) -> None:
         try:
@@ -164,7 +165,7 @@ class _Pool:
         if work:
             self._waiting.appendleft(work)
         if self._waiting and not self._is_late():
-            self._slots.append(self._start())
+            self._start()
 
     def _is_late(self) -> bool:
         return self._deadline is not None and time.monotonic() > self._deadline

@@ -234,7 +234,7 @@ def _pictures(images: list[ImageFile], order: Order, side: int, left_out: list[t
             height, width = (min(side, edge) for edge in picture.shape[1:])
             seen = (height, width) if order.defense is None else order.defense.output_size((height, width))
             order.metric.check_size(*seen)
-        except (ImageError, UnsuitableSizeError) as error:
+        except (ImageError, OSError, UnsuitableSizeError) as error:
             left_out.append((image.path, str(error)))
             continue
         yield picture

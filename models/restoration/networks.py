@@ -10,6 +10,7 @@ from torch import Tensor
 
 from models import checkpoints
 from models.checkpoints import CheckpointError, Entry, Facts, Published, check_published, check_state, read_state
+from models.defense import PurificationError
 from models.diffusion.precision import dtype_for
 from models.restoration.restorer import CURE, Restorer, first_line, identify
 
@@ -60,13 +61,13 @@ def _keep(name: str, file: Path, state: Mapping[str, Tensor], more: Mapping[str,
     picture = torch.rand(1, 3, side, side, generator=torch.Generator().manual_seed(0))
     try:
         with torch.no_grad():
-            expected, restored = restorer.reference(picture).clamp(0, 1), restorer.whole(picture)
+            restored = restorer.whole(picture)
+    except PurificationError as error:
+        raise CheckpointError(f"{file} is damaged: its {restorer.architecture} makes NaN or infinity") from error
     except (RuntimeError, ValueError, TypeError, AttributeError, AssertionError) as error:
         raise CheckpointError(f"{file}, {restorer.architecture}, does not run: {first_line(error)}; {CURE}") from error
-    if restored.shape != (1, 3, side * restorer.scale, side * restorer.scale) or not bool(restored.isfinite().all()):
+    if restored.shape != (1, 3, side * restorer.scale, side * restorer.scale):
         raise CheckpointError(f"{file} is damaged: its {restorer.architecture} does not make an image of an image")
-    if restored.shape != expected.shape or not torch.allclose(restored, expected, atol=1e-4):
-        raise CheckpointError(f"{file} is of {restorer.architecture}, which needs more than an image; {CURE}")
     config = {"architecture": restorer.architecture, "scale": restorer.scale, **(more or {})}
     return checkpoints.add(name, KIND, file, state, config)
 

@@ -30,9 +30,7 @@ class Restorer(NamedTuple):
     local: bool
     """A tile with its context gives what the whole image gives; if not, tiles have to fade into each other."""
     bfloat16: bool
-    """It may be computed in bfloat16."""
-    reference: Callable[[Tensor], Tensor]
-    """What an image (1, 3, H, W) should give, without a gradient."""
+    """It can be computed in bfloat16."""
     dtype: torch.dtype = torch.float32
 
     def to(self, device: torch.device, dtype: torch.dtype) -> "Restorer":
@@ -43,7 +41,7 @@ class Restorer(NamedTuple):
     def in_tiles(self, images: Tensor, tile: int, *, shrunk: bool = False) -> Tensor:
         """Restore float32 (N, 3, H, W) in [0, 1] in tiles of `tile` pixels: (N, 3, H * scale, W * scale).
 
-        `shrunk`: every tile is brought back to its own size at once, so that nothing larger than the image is held.
+        `shrunk`: every tile is brought back to its own size at once, so that only one is ever held enlarged.
         """
         margin = CONTEXT if self.local else min(OVERLAP, tile // 4)
         evaluate, scale = (self._shrunk, 1) if shrunk else (self.whole, self.scale)
@@ -78,14 +76,14 @@ def resized(images: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 class Called(nn.Module):
-    """A network as spandrel calls it: some need more than the image, such as a map of the noise."""
+    """A network as spandrel calls it, image by image: some need more, such as a map of the noise, made for one."""
 
     def __init__(self, network: nn.Module, call: Callable[[nn.Module, Tensor], Tensor]) -> None:
         super().__init__()
         self.network, self._call = network, call
 
     def forward(self, images: Tensor) -> Tensor:
-        return self._call(self.network, images)
+        return torch.cat([self._call(self.network, image) for image in torch.split(images, 1)])
 
 
 def identify(file: Path, state: Mapping[str, Tensor]) -> Restorer:
@@ -106,8 +104,8 @@ def identify(file: Path, state: Mapping[str, Tensor]) -> Restorer:
 def _mprnet(state: Mapping[str, Tensor]) -> Restorer:
     network = mprnet.shaped_like(state)
     network.load_state_dict(state)
-    # attention over the whole image: not local. bfloat16: its loss was never measured.
-    return Restorer("MPRNet", network, 1, lambda w, h: (-w % 8, -h % 8), local=False, bfloat16=False, reference=network)
+    # attention over the whole image: not local
+    return Restorer("MPRNet", network, 1, lambda w, h: (-w % 8, -h % 8), local=False, bfloat16=True)
 
 
 def _of_spandrel(file: Path, state: Mapping[str, Tensor]) -> Restorer:
@@ -128,7 +126,6 @@ def _of_spandrel(file: Path, state: Mapping[str, Tensor]) -> Restorer:
         padding=found.size_requirements.get_padding,
         local=found.tiling is ModelTiling.SUPPORTED,
         bfloat16=found.supports_bfloat16,
-        reference=found,
     )
 
 

@@ -145,6 +145,7 @@ def test_a_broken_and_a_tiny_file_are_named_and_the_others_are_done(run, folder,
 def test_a_pattern_is_learned_on_what_can_be_used_and_the_rest_is_named(run, folder, tmp_path):
     (folder / "broken.png").write_bytes((folder / "a.png").read_bytes()[:200])
     cv2.imwrite(str(folder / "tiny.png"), np.zeros((8, 8, 3), np.uint8))
+    (folder / "gone.png").symlink_to("nowhere.png")
     pattern = tmp_path / "pattern.safetensors"
     done = run("attack", folder, "-a", "uap", "-m", "standin", "--learn", "--epochs", "1", "-o", pattern)
     assert done.exit_code == 1

@@ -6,11 +6,13 @@ import pytest
 import torch
 from restoration_networks import compact, mprnet, rrdb, saved
 from safetensors.torch import save_file
+from spandrel import ModelLoader
 from spandrel.architectures.DRUNet import DRUNet
 
 from models import checkpoints
 from models.checkpoints import CheckpointError
 from models.restoration import networks as restoration
+from models.restoration.mprnet import shaped_like
 
 CPU = torch.device("cpu")
 ADD = {entry.published.name: entry.add for entry in restoration.PUBLISHED}
@@ -20,6 +22,16 @@ ADD = {entry.published.name: entry.add for entry in restoration.PUBLISHED}
 def own_weights(tmp_path, monkeypatch):
     monkeypatch.setenv("PURIFIQA_WEIGHTS_DIR", str(tmp_path / "weights"))
     monkeypatch.setenv("PURIFIQA_PRECISION", "float32")
+
+
+def of_spandrel(state):
+    return ModelLoader(device="cpu").load_from_state_dict(dict(state))
+
+
+def of_mprnet(state):
+    network = shaped_like(state)
+    network.load_state_dict(state)
+    return network.eval()
 
 
 @pytest.mark.parametrize(
@@ -39,7 +51,7 @@ def test_a_network_is_known_by_its_weights_and_restores_what_it_should(tmp_path,
     restorer = restoration.load("some.net-1", CPU)
     image = torch.rand(1, 3, 24, 40)
     with torch.no_grad():
-        expected = restorer.reference(image).clamp(0, 1)
+        expected = (of_mprnet if architecture == "MPRNet" else of_spandrel)(state)(image).clamp(0, 1)
         torch.testing.assert_close(restorer.whole(image), expected, atol=1e-5, rtol=0)
     assert expected.shape == (1, 3, 24 * scale, 40 * scale)
     assert restoration.load("some.net-1", CPU) is restorer
@@ -49,9 +61,10 @@ def test_a_network_that_needs_more_than_the_image_gets_it_and_keeps_its_gradient
     """DRUNet wants a map of the noise as a fourth channel."""
     state = DRUNet(in_nc=4, out_nc=3, nc=[8, 8, 8, 8], nb=2).state_dict()
     assert restoration.adopt("net", saved(state, tmp_path / "net.pth")).config["architecture"] == "DRUNet"
-    images = (0.25 + 0.5 * torch.rand(1, 3, 24, 40)).requires_grad_()
-    restored = restoration.load("net", CPU).whole(images)
-    assert restored.shape == images.shape
+    images = (0.25 + 0.5 * torch.rand(2, 3, 24, 40)).requires_grad_()
+    restorer = restoration.load("net", CPU)
+    restored = restorer.whole(images)
+    torch.testing.assert_close(restored, torch.cat([restorer.whole(image) for image in images.split(1)]))
     restored.sum().backward()
     assert float(images.grad.abs().max()) > 0
 
@@ -151,6 +164,12 @@ def test_files_that_are_missing_or_torn_and_names_that_are_paths_are_refused(tmp
         restoration.adopt("../net", file)
     with pytest.raises(CheckpointError, match="purifiqa weights add net FILE"):
         restoration.load("net", CPU)
+
+
+def test_a_network_that_makes_infinity_is_told_to_be_damaged(tmp_path):
+    state = {key: value * 1e20 for key, value in compact().items()}
+    with pytest.raises(CheckpointError, match=r"is damaged: its .* makes NaN or infinity"):
+        restoration.adopt("net", saved(state, tmp_path / "net.pth"))
 
 
 def test_weights_that_are_gone_make_it_unavailable_and_name_the_file_and_the_cure(tmp_path):

@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import signal
 import time
+from multiprocessing.context import SpawnProcess
 
 import pytest
 
@@ -31,6 +32,22 @@ def test_an_interrupt_while_a_process_starts_comes_right_after():
     assert reached
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+
+
+@pytest.mark.usefixtures("listening")
+def test_an_interrupt_at_the_second_start_ends_both_processes(tmp_path, monkeypatch):
+    started, start = [], SpawnProcess.start
+
+    def interrupted(process):
+        start(process)
+        started.append(process)
+        if len(started) == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(SpawnProcess, "start", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        pool.run(["unit", "unit"], tmp_path, "cpu", 2, lambda *_: None)
+    assert [process.is_alive() for process in started] == [False, False]
 
 
 @pytest.mark.usefixtures("listening")

@@ -102,13 +102,22 @@ def test_outscale_4_of_a_network_that_enlarges_fourfold_is_its_output(networks):
     assert torch.equal(Restore(network="small", outscale=4)(images), expected)
 
 
-def test_an_image_that_keeps_its_size_is_never_held_enlarged(networks, monkeypatch):
-    images, enlarged = noise_images(1, 150, 210), []
+def test_of_an_image_that_keeps_its_size_only_tiles_are_held_enlarged(networks, monkeypatch):
+    images, held = noise_images(1, 150, 210), []
     whole = resized(restoration.load("small", torch.device("cpu")).whole(images), (150, 210))
-    restored = Restorer.whole
-    monkeypatch.setattr(Restorer, "whole", lambda self, part: enlarged.append(part.shape) or restored(self, part))
+    for name in ("whole", "in_tiles"):
+        monkeypatch.setattr(Restorer, name, recording(getattr(Restorer, name), held))
     torch.testing.assert_close(Restore(network="small", tile=64)(images), whole.clamp(0, 1), rtol=0, atol=1e-5)
-    assert max(height * width for _, _, height, width in enlarged) <= (64 + 2 * CONTEXT) ** 2
+    assert max(height * width for height, width in held) <= (4 * (64 + 2 * CONTEXT)) ** 2 < 16 * 150 * 210
+
+
+def recording(method, held):
+    def recorded(*arguments, **options):
+        result = method(*arguments, **options)
+        held.append(tuple(result.shape[2:]))
+        return result
+
+    return recorded
 
 
 def test_broken_output_is_reported(networks, monkeypatch):

@@ -86,7 +86,7 @@ def test_a_metric_is_there_the_moment_its_weights_are_and_its_version_tells_whic
     assert metric.card.version == f"PurifIQA 1, metaiqa-0.pt, sha256 {facts.source_sha256[:12]}"
     checkpoints.folder("metaiqa").joinpath("facts.json").write_text("{")
     assert not metric.availability().available
-    assert metric.availability().cure == "Run: purifiqa weights add metaiqa FILE --force"
+    assert metric.availability().cure == "Run: purifiqa weights pull metaiqa --force"
     assert metric.card.version == "PurifIQA 1, weights not added"
 
 
