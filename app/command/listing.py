@@ -38,7 +38,7 @@ def results(found: Results, form: str) -> None:
                 writer.writerow({**score, **about, "lowest": low, "highest": high})
     elif form == "table":
         file = Column("file", overflow="fold")
-        table = Table(file, "metric", "better", "human-trained", "before", "after", "shift")
+        table = Table(file, "metric", "better", "human", "before", "after", "shift")
         for one in found.done:
             for score in one.scores:
                 numbers = [f"{score[name]:.4g}" for name in ("original", "defended", "shift")]
