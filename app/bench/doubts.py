@@ -17,6 +17,9 @@ WEAKER = 0.9
 NEAR_ZERO = 0.05
 """A clean score nearer to zero than this share of the mean size of all is nothing to divide by."""
 
+CLEAN_NEAR_ZERO, WEAKER_THAN_TRANSFER = "clean-score-near-zero", "weaker-than-transfer"
+"""Doubts that only a study can have, beside those of `Code`; docs/attacks.md explains all."""
+
 Doubt = tuple[str, str, str, str, str]
 """Metric, attack, defense that it goes through, code, and why."""
 
@@ -67,7 +70,7 @@ def _near_zero(metric: str, cells: Sequence[Cell]) -> Iterator[Doubt]:
     if few:
         which = f"the clean score of {few} of {len(clean)} pictures"
         why = f"{which} is about 0 or beyond it; Gain, which divides by it, says nothing"
-        yield metric, "all", "nothing", "clean-score-near-zero", why
+        yield metric, "all", "nothing", CLEAN_NEAR_ZERO, why
 
 
 def _has_both(cell: Cell) -> bool:
@@ -103,4 +106,4 @@ def _weaker(
     one, other = (mean(cells, "both_defended_rel_gain") for cells in shared)
     if one and other and one.value < WEAKER * other.value:
         why = f"it moves the defended score by {one.value:.3g}; without knowing of the defense, by {other.value:.3g}"
-        yield metric, attack, through, "weaker-than-transfer", why
+        yield metric, attack, through, WEAKER_THAN_TRANSFER, why

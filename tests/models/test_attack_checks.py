@@ -7,6 +7,7 @@ import pytest
 import torch
 from standin_metrics import Standin, photograph_like
 
+from app.bench.doubts import CLEAN_NEAR_ZERO, WEAKER_THAN_TRANSFER
 from models.attack_checks import Code, Flag, check_black_box, check_defense, check_effect, check_gradients
 from models.attacks import parse_attack
 from models.defense import Defense
@@ -83,6 +84,6 @@ def test_no_effect_and_a_black_box_that_wins_are_flagged():
 
 def test_every_flag_leads_to_its_explanation():
     headings = re.findall(r"^### `([a-z-]+)`$", PAGE.read_text(), re.MULTILINE)
-    assert sorted(headings) == sorted(Code)
+    assert sorted(headings) == sorted([*Code, CLEAN_NEAR_ZERO, WEAKER_THAN_TRANSFER])
     for code in Code:
         assert Flag(code, "").link == f"docs/attacks.md#{code}"
