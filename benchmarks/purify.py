@@ -20,7 +20,6 @@
 import argparse
 import datetime
 import functools
-import json
 import platform
 import time
 from collections.abc import Callable, Sequence
@@ -33,7 +32,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.purify_cost import SHIPPED_DENOISERS, memory, speed, tiles
 from benchmarks.purify_int8 import rounded
-from benchmarks.tables import header, kept, row
+from benchmarks.tables import header, row, show
 from models.defenses import make_defense
 from models.diffusion.bfloat16 import in_bfloat16
 from models.diffusion.denoisers import DENOISERS
@@ -68,19 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     }
     names = options.sections or [name for name in SECTIONS if not (options.quick and name in SLOW)]
     with torch.no_grad():
-        if options.json:
-            print(json.dumps({**about, **{name: _rows(name, photos) for name in names}}, indent=2))
-            return
-        print(", ".join(f"{key} {value}" for key, value in about.items()))
-        for name in names:
-            print(f"\n## {name}\n")
-            SECTIONS[name](photos)
-
-
-def _rows(name: str, photos: list[Tensor]) -> list[dict[str, object]]:
-    with kept() as rows:
-        SECTIONS[name](photos)
-    return rows
+        show(about, {name: functools.partial(SECTIONS[name], photos) for name in names}, as_json=options.json)
 
 
 def read(folder: Path, count: int | None) -> list[Tensor]:

@@ -1,7 +1,8 @@
 """Markdown tables, row by row as figures come; or the same rows, kept for JSON."""
 
 import contextlib
-from collections.abc import Iterator
+import json
+from collections.abc import Callable, Iterator, Mapping
 
 _names: list[str] = []
 _kept: list[dict[str, object]] | None = None
@@ -31,6 +32,22 @@ def kept() -> Iterator[list[dict[str, object]]]:
         yield rows
     finally:
         _kept = None
+
+
+def show(about: Mapping[str, object], sections: Mapping[str, Callable[[], None]], *, as_json: bool) -> None:
+    """Print what each section prints by `header` and `row` under its name as it comes, or all as one JSON object."""
+    if as_json:
+        found: dict[str, object] = {}
+        for name, section in sections.items():
+            with kept() as rows:
+                section()
+            found[name] = rows
+        print(json.dumps({**about, **found}, indent=2))
+        return
+    print(", ".join(f"{key} {value}" for key, value in about.items()))
+    for name, section in sections.items():
+        print(f"\n## {name}\n")
+        section()
 
 
 def _print(cells: tuple[object, ...]) -> None:
