@@ -89,6 +89,10 @@ class Site:
         """Return whether the service says that it is."""
         return self.http.get("/readyz").status_code == httpx2.codes.OK
 
+    def broker_uptime(self) -> float:
+        """Return for how many seconds the broker has run, to the second."""
+        return Survey(self.redis).broker().uptime
+
     def kill(self, part: Part) -> None:
         """Kill a part as the kernel would, and see it dead."""
         if part.process is not None:
