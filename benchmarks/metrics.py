@@ -2,7 +2,9 @@
 
 `python -m benchmarks.metrics --photos DIR` prints the sections that are named (all by default):
 
-    agreement    rank correlation with the pseudo-MOS, and distortions put in order, beside piqe, NIQE and BRISQUE
+    agreement    rank correlation with the pseudo-MOS, and distortions put in order, beside piqe, NIQE and BRISQUE, and
+                 beside a judge who does not look: told each image's distortion and level, it says the mean label that
+                 these have on the other photographs
     families     the share of pairs of levels that fr-surrogate puts in order, for each family of distortions
     attack       by how much plain I-FGSM raises the score of clean photos
     speed        CPU time of a score, beside piqe, NIQE, BRISQUE and pyiqa's piqe
@@ -46,6 +48,7 @@ from training.photos import photographs
 OURS = "fr-surrogate"
 PEERS = ("piqe", "niqe", "brisque")
 PYIQAS = "pyiqa:piqe"
+BLIND = "told distortion and level"
 
 
 class Judged(NamedTuple):
@@ -163,10 +166,32 @@ def _clean_wins(judged: list[Judged], metric: str) -> float:
     return float(np.mean(wins))
 
 
+def _with_one_who_does_not_look(judged: list[Judged]) -> list[Judged]:
+    told: dict[tuple[str, int], list[float]] = {}
+    for one in judged:
+        for mark, label in zip(one.marks, one.labels, strict=True):
+            told.setdefault(mark, []).append(float(label))
+    others = len(judged) - 1
+    return [
+        one._replace(
+            scores={
+                **one.scores,
+                BLIND: np.array(
+                    [(sum(told[mark]) - label) / others for mark, label in zip(one.marks, one.labels, strict=True)]
+                ),
+            }
+        )
+        for one in judged
+    ]
+
+
 def agreement(run: Run) -> list[dict[str, Any]]:
     judged, rows = run.judged(), []
+    names = [*run.metrics, *run.defended]
+    if len(judged) > 1:
+        judged, names = _with_one_who_does_not_look(judged), [*names, BLIND]
     labels = np.concatenate([one.labels for one in judged])
-    for metric in (*run.metrics, *run.defended):
+    for metric in names:
         scores = np.concatenate([one.scores[metric] for one in judged])
         within = [_srocc(one.scores[metric], one.labels) for one in judged]
         rows.append(

@@ -21,7 +21,7 @@ def run(here: Site, jobs: int = 100, every: tuple[float, float] = (1.5, 5.0), se
     The first is killed in a job, so that there is one to recover however fast the machine is; the others at whatever
     they do. A job that has lost its worker once is spared: killed twice it is quarantined, as promised elsewhere.
     The last worker that is ready is spared too: what would be measured is how long a process takes to import torch.
-    It begins when the broker has run for a lease: before, nobody is taken for dead, since all of them may be on their way back.
+    It begins when the broker has run for a lease: before, nobody is taken for dead, as all may be on their way back.
     """
     moments = rng(seed)
     here.until(lambda: here.broker_uptime() > here.settings.lease + 1, 60, "the broker has run for a lease")
