@@ -113,6 +113,7 @@ def memory(photos: list[Tensor]) -> None:
         ("diffpure", 30, "ffdnet"),
         ("diffpure", 30, "ffdnet-pyramid"),
         ("diffpure-unsharp", 10, "ffdnet-pyramid"),
+        ("diffpure-random-phase", 20, "ffdnet"),
     ]
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "image.npy"

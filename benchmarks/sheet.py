@@ -20,6 +20,7 @@ COLUMNS: dict[str, dict[str, object]] = {
     **{f"t = {timestep}": {"name": "diffpure", "timestep": timestep} for timestep in (5, 10, 30, 100)},
     "t = 30, unsharp": {"name": "diffpure-unsharp"},
     "t = 30, edges": {"name": "diffpure-edges"},
+    "random phase": {"name": "diffpure-random-phase"},
 }
 
 

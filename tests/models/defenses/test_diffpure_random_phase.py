@@ -1,0 +1,106 @@
+"""The texture that comes back: as colored and as coarse as what was taken away, and nothing of its pattern."""
+
+import pytest
+import torch
+from pydantic import ValidationError
+from skimage.data import astronaut, chelsea, coffee, rocket
+
+from models.attacks import parse_attack
+from models.defenses import make_defense
+from models.diffusion.defense import DiffusionDefense
+from models.filters import gaussian_blur
+from models.metrics import find_metric
+
+
+def crop(photo, top, left, height=96, width=128):
+    part = photo[top : top + height, left : left + width].copy()
+    return torch.from_numpy(part).permute(2, 0, 1)[None].float() / 255
+
+
+PHOTOS = torch.cat(
+    [crop(chelsea(), 60, 130), crop(coffee(), 150, 250), *(crop(one(), 60, 60) for one in (astronaut, rocket))]
+)
+
+
+def random_phase(**parameters):
+    return make_defense({"name": "diffpure-random-phase", **parameters})
+
+
+def texture_and_removed(seed=1, images=PHOTOS, **parameters):
+    smooth = random_phase(strength=0, **parameters)(images, seed)
+    return random_phase(strength=1, **parameters)(images, seed) - smooth, images - smooth
+
+
+def correlation(one, other):
+    return float((one * other).mean() / (one.square().mean() * other.square().mean()).sqrt())
+
+
+def test_without_strength_it_is_diffpure():
+    expected = make_defense({"name": "diffpure", "timestep": 20, "margin": 0.06})(PHOTOS, 3)
+    assert torch.equal(random_phase(strength=0)(PHOTOS, 3), expected)
+
+
+def test_nothing_of_the_pattern_comes_back():
+    texture, removed = texture_and_removed()
+    assert abs(correlation(texture, removed)) < 0.03
+    other, _ = texture_and_removed(seed=2)
+    assert abs(correlation(texture, other)) < 0.05, "each seed has its own"
+
+
+def test_the_texture_is_strong_where_much_was_taken_away():
+    texture, removed = texture_and_removed()
+    found, wanted = (gaussian_blur(one.square().mean(1, keepdim=True), 31).sqrt() for one in (texture, removed))
+    assert correlation(found - found.mean(), wanted - wanted.mean()) > 0.8
+
+
+def speckled(channels):
+    """Return a gray image with smooth speckles, the same in all channels or each channel's own."""
+    field = torch.randn(1, channels, 96, 128, generator=torch.Generator().manual_seed(0))
+    field = gaussian_blur(field.expand(-1, 3, -1, -1).contiguous(), 5)
+    return (0.5 + 0.03 * field / field.std()).clamp(0, 1)
+
+
+def test_what_the_channels_share_comes_back_as_strong_as_it_was_and_what_they_do_not_hardly():
+    """Attacks change red, green and blue each in its own way; most texture is gray."""
+    shares = {}
+    for channels in (1, 3):
+        texture, removed = texture_and_removed(images=speckled(channels), margin=0.1)
+        shares[channels] = float(texture.std() / removed.std())
+    assert shares[1] == pytest.approx(1, abs=0.1)
+    assert shares[3] < 0.4
+
+
+def test_the_texture_has_the_colors_and_the_coarseness_of_what_was_taken_away():
+    texture, removed = texture_and_removed(images=speckled(1), margin=0.1)
+    for channel in (0, 1):
+        # the channels go together, as they did
+        assert correlation(texture[:, channel], texture[:, 2]) > 0.9
+    steps = [float((one[..., 1:] - one[..., :-1]).std() / one.std()) for one in (texture, removed)]
+    assert steps[0] == pytest.approx(steps[1], rel=0.15), "neighbors are as alike as they were"
+
+
+def test_where_nothing_was_taken_away_nothing_is_put_on(monkeypatch):
+    monkeypatch.setattr(DiffusionDefense, "diffuse", lambda _, images, noise: images.clone())
+    assert torch.equal(random_phase()(PHOTOS, 5), PHOTOS)
+
+
+def test_behind_it_attacks_move_a_score_half_as_far_as_behind_diffpure_and_clean_photographs_keep_theirs():
+    """Mean of four real photographs and three attacks."""
+    metric = find_metric("fr-surrogate")
+    clean = metric(PHOTOS)
+    attacked = [parse_attack(name)(PHOTOS, metric) for name in ("ifgsm", "mifgsm", "korhonen")]
+    assert all(float((metric(one) - clean).mean()) > 20 for one in attacked)
+    moved, kept = {}, {}
+    for name in ("diffpure-random-phase", "diffpure"):
+        defense = make_defense({"name": name})
+        score = metric(defense(PHOTOS, 1))
+        moved[name] = sum(float((metric(defense(one, 1)) - score).abs().mean()) for one in attacked)
+        kept[name] = float((score - clean).abs().mean())
+    assert moved["diffpure-random-phase"] < 0.5 * moved["diffpure"]
+    assert kept["diffpure-random-phase"] < 0.6 * kept["diffpure"]
+
+
+@pytest.mark.parametrize("parameters", [{"timestep": 0}, {"window": 8}, {"strength": 1.5}])
+def test_parameters_that_mean_nothing_are_refused(parameters):
+    with pytest.raises(ValidationError):
+        random_phase(**parameters)
