@@ -18,9 +18,8 @@ class DiffPureRandomPhase(DiffusionDefense):
 
     Ours. Metrics take a picture without fine texture for smeared, and what a denoiser takes away is texture and attack
     together. An attack lives in how its pattern lies on the picture, texture does not: here the removed part comes
-    back with its spectrum and its colors, but with random phases (Galerne, Gousseau, Morel: Random phase textures,
-    IEEE TIP 2011). At every place it is as strong as what the red, green and blue of the removed part have in common:
-    that is most of a photograph's texture and little of an attack. Where nothing was taken away, nothing is put on.
+    back with its spectrum, its colors and its strength at every place, but with random phases (Galerne, Gousseau,
+    Morel: Random phase textures, IEEE TIP 2011). Where nothing was to be taken away, nothing is put on.
     """
 
     name: Literal["diffpure-random-phase"] = "diffpure-random-phase"
@@ -31,30 +30,28 @@ class DiffPureRandomPhase(DiffusionDefense):
         examples=[1, 5, 150, "auto"],
     )
     margin: float = Field(
-        0.06,
+        0.05,
         ge=0,
         le=0.1,
-        description="Strength (RMS) of a perturbation that is denoised as well as the added noise: 0.06 is 15/255.",
+        description="Strength (RMS) of a perturbation that is denoised as well as the added noise: 0.05 is 13/255.",
     )
-    strength: float = Field(0.8, ge=0, le=1, description="Strength of the texture, of that which was taken away.")
+    strength: float = Field(0.5, ge=0, le=1, description="Strength of the texture, of that which was taken away.")
     window: OddKernel = Field(15, description="Side in pixels of the window in which that strength is measured; odd.")
 
     def purify(self, images: Tensor, noise: Noise) -> Tensor:
         purified = self.diffuse(images, noise)
-        strength, shared = self._strengths(images - purified)
+        local = self._local_strength(images, purified)
         turns = _random_turns(noise.normal_like(images[:, :1]))
-        planes = []
-        for image, plane in zip(torch.split(images, 1, 1), torch.split(purified, 1, 1), strict=True):
-            texture = torch.fft.irfft2(torch.fft.rfft2((image - plane) / strength).mul(turns), s=images.shape[2:])
-            planes.append(texture.mul(self.strength * shared).add(plane))
-        return torch.cat(planes, 1)
+        for channel in range(images.shape[1]):  # in place and one by one, so that large images fit into memory
+            image, plane = (part[:, channel : channel + 1] for part in (images, purified))
+            texture = torch.fft.irfft2(torch.fft.rfft2((image - plane) / local).mul(turns), s=images.shape[2:])
+            plane.add_(texture.mul(local), alpha=self.strength)
+        return purified
 
-    def _strengths(self, removed: Tensor) -> tuple[Tensor, Tensor]:
-        """Return how strong `removed` is around every pixel, and that of it which its channels share, (N, 1, H, W)."""
-        power = removed.square().mean(1, keepdim=True)
-        common = removed.sum(1, keepdim=True).square().div(6) - power.div(2)  # mean of the products of two channels
-        strength, shared = (gaussian_blur(one, self.window).clamp(min=FLOOR**2).sqrt() for one in (power, common))
-        return strength, shared
+    def _local_strength(self, images: Tensor, purified: Tensor) -> Tensor:
+        """Return how strong that which was taken away is around every pixel (RMS of the channels), (N, 1, H, W)."""
+        removed = (images - purified).square().mean(1, keepdim=True)
+        return (gaussian_blur(removed, self.window) + FLOOR**2).sqrt()
 
 
 def _random_turns(field: Tensor) -> Tensor:

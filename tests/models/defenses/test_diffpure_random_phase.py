@@ -36,7 +36,7 @@ def correlation(one, other):
 
 
 def test_without_strength_it_is_diffpure():
-    expected = make_defense({"name": "diffpure", "timestep": 20, "margin": 0.06})(PHOTOS, 3)
+    expected = make_defense({"name": "diffpure", "timestep": 20, "margin": 0.05})(PHOTOS, 3)
     assert torch.equal(random_phase(strength=0)(PHOTOS, 3), expected)
 
 
@@ -47,31 +47,18 @@ def test_nothing_of_the_pattern_comes_back():
     assert abs(correlation(texture, other)) < 0.05, "each seed has its own"
 
 
-def test_the_texture_is_strong_where_much_was_taken_away():
+def test_the_texture_is_as_strong_as_what_was_taken_away_at_every_place():
     texture, removed = texture_and_removed()
     found, wanted = (gaussian_blur(one.square().mean(1, keepdim=True), 31).sqrt() for one in (texture, removed))
     assert correlation(found - found.mean(), wanted - wanted.mean()) > 0.8
-
-
-def speckled(channels):
-    """Return a gray image with smooth speckles, the same in all channels or each channel's own."""
-    field = torch.randn(1, channels, 96, 128, generator=torch.Generator().manual_seed(0))
-    field = gaussian_blur(field.expand(-1, 3, -1, -1).contiguous(), 5)
-    return (0.5 + 0.03 * field / field.std()).clamp(0, 1)
-
-
-def test_what_the_channels_share_comes_back_as_strong_as_it_was_and_what_they_do_not_hardly():
-    """Attacks change red, green and blue each in its own way; most texture is gray."""
-    shares = {}
-    for channels in (1, 3):
-        texture, removed = texture_and_removed(images=speckled(channels), margin=0.1)
-        shares[channels] = float(texture.std() / removed.std())
-    assert shares[1] == pytest.approx(1, abs=0.1)
-    assert shares[3] < 0.4
+    assert float(found.mean() / wanted.mean()) == pytest.approx(1, abs=0.1)
 
 
 def test_the_texture_has_the_colors_and_the_coarseness_of_what_was_taken_away():
-    texture, removed = texture_and_removed(images=speckled(1), margin=0.1)
+    generator = torch.Generator().manual_seed(0)
+    speckles = gaussian_blur(torch.randn(1, 1, 96, 128, generator=generator), 5).expand(-1, 3, -1, -1)
+    images = (0.5 + 0.03 * speckles / speckles.std()).clamp(0, 1)
+    texture, removed = texture_and_removed(images=images, margin=0.1)
     for channel in (0, 1):
         # the channels go together, as they did
         assert correlation(texture[:, channel], texture[:, 2]) > 0.9
