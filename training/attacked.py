@@ -1,11 +1,7 @@
 """Crops of photographs beside what an attack made of them: what a purifying network learns from."""
 
-import contextlib
-import functools
 import json
-import multiprocessing
 import random
-from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,8 +11,7 @@ from torch import Tensor
 
 from models.attack import Attack
 from models.metric import Metric
-from training.distorted import anywhere, seldom
-from training.distortions import FAMILIES, LEVELS, Pixels
+from training.distorted import anywhere
 from training.photos import photographs
 
 ORIGIN = "made-from.json"
@@ -55,80 +50,34 @@ def curves(pairs: Pairs) -> Tensor:
     return torch.from_numpy(tables)
 
 
-def make(
-    photos: Path,
-    out: Path,
-    attacks: Sequence[Attack],
-    metric: Metric,
-    side: int,
-    per_photo: int,
-    *,
-    damaged: bool = False,
-    processes: int = 1,
-) -> None:
-    """Attack `per_photo` squares of each photograph, each by one of `attacks`, and keep the pairs in `out`.
+def make(photos: Path, out: Path, attack: Attack, metric: Metric, side: int, per_photo: int) -> None:
+    """Attack `per_photo` squares of each photograph and keep the pairs in `out`; what is there is kept.
 
-    `damaged`: three in five squares are soft, gray or distorted before they are attacked. What is there is kept;
-    interrupted, the same call goes on. Raises ValueError if `out` holds pairs that were made otherwise.
+    Interrupted, the same call goes on. Raises ValueError if `out` holds pairs that were made otherwise.
     """
     files = photographs(photos)
     origin = {
         "photographs": [file.name for file in files],
-        "attacks": [attack.model_dump(mode="json") for attack in attacks],
+        "attack": attack.model_dump(mode="json"),
         "metric": metric.card.name,
         "version": metric.card.version,
         "side": side,
         "per_photo": per_photo,
-        "damaged": damaged,
     }
     out.mkdir(parents=True, exist_ok=True)
     if (out / ORIGIN).exists() and json.loads((out / ORIGIN).read_text(encoding="utf-8")) != origin:
         raise ValueError(f"{out} holds pairs that were made otherwise, see {out / ORIGIN}: name another folder")
     (out / ORIGIN).write_text(json.dumps(origin, indent=1) + "\n", encoding="utf-8")
-    work = functools.partial(_make_one, files, out, attacks, metric, side, damaged)
-    missing = [index for index in range(len(files) * per_photo) if not _kept(out, index).exists()]
-    with contextlib.ExitStack() as stack:
-        made: Iterable[int] = map(work, missing)
-        if processes > 1:
-            pool = multiprocessing.get_context("spawn").Pool(processes, torch.set_num_threads, (1,))
-            made = stack.enter_context(pool).imap_unordered(work, missing)
-        for done, index in enumerate(made, 1):
-            print(f"pair {index}: {done} of {len(missing)}", flush=True)
-
-
-def _make_one(
-    files: Sequence[Path],
-    out: Path,
-    attacks: Sequence[Attack],
-    metric: Metric,
-    side: int,
-    damaged: bool,  # noqa: FBT001 - bound by functools.partial
-    index: int,
-) -> int:
-    draw = np.random.default_rng(index)
-    attack, file = attacks[int(draw.integers(len(attacks)))], files[index % len(files)]
-    pixels = anywhere(file, side, index, shrunk=damaged and bool(draw.integers(2)))
-    if damaged:
-        pixels = _damaged(pixels, draw, index)
-    images = torch.from_numpy(pixels.copy()).permute(2, 0, 1)
-    changed = attack(images[None].float() / 255, metric, seed=index)[0].mul(255).round().to(torch.uint8)
-    with (partial := out / f"{index:05}.partial").open("wb") as stream:
-        np.save(stream, torch.stack([images, changed]).numpy())
-    partial.replace(_kept(out, index))
-    return index
-
-
-def _damaged(pixels: Pixels, draw: np.random.Generator, seed: int) -> Pixels:
-    """Return the square as it is, made one that photographs seldom show, or distorted; or both."""
-    if draw.random() < 0.3:
-        pixels = seldom(pixels, draw, seed)
-    if draw.random() < 0.45:
-        pixels = FAMILIES[draw.choice(sorted(FAMILIES))](pixels, int(draw.choice(LEVELS)), draw)
-    return pixels
-
-
-def _kept(out: Path, index: int) -> Path:
-    return out / f"{index:05}.npy"
+    count = len(files) * per_photo
+    for index in range(count):
+        kept = out / f"{index:05}.npy"
+        if not kept.exists():
+            pixels = torch.from_numpy(anywhere(files[index % len(files)], side, index).copy()).permute(2, 0, 1)
+            attacked = attack(pixels[None].float() / 255, metric)[0].mul(255).round().to(torch.uint8)
+            with (partial := out / f"{index:05}.partial").open("wb") as stream:
+                np.save(stream, torch.stack([pixels, attacked]).numpy())
+            partial.replace(kept)
+            print(f"pair {index + 1} of {count}", flush=True)
 
 
 def read(folder: Path, held_out: int) -> tuple[Pairs, Pairs]:

@@ -70,13 +70,6 @@ def anywhere(file: Path, side: int, seed: int, *, shrunk: bool = False, contrast
     return best
 
 
-def seldom(clean: Pixels, draw: np.random.Generator, seed: int) -> Pixels:
-    """Return a square, uint8 RGB (side, side, 3), made enlarged, out of focus or gray."""
-    tensor = torch.from_numpy(clean.copy()).permute(2, 0, 1)[None].float() / 255
-    made = RARE[int(draw.integers(len(RARE)))](tensor, seed)
-    return np.asarray((made[0] * 255).round().to(torch.uint8).permute(1, 2, 0).contiguous())
-
-
 def distort(clean: Pixels, name: str, wanted: Mapping[str, Sequence[int]]) -> tuple[list[Sample], NDArray[np.uint8]]:
     """Return the clean image and its distortions of the wanted levels per family, with what the metrics say of each.
 
@@ -125,7 +118,9 @@ def _make_one(files: Sequence[Path], out: Path, side: int, families: int, levels
     turn = index // len(files)
     clean = anywhere(file, side, index, shrunk=bool(turn % 2), contrast=FLAT if turn % 4 > 1 else TEXTURED)
     if draw.random() < RARE_SHARE:
-        clean = seldom(clean, draw, index)
+        tensor = torch.from_numpy(clean.copy()).permute(2, 0, 1)[None].float() / 255
+        made = RARE[int(draw.integers(len(RARE)))](tensor, index)
+        clean = (made[0] * 255).round().to(torch.uint8).permute(1, 2, 0).contiguous().numpy()
     samples, stack = distort(clean, f"{index}/{file.name}", wanted)
     np.save(out / f"{index:04}.npy", stack)
     partial = out / f"{index:04}.partial"

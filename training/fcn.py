@@ -75,7 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     torch.set_num_threads(options.threads)
     pairs = options.pairs or options.out / "pairs"
     attack = AdvCf(learning_rate=options.attack_rate, iterations=options.iterations)
-    attacked.make(options.photos, pairs, [attack], find_metric(options.metric), options.side, options.per_photo)
+    attacked.make(options.photos, pairs, attack, find_metric(options.metric), options.side, options.per_photo)
     run = Run(options, *attacked.read(pairs, options.held_out))
     print(f"{len(run.trained.clean)} pairs; epoch {run.epoch} of {options.epochs}; on {options.device}", flush=True)
     run.train()

@@ -70,10 +70,10 @@ def test_pairs_are_8_bit_crops_made_once_and_held_out_by_photograph(train, tmp_p
 
 
 def test_pairs_that_were_made_otherwise_are_refused(photos, tmp_path):
-    attacked.make(photos, tmp_path / "pairs", [AdvCf(iterations=1)], Standin(), 32, 1)
-    assert json.loads((tmp_path / "pairs" / attacked.ORIGIN).read_text())["attacks"][0]["iterations"] == 1
+    attacked.make(photos, tmp_path / "pairs", AdvCf(iterations=1), Standin(), 32, 1)
+    assert json.loads((tmp_path / "pairs" / attacked.ORIGIN).read_text())["attack"]["iterations"] == 1
     with pytest.raises(ValueError, match=r"pairs.*name another folder"):
-        attacked.make(photos, tmp_path / "pairs", [AdvCf(iterations=2)], Standin(), 32, 1)
+        attacked.make(photos, tmp_path / "pairs", AdvCf(iterations=2), Standin(), 32, 1)
     with pytest.raises(ValueError, match="more than 4 are needed"):
         attacked.read(tmp_path / "pairs", 4)
 
