@@ -4,7 +4,7 @@
 
     agreement    rank correlation with the pseudo-MOS, and distortions put in order, beside piqe, NIQE and BRISQUE, and
                  beside a judge who does not look: told each image's distortion and level, it says the mean label that
-                 these have on the other photographs
+                 these have on the other photographs (of which there must be one)
     families     the share of pairs of levels that fr-surrogate puts in order, for each family of distortions
     attack       by how much plain I-FGSM raises the score of clean photos
     speed        CPU time of a score, beside piqe, NIQE, BRISQUE and pyiqa's piqe
@@ -166,30 +166,25 @@ def _clean_wins(judged: list[Judged], metric: str) -> float:
     return float(np.mean(wins))
 
 
-def _with_one_who_does_not_look(judged: list[Judged]) -> list[Judged]:
+def with_one_who_does_not_look(judged: list[Judged]) -> list[Judged]:
+    """Add, as scores of BLIND, the mean label of each image's distortion and level on the other photographs."""
     told: dict[tuple[str, int], list[float]] = {}
     for one in judged:
         for mark, label in zip(one.marks, one.labels, strict=True):
             told.setdefault(mark, []).append(float(label))
-    others = len(judged) - 1
-    return [
-        one._replace(
-            scores={
-                **one.scores,
-                BLIND: np.array(
-                    [(sum(told[mark]) - label) / others for mark, label in zip(one.marks, one.labels, strict=True)]
-                ),
-            }
-        )
-        for one in judged
-    ]
+    added = []
+    for one in judged:
+        pairs = zip(one.marks, one.labels, strict=True)
+        said = [(sum(told[mark]) - label) / (len(told[mark]) - 1) for mark, label in pairs]
+        added.append(one._replace(scores={**one.scores, BLIND: np.array(said)}))
+    return added
 
 
 def agreement(run: Run) -> list[dict[str, Any]]:
     judged, rows = run.judged(), []
     names = [*run.metrics, *run.defended]
     if len(judged) > 1:
-        judged, names = _with_one_who_does_not_look(judged), [*names, BLIND]
+        judged, names = with_one_who_does_not_look(judged), [*names, BLIND]
     labels = np.concatenate([one.labels for one in judged])
     for metric in names:
         scores = np.concatenate([one.scores[metric] for one in judged])

@@ -2,12 +2,13 @@
 
 import json
 
+import numpy as np
 import pytest
 import torch
 from known_photographs import NAMES, pixels
 from PIL import Image
 
-from benchmarks import purify
+from benchmarks import metrics, purify
 from benchmarks.tables import header, kept, row
 
 
@@ -34,3 +35,10 @@ def test_a_section_of_purify_is_a_table_or_json_and_leaves_gradients_on(tmp_path
     found = json.loads(out)["tiles"] if form else [line for line in out.splitlines() if line.startswith("| `")]
     assert len(found) == 6
     assert torch.is_grad_enabled()
+
+
+def test_who_does_not_look_says_the_mean_label_of_the_other_photographs():
+    marks = [("clean", 0), ("jpeg", 1)]
+    judged = [metrics.Judged(marks, np.array([100, label]), {}) for label in (10, 20, 60)]
+    told = [one.scores[metrics.BLIND].tolist() for one in metrics.with_one_who_does_not_look(judged)]
+    assert told == [[100, 40], [100, 35], [100, 15]]

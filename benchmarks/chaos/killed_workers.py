@@ -24,7 +24,11 @@ def run(here: Site, jobs: int = 100, every: tuple[float, float] = (1.5, 5.0), se
     It begins when the broker has run for a lease: before, nobody is taken for dead, as all may be on their way back.
     """
     moments = rng(seed)
-    here.until(lambda: here.broker_uptime() > here.settings.lease + 1, 60, "the broker has run for a lease")
+    here.until(
+        lambda: here.broker_uptime() > here.settings.lease + 1,
+        here.settings.lease + 60,
+        "the broker has run for a lease",
+    )
     counted = sum(here.queue.totals().values())
     ids = [here.send(photo(), defense=DEFENSE, seed=number).json()["id"] for number in range(jobs)]
     hit: dict[str, tuple[float, int]] = {}
@@ -59,6 +63,7 @@ def run(here: Site, jobs: int = 100, every: tuple[float, float] = (1.5, 5.0), se
         measured={
             "jobs": jobs,
             "finished": finished,
+            "images": images.count(httpx2.codes.OK),
             "kills": kills,
             "kills in a job": len(hit),
             "ended twice": sum(one > 1 for one in endings),

@@ -18,8 +18,8 @@ class DiffPureRandomPhase(DiffusionDefense):
 
     Ours. Metrics take a picture without fine texture for smeared, and what a denoiser takes away is texture and attack
     together. An attack lives in how its pattern lies on the picture, texture does not: here the removed part comes
-    back with its spectrum, its colors and its strength at every place, but with random phases (Galerne, Gousseau,
-    Morel: Random phase textures, IEEE TIP 2011). Where nothing was to be taken away, nothing is put on.
+    back with its spectrum and its colors, at every place in proportion to how strong it was, but with random phases
+    (Galerne, Gousseau, Morel: Random phase textures, IEEE TIP 2011). Where nothing was taken away, nothing is put on.
     """
 
     name: Literal["diffpure-random-phase"] = "diffpure-random-phase"
@@ -44,18 +44,17 @@ class DiffPureRandomPhase(DiffusionDefense):
         turns = _random_turns(noise.normal_like(images[:, :1]))
         for channel in range(images.shape[1]):  # in place and one by one, so that large images fit into memory
             image, plane = (part[:, channel : channel + 1] for part in (images, purified))
-            texture = torch.fft.irfft2(torch.fft.rfft2((image - plane) / local).mul(turns), s=images.shape[2:])
+            texture = torch.fft.irfft2(torch.fft.rfft2((image - plane) / local).mul_(turns), s=images.shape[2:])
             plane.add_(texture.mul(local), alpha=self.strength)
         return purified
 
     def _local_strength(self, images: Tensor, purified: Tensor) -> Tensor:
         """Return how strong that which was taken away is around every pixel (RMS of the channels), (N, 1, H, W)."""
-        removed = (images - purified).square().mean(1, keepdim=True)
-        return (gaussian_blur(removed, self.window) + FLOOR**2).sqrt()
+        power = (images - purified).square().mean(1, keepdim=True)
+        return (gaussian_blur(power, self.window) + FLOOR**2).sqrt()
 
 
 def _random_turns(field: Tensor) -> Tensor:
     """Return the phases of a real random field, one for all channels, as unit complex numbers."""
-    spectrum = torch.fft.rfft2(field)
-    turns: Tensor = spectrum / spectrum.abs().clamp(min=FLOOR)
+    turns: Tensor = torch.sgn(torch.fft.rfft2(field))
     return turns

@@ -23,6 +23,7 @@ def test_nothing_accepted_is_lost_when_workers_are_killed(here):
     assert result.measured["finished"] == 30
     assert result.measured["ended twice"] == 0
     assert result.measured["kills in a job"] >= 1
+    assert result.measured["images"] == 30
 
 
 @pytest.mark.parametrize(("how", "seconds"), [("killed", 1), ("stopped", 5)])

@@ -66,6 +66,18 @@ def test_the_texture_has_the_colors_and_the_coarseness_of_what_was_taken_away():
     assert steps[0] == pytest.approx(steps[1], rel=0.15), "neighbors are as alike as they were"
 
 
+def test_what_is_put_on_a_smooth_image_cannot_be_seen():
+    ramp = torch.linspace(0.2, 0.8, 128).expand(1, 3, 96, 128).contiguous()
+    texture, _ = texture_and_removed(images=ramp)
+    assert float(texture.std()) < 1 / 255
+
+
+def test_each_image_of_a_batch_has_the_texture_of_its_own_seed():
+    together = random_phase()(PHOTOS[:2], [4, 9])
+    for index, seed in enumerate((4, 9)):
+        torch.testing.assert_close(together[index : index + 1], random_phase()(PHOTOS[index : index + 1], seed))
+
+
 def test_where_nothing_was_taken_away_nothing_is_put_on(monkeypatch):
     monkeypatch.setattr(DiffusionDefense, "diffuse", lambda _, images, noise: images.clone())
     assert torch.equal(random_phase()(PHOTOS, 5), PHOTOS)
