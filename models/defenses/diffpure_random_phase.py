@@ -41,11 +41,14 @@ class DiffPureRandomPhase(DiffusionDefense):
     def purify(self, images: Tensor, noise: Noise) -> Tensor:
         purified = self.diffuse(images, noise)
         local = self._local_strength(images, purified)
-        turns = _random_turns(noise.normal_like(images[:, :1]))
-        for channel in range(images.shape[1]):  # in place and one by one, so that large images fit into memory
-            image, plane = (part[:, channel : channel + 1] for part in (images, purified))
-            texture = torch.fft.irfft2(torch.fft.rfft2((image - plane) / local).mul_(turns), s=images.shape[2:])
-            plane.add_(texture.mul(local), alpha=self.strength)
+        for place in range(len(images)):  # each alone, so that an image comes out the same bit for bit in any batch
+            this = slice(place, place + 1)
+            turns = _random_turns(noise.of(place).normal_like(images[this, :1]))
+            for channel in range(images.shape[1]):  # in place and one by one, so that large images fit into memory
+                image, plane = (part[this, channel : channel + 1] for part in (images, purified))
+                spectrum = torch.fft.rfft2((image - plane) / local[this])
+                texture = torch.fft.irfft2(spectrum.mul_(turns), s=images.shape[2:])
+                plane.add_(texture.mul(local[this]), alpha=self.strength)
         return purified
 
     def _local_strength(self, images: Tensor, purified: Tensor) -> Tensor:
