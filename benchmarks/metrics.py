@@ -17,8 +17,8 @@ fr-surrogate still knows of images purified by this defense: one that makes all 
 
 import argparse
 import datetime
+import functools
 import itertools
-import json
 import math
 import platform
 import subprocess
@@ -34,7 +34,7 @@ from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
 from app.bench.items import label_of
-from benchmarks.tables import header, row
+from benchmarks.tables import header, row, show
 from models.attacks import parse_attack
 from models.defenses import parse_defense
 from models.iqa import fr_surrogate
@@ -80,22 +80,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
         network = fr_surrogate.FRSurrogate.read(options.weights)
         fr_surrogate.shipped = lambda _: network  # type: ignore[assignment]
     run = Run(photographs(options.photos)[: options.count], options.side, options.defense, options.families)
-    found = {name: SECTIONS[name](run) for name in options.sections or SECTIONS}
     about = {
         "date": str(datetime.date.today()),
         "machine": platform.processor() or platform.machine(),
         "photographs": len(run.files),
         "side": run.side,
     }
-    if options.json:
-        print(json.dumps({**about, **found}, indent=2))
-        return
-    print(about)
-    for name, rows in found.items():
-        print(f"\n## {name}\n")
-        header(*rows[0])
-        for cells in rows:
-            row(*cells.values())
+    wanted = options.sections or SECTIONS
+    show(about, {name: functools.partial(table, SECTIONS[name], run) for name in wanted}, as_json=options.json)
+
+
+def table(section: Callable[["Run"], list[dict[str, Any]]], run: "Run") -> None:
+    rows = section(run)
+    header(*rows[0])
+    for cells in rows:
+        row(*cells.values())
 
 
 class Run:

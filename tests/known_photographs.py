@@ -23,6 +23,11 @@ def pixels(name, side=256):
     return np.ascontiguousarray(photo[top : top + side, left : left + side])
 
 
+def crop(name, top, left, height=96, width=128):
+    """Return a part of a photograph, (1, 3, height, width) in [0, 1]."""
+    return load(name)[..., top : top + height, left : left + width].contiguous()
+
+
 def tensor(image):
     """Return uint8 pixels as a batch of one, float32 in [0, 1], (1, 3, H, W)."""
     return torch.from_numpy(image.copy()).permute(2, 0, 1)[None].float() / 255

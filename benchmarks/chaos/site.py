@@ -89,8 +89,8 @@ class Site:
         """Return whether the service says that it is."""
         return self.http.get("/readyz").status_code == httpx2.codes.OK
 
-    def broker_uptime(self) -> float:
-        """Return for how many seconds the broker has run, to the second."""
+    def broker_uptime(self) -> int:
+        """Return for how many seconds the broker has run."""
         return Survey(self.redis).broker().uptime
 
     def kill(self, part: Part) -> None:

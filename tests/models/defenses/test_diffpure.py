@@ -1,7 +1,7 @@
 import pytest
 import torch
+from known_photographs import crop
 from pydantic import ValidationError
-from skimage.data import chelsea, coffee
 
 from models.defense import Cost, PurificationError
 from models.defenses import make_defense, parse_defense
@@ -11,13 +11,7 @@ from models.diffusion.schedule import sigma_of
 from models.diffusion.tiling import Tiled
 from models.noise import Noise
 
-
-def crop(photo, top, left, height=96, width=128):
-    part = photo[top : top + height, left : left + width].copy()
-    return torch.from_numpy(part).permute(2, 0, 1)[None].float() / 255
-
-
-CAT, CUP = crop(chelsea(), 60, 130), crop(coffee(), 150, 250)
+CAT, CUP = crop("chelsea", 60, 130), crop("coffee", 150, 250)
 
 
 def psnr(image, clean):
@@ -72,7 +66,7 @@ def test_texture_goes_from_the_mean_to_the_sample():
 
 
 def test_squeezing_loses_what_the_size_held():
-    wide = crop(coffee(), 50, 100, 300, 400)
+    wide = crop("coffee", 50, 100, 300, 400)
     assert psnr(diffpure(timestep=5)(wide, 1), wide) > psnr(diffpure(timestep=5, squeeze=256)(wide, 1), wide) + 3
 
 

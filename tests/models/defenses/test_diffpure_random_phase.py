@@ -2,8 +2,8 @@
 
 import pytest
 import torch
+from known_photographs import crop
 from pydantic import ValidationError
-from skimage.data import astronaut, chelsea, coffee, rocket
 
 from models.attacks import parse_attack
 from models.defenses import make_defense
@@ -11,14 +11,8 @@ from models.diffusion.defense import DiffusionDefense
 from models.filters import gaussian_blur
 from models.metrics import find_metric
 
-
-def crop(photo, top, left, height=96, width=128):
-    part = photo[top : top + height, left : left + width].copy()
-    return torch.from_numpy(part).permute(2, 0, 1)[None].float() / 255
-
-
 PHOTOS = torch.cat(
-    [crop(chelsea(), 60, 130), crop(coffee(), 150, 250), *(crop(one(), 60, 60) for one in (astronaut, rocket))]
+    [crop("chelsea", 60, 130), crop("coffee", 150, 250), crop("astronaut", 60, 60), crop("rocket", 60, 60)]
 )
 
 
