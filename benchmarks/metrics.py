@@ -42,7 +42,7 @@ from models.metric import Metric, MetricError
 from models.metrics import find_metric
 from training import pseudo_mos
 from training.distorted import center, distort
-from training.distortions import FAMILIES, LEVELS
+from training.distortions import FAMILIES, LEVELS, Pixels
 from training.photos import photographs
 
 OURS = "fr-surrogate"
@@ -64,6 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("sections", nargs="*", choices=[[], *SECTIONS], help="which to print; all by default")
     parser.add_argument("--photos", type=Path, required=True, help="folder of photographs, none of them trained on")
     parser.add_argument("--side", type=int, default=384, help="side of the center crops")
+    parser.add_argument("--shrunk", action="store_true", help="whole photographs, shrunk until that is their side")
     parser.add_argument("--count", type=int, help="at most so many photographs")
     parser.add_argument("--weights", type=Path, help="network to judge in the place of the shipped one")
     parser.add_argument(
@@ -79,12 +80,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.weights:
         network = fr_surrogate.FRSurrogate.read(options.weights)
         fr_surrogate.shipped = lambda _: network  # type: ignore[assignment]
-    run = Run(photographs(options.photos)[: options.count], options.side, options.defense, options.families)
+    cut = functools.partial(center, side=options.side, shrunk=options.shrunk)
+    run = Run(photographs(options.photos)[: options.count], cut, options.defense, options.families)
     about = {
         "date": str(datetime.date.today()),
         "machine": platform.processor() or platform.machine(),
         "photographs": len(run.files),
-        "side": run.side,
+        "side": options.side,
+        "shrunk": options.shrunk,
     }
     wanted = options.sections or SECTIONS
     show(about, {name: functools.partial(table, SECTIONS[name], run) for name in wanted}, as_json=options.json)
@@ -100,8 +103,10 @@ def table(section: Callable[["Run"], list[dict[str, Any]]], run: "Run") -> None:
 class Run:
     """The photographs, and what the metrics say of them, worked out once."""
 
-    def __init__(self, files: list[Path], side: int, defenses: Sequence[str], families: Sequence[str]) -> None:
-        self.files, self.side, self.families = files, side, families
+    def __init__(
+        self, files: list[Path], cut: Callable[[Path], Pixels], defenses: Sequence[str], families: Sequence[str]
+    ) -> None:
+        self.files, self.cut, self.families = files, cut, families
         self.defended = {f"{OURS} after {label_of(text)}": parse_defense(text) for text in defenses}
         self.metrics = [name for name in (OURS, *PEERS) if find_metric(name).availability().available]
         self._judged: list[Judged] = []
@@ -112,7 +117,7 @@ class Run:
         return self._judged
 
     def _judge(self, file: Path) -> Judged:
-        samples, stack = distort(center(file, self.side), file.name, dict.fromkeys(self.families, LEVELS))
+        samples, stack = distort(self.cut(file), file.name, dict.fromkeys(self.families, LEVELS))
         values = {name: np.array([one.members[name] for one in samples]) for name in pseudo_mos.MEMBERS}
         labels = pseudo_mos.fuse(values, pseudo_mos.read_scale())
         labels[0] = 100
@@ -217,7 +222,7 @@ def attack(run: Run) -> list[dict[str, Any]]:
     span = (high or 0) - (low or 0)
     shifts = []
     for file in run.files:
-        clean = torch.from_numpy(center(file, run.side).copy()).permute(2, 0, 1)[None].float() / 255
+        clean = torch.from_numpy(run.cut(file).copy()).permute(2, 0, 1)[None].float() / 255
         with torch.no_grad():
             shifts.append((float(metric(clean)), float(metric(ifgsm(clean, metric)))))
     rises = [(after - before) / span for before, after in shifts]
@@ -233,7 +238,7 @@ def attack(run: Run) -> list[dict[str, Any]]:
 
 
 def speed(run: Run) -> list[dict[str, Any]]:
-    image = torch.from_numpy(center(run.files[0], run.side).copy()).permute(2, 0, 1)[None].float() / 255
+    image = torch.from_numpy(run.cut(run.files[0]).copy()).permute(2, 0, 1)[None].float() / 255
     names = [*run.metrics, *([PYIQAS] if find_metric(PYIQAS).availability().available else [])]
     best = dict.fromkeys(names, float("inf"))
     with torch.no_grad():

@@ -5,7 +5,16 @@ from typing import Annotated, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
-from pydantic import Field, JsonValue, ValidationInfo, field_validator
+from pydantic import (
+    Field,
+    JsonValue,
+    ValidationError,
+    ValidationInfo,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    field_validator,
+)
+from pydantic_core import PydanticCustomError, PydanticKnownError
 from torch import Tensor
 
 from models.availability import Availability
@@ -23,7 +32,19 @@ DEFAULT_STEPS = 4
 FEW_EVALUATIONS = 8
 NOT_ONE_SHOT: dict[str, JsonValue] = {"applies_with": {"sampler": "ddim"}}
 
-Timestep = Annotated[int, Field(ge=0, le=STEPS)] | Literal["auto"]
+
+def _one_finding(value: object, handler: ValidatorFunctionWrapHandler) -> object:
+    """Say one thing of a wrong timestep, where pydantic says what is wrong with it as a number and as a word."""
+    try:
+        return handler(value)
+    except ValidationError as error:
+        as_number = error.errors()[0]
+        if "ctx" in as_number:
+            raise PydanticKnownError(as_number["type"], as_number["ctx"]) from None  # type: ignore[arg-type]
+        raise PydanticCustomError("int_or_auto", "Input should be an integer or 'auto'") from None
+
+
+Timestep = Annotated[Annotated[int, Field(ge=0, le=STEPS)] | Literal["auto"], WrapValidator(_one_finding)]
 
 
 class DiffusionDefense(Defense):

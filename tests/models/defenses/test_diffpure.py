@@ -139,6 +139,18 @@ def test_a_parameter_that_cannot_be_is_refused_with_words(parameters, words):
         diffpure(**parameters)
 
 
+@pytest.mark.parametrize(
+    ("timestep", "kind", "bounds"),
+    [(1001, "less_than_equal", {"le": 1000}), (-1, "greater_than_equal", {"ge": 0}), ("much", "int_or_auto", None)],
+)
+def test_a_wrong_timestep_is_one_finding_about_the_timestep(timestep, kind, bounds):
+    with pytest.raises(ValidationError) as caught:
+        diffpure(timestep=timestep)
+    assert [(one["loc"], one["type"], one.get("ctx")) for one in caught.value.errors()] == [
+        (("timestep",), kind, bounds)
+    ]
+
+
 def test_the_cost_follows_the_network_and_its_evaluations():
     assert diffpure().effective_cost is Cost.NETWORK
     assert diffpure(sampler="dpm-solver").effective_cost is Cost.NETWORK
