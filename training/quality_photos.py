@@ -19,6 +19,10 @@ CLEAR_LEAD = 3.0
 """By how much the labels of two images must differ, of 100, before one is held to be better."""
 
 
+WATCHED = 24
+"""Crops of held-out photographs by which a training is watched, of any size that the photographs were shrunk to."""
+
+
 class Batch(NamedTuple):
     """Images to learn from."""
 
@@ -61,9 +65,11 @@ class QualityPhotos:
         )
         everything = [self._content(*entry) for entry in found]
         names = sorted({content.photograph for content in everything})
-        random.Random(0).shuffle(names)
+        draw = random.Random(0)
+        draw.shuffle(names)
         watched = set(names[:held_out])
-        self.watched = [content for content in everything if content.photograph in watched]
+        held = [content for content in everything if content.photograph in watched]
+        self.watched = draw.sample(held, min(WATCHED, len(held)))
         self.trained = [_without(content, leave_out) for content in everything if content.photograph not in watched]
         self.count = sum(len(content.samples) for content in self.trained)
 
@@ -89,9 +95,9 @@ class QualityPhotos:
 
     @torch.no_grad()
     def quality(self, network: Callable[[Tensor], Tensor], device: str) -> dict[str, float]:
-        """Return how well scores agree with the labels of up to ten held-out crops."""
+        """Return how well scores agree with the labels of the held-out crops that are watched."""
         scores, labels, within = [], [], []
-        for content in self.watched[:10]:
+        for content in self.watched:
             stack = torch.from_numpy(np.array(content.images)).permute(0, 3, 1, 2)
             told = torch.cat([network(part.to(device).float() / 255).cpu() for part in torch.split(stack, 16)]).numpy()
             scores.append(told)

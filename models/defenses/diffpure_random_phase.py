@@ -4,7 +4,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from models.diffusion.defense import DiffusionDefense
+from models.diffusion.defense import DiffusionDefense, OneFinding
 from models.diffusion.schedule import STEPS
 from models.filters import OddKernel, gaussian_blur
 from models.noise import Noise
@@ -24,7 +24,7 @@ class DiffPureRandomPhase(DiffusionDefense):
 
     name: Literal["diffpure-random-phase"] = "diffpure-random-phase"
 
-    timestep: Annotated[int, Field(ge=1, le=STEPS)] | Literal["auto"] = Field(
+    timestep: Annotated[Annotated[int, Field(ge=1, le=STEPS)] | Literal["auto"], OneFinding] = Field(
         20,
         description="How far to diffuse: 20 adds noise of 9.7/255; auto chooses per image.",
         examples=[1, 5, 150, "auto"],
@@ -58,6 +58,10 @@ class DiffPureRandomPhase(DiffusionDefense):
 
 
 def _random_turns(field: Tensor) -> Tensor:
-    """Return the phases of a real random field, one for all channels, as unit complex numbers."""
+    """Return the phases of a real random field, one for all channels, as unit complex numbers; 0 for the mean.
+
+    The mean has no phase but a sign, and a random one would make images lighter or darker.
+    """
     turns: Tensor = torch.sgn(torch.fft.rfft2(field))
+    turns[..., 0, 0] = 0
     return turns

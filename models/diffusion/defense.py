@@ -44,7 +44,8 @@ def _one_finding(value: object, handler: ValidatorFunctionWrapHandler) -> object
         raise PydanticCustomError("int_or_auto", "Input should be an integer or 'auto'") from None
 
 
-Timestep = Annotated[Annotated[int, Field(ge=0, le=STEPS)] | Literal["auto"], WrapValidator(_one_finding)]
+OneFinding = WrapValidator(_one_finding)
+Timestep = Annotated[Annotated[int, Field(ge=0, le=STEPS)] | Literal["auto"], OneFinding]
 
 
 class DiffusionDefense(Defense):

@@ -66,6 +66,13 @@ def test_what_is_put_on_a_smooth_image_cannot_be_seen():
     assert float(texture.std()) < 1 / 255
 
 
+def test_what_was_made_darker_does_not_come_back_lighter(monkeypatch):
+    monkeypatch.setattr(DiffusionDefense, "diffuse", lambda _, images, noise: images - 0.02)
+    for seed in range(4):
+        texture, _ = texture_and_removed(seed=seed)
+        assert float(texture.mean().abs()) < 1e-4
+
+
 def test_each_image_of_a_batch_has_the_texture_of_its_own_seed():
     together = random_phase()(PHOTOS[:2], [4, 9])
     for index, seed in enumerate((4, 9)):
@@ -93,7 +100,7 @@ def test_behind_it_attacks_move_a_score_half_as_far_as_behind_diffpure_and_clean
     assert kept["diffpure-random-phase"] < 0.6 * kept["diffpure"]
 
 
-@pytest.mark.parametrize("parameters", [{"timestep": 0}, {"window": 8}, {"strength": 1.5}])
+@pytest.mark.parametrize("parameters", [{"timestep": 0}, {"timestep": "much"}, {"window": 8}, {"strength": 1.5}])
 def test_parameters_that_mean_nothing_are_refused(parameters):
     with pytest.raises(ValidationError):
         random_phase(**parameters)
