@@ -8,7 +8,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from models.defenses import DEFENSES
-from workers.jobs import Kind
+from workers.orders import Kind
 from workers.state.broker import BROKER_ERRORS
 from workers.state.measures import MEASURES_TOLD, histograms
 from workers.state.queue import JobQueue

@@ -1,6 +1,6 @@
-"""What the OpenAPI page says beyond the signatures: form bodies, defenses, problems, binary answers."""
+"""What the OpenAPI page says beyond the signatures: form bodies, defenses and attacks, problems, binary answers."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Literal
 
 from fastapi import FastAPI
@@ -10,6 +10,7 @@ from pydantic import BaseModel, TypeAdapter
 from app.errors import MEDIA_TYPE, FieldError, Problem
 from app.request_context import HEADER
 from app.schemas import BatchDocument, JobDocument
+from models.attacks import ORDERABLE, OrderableAttack
 from models.defenses import DEFENSES, AnyDefense
 from models.images import ImageFormat
 
@@ -18,7 +19,7 @@ IMAGES: dict[str, Any] = {one.media_type: {"schema": {"type": "string", "format"
 _TITLES = {
     400: "The form cannot be read",
     401: "No API key, or none that is known",
-    403: "This key may not do this, or pages of this origin may not",
+    403: "This key may not do this, pages of this origin may not, or it is turned off",
     404: "Unknown",
     406: "No acceptable form of answer",
     408: "The body came too slowly",
@@ -53,6 +54,13 @@ _HEADERS = {
 }
 
 
+_NAMED: dict[str, tuple[Iterable[str], str]] = {
+    "defense": (DEFENSES, "AnyDefense"),
+    "attack": (ORDERABLE, "OrderableAttack"),
+}
+"""Fields that take a name or an object: the names, and what the object is."""
+
+
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """Return the documentation of these errors."""
     content = {MEDIA_TYPE: {"schema": {"$ref": REF.format(model="Problem")}}}
@@ -81,16 +89,13 @@ def form_body(form: type[BaseModel]) -> dict[str, Any]:
         "type": "array", "items": file, "minItems": 1,
         "description": "A PNG, JPEG or WebP still image; several parts of this name make a batch.",
     }  # fmt: skip
-    defense = {
-        "description": schema["properties"]["defense"]["description"],
-        "anyOf": [{"type": "string", "enum": list(DEFENSES)}, {"$ref": REF.format(model="AnyDefense")}],
-    }
     for name, field in schema["properties"].items():  # a form's field is there or not, never null
         [kind] = [one for one in field.pop("anyOf", [{}]) if one != {"type": "null"}]
         schema["properties"][name] = {key: value for key, value in {**field, **kind}.items() if value is not None}
-    schema["properties"] = {"image": image, **schema["properties"], "defense": defense}
-    schema["required"] = ["image"]
-    content = {"schema": schema, "encoding": {"defense": {"contentType": "text/plain, application/json"}}}
+    named = {name: _named(schema["properties"][name], *_NAMED[name]) for name in _NAMED if name in schema["properties"]}
+    schema["properties"] = {"image": image, **schema["properties"], **named}
+    schema["required"] = ["image", *schema.get("required", [])]
+    content = {"schema": schema, "encoding": {name: {"contentType": "text/plain, application/json"} for name in named}}
     return {
         "requestBody": {"required": True, "content": {"multipart/form-data": content}},
         "parameters": [
@@ -98,6 +103,12 @@ def form_body(form: type[BaseModel]) -> dict[str, Any]:
             for name, (text, example) in _HEADERS.items()
         ],
     }
+
+
+def _named(field: dict[str, Any], names: Iterable[str], model: str) -> dict[str, Any]:
+    """Return the documentation of a field that takes one of these names, or an object of `model`."""
+    forms = [{"type": "string", "enum": list(names)}, {"$ref": REF.format(model=model)}]
+    return {"description": field["description"], "anyOf": forms}
 
 
 def install(app: FastAPI, complete: Callable[[dict[str, Any]], None] = lambda _: None) -> None:
@@ -149,6 +160,7 @@ def _tell_request_ids(document: dict[str, Any]) -> None:
 def _schemas() -> dict[str, Any]:
     adapters: list[tuple[str, Literal["validation", "serialization"], TypeAdapter[Any]]] = [
         ("AnyDefense", "validation", TypeAdapter(AnyDefense)),
+        ("OrderableAttack", "validation", TypeAdapter(OrderableAttack)),
         ("Problem", "serialization", TypeAdapter(Problem)),
         ("FieldError", "serialization", TypeAdapter(FieldError)),
         ("ImageFormat", "validation", TypeAdapter(ImageFormat)),

@@ -34,18 +34,18 @@ def read_key(request: Request) -> str | None:
 
 
 def fingerprint(form: BaseModel, images: Sequence[bytes], *facts: object) -> str:
-    """Return a digest of what was sent: the same for the same order, however its defense is spaced."""
+    """Return a digest of what was sent: the same for the same order, however its defense or attack is spaced."""
     fields: dict[str, Any] = form.model_dump(mode="json", exclude_none=True)
-    fields["defense"] = _spaced_alike(fields.get("defense"))
+    fields |= {name: _spaced_alike(fields.get(name)) for name in ("defense", "attack")}
     content = [fields, [hashlib.sha256(image).hexdigest() for image in images], [str(fact) for fact in facts]]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def _spaced_alike(defense: str | None) -> str | None:
+def _spaced_alike(text: str | None) -> str | None:
     try:
-        return json.dumps(json.loads(defense or ""), sort_keys=True)
+        return json.dumps(json.loads(text or ""), sort_keys=True)
     except (ValueError, RecursionError):
-        return defense and defense.strip()
+        return text and text.strip()
 
 
 def reused() -> ProblemError:

@@ -1,19 +1,19 @@
-"""The purified image as a response: a strong ETag, never sniffed, never shared by a cache between people."""
+"""The image that a job made as a response: a strong ETag, never sniffed, never shared by a cache between people."""
 
 from fastapi import Request, Response
 from fastapi.responses import FileResponse
 
 from app.errors import ProblemError
 from app.services import Services
-from workers.jobs import Kind
+from workers.orders import Kind
 from workers.state.record import JobRecord, Status
 
 
 def image_response(
     request: Request, services: Services, record: JobRecord, headers: dict[str, str] | None = None
 ) -> Response:
-    """Return the purified image of a job, or 304 if the client has it. Raises ProblemError when there is none."""
-    if record.order.kind is not Kind.PURIFY:
+    """Return the image that a job made, or 304 if the client has it. Raises ProblemError when there is none."""
+    if record.order.kind is Kind.SCORE:
         raise ProblemError(404, "no-image", "A score has no image; its numbers are in the job document.")
     if not record.status.is_final:
         raise ProblemError(
@@ -32,7 +32,7 @@ def image_response(
         "Content-Location": f"/jobs/{record.id}/image",
         "X-PurifIQA-Seed": str(record.order.seed),
     }
-    # An image is sent whole: half a purified image is of no use to anyone.
+    # An image is sent whole: half of it is of no use to anyone.
     request.scope["headers"] = [(name, value) for name, value in request.scope["headers"] if name != b"range"]
     asked = [one.strip().removeprefix("W/") for one in request.headers.get("if-none-match", "").split(",")]
     if request.method == "GET" and (tag in asked or "*" in asked):

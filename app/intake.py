@@ -14,7 +14,7 @@ from app.documents import batch_records
 from app.guard.admission import check_work, count_images, place_for
 from app.services import Services
 from models.images import ImageFacts
-from workers.jobs import Order
+from workers.orders import AnyOrder
 from workers.state.answers import is_answer, is_repeatable
 from workers.state.batches import Batch, BatchItem
 from workers.state.broker import BROKER_ERRORS
@@ -33,7 +33,7 @@ class Draft:
 
     data: bytes
     image: ImageFacts
-    order: Order
+    order: AnyOrder
 
 
 @dataclass(frozen=True)

@@ -6,15 +6,18 @@ import secrets
 from pydantic import ValidationError
 
 from app.errors import field_problem, invalid_fields
-from app.schemas import PurifyForm, ScoreForm
+from app.schemas import AttackForm, OrderForm, PurifyForm, ScoreForm
 from app.settings import Settings
+from models.attack import Attack, NoGradientError
+from models.attacks import ATTACKS, UnknownAttackError, parse_attack
 from models.defense import Defense
 from models.defenses import DEFENSES, UnknownDefenseError, parse_defense
 from models.images import ImageFacts, ImageFormat
 from models.metric import UnsuitableSizeError
 from models.metrics import UnknownMetricError, find_metric
 from models.noise import MAX_SEED
-from workers.jobs import Kind, Order, check_sizes
+from workers.jobs import check_sizes
+from workers.orders import AttackOrder, DefenseOrder, Kind
 
 MAX_METRICS = 8
 
@@ -24,7 +27,7 @@ def make_order(
     image: ImageFacts,
     settings: Settings,
     format: ImageFormat = ImageFormat.PNG,  # noqa: A002
-) -> Order:
+) -> DefenseOrder:
     """Return the order of a form, with the service's defaults put in. Raises ProblemError."""
     defense = chosen_defense(settings.default_defense if form.defense is None else form.defense)
     metrics = chosen_metrics(settings.default_metrics if form.metrics is None else form.metrics)
@@ -35,14 +38,64 @@ def make_order(
     scoring = isinstance(form, ScoreForm)
     if scoring and not metrics:
         raise field_problem(422, "metrics", "missing", "name at least one metric")
-    return Order(
+    return DefenseOrder(
         kind=Kind.SCORE if scoring else Kind.PURIFY,
         defense=defense,
         metrics=metrics,
-        seed=secrets.randbelow(MAX_SEED + 1) if form.seed is None else form.seed,
+        seed=_seed(form),
         samples=form.samples if isinstance(form, ScoreForm) else 1,
         format=format,
     )
+
+
+def make_attack_order(form: AttackForm, image: ImageFacts) -> AttackOrder:
+    """Return the order of a form; where it names no defense, the attack knows of none. Raises ProblemError."""
+    attack = chosen_attack(form.attack)
+    defense = None if form.defense is None else chosen_defense(form.defense)
+    names = chosen_metrics(form.metric, "metric")
+    if len(names) != 1:
+        raise field_problem(422, "metric", "not-one", "an attack misleads one metric", limit=1, actual=len(names))
+    metric, size = find_metric(names[0]), (image.height, image.width)
+    try:
+        attack.check_metric(metric)
+    except NoGradientError as error:
+        raise field_problem(422, "metric", "no-gradient", str(error), actual=names[0]) from error
+    for field, check, seen in (
+        ("attack", attack.check_size, size),
+        ("metric", metric.check_size, size if defense is None else defense.output_size(size)),
+    ):
+        try:
+            check(*seen)
+        except UnsuitableSizeError as error:
+            raise field_problem(422, field, "image-size-unsuitable", str(error)) from error
+    return AttackOrder(attack=attack, defense=defense, metrics=(names[0],), seed=_seed(form))
+
+
+def _seed(form: OrderForm) -> int:
+    return secrets.randbelow(MAX_SEED + 1) if form.seed is None else form.seed
+
+
+def chosen_attack(text: str) -> Attack:
+    """Return the attack that a field names, usable here and for anybody. Raises ProblemError."""
+    try:
+        attack = parse_attack(text)
+    except UnknownAttackError as error:
+        raise field_problem(
+            422, "attack", "unknown-attack", str(error), suggestion=error.suggestion, actual=error.name[:80]
+        ) from error
+    except ValidationError as error:
+        kind = next(kind for kind in ATTACKS.values() if kind.__name__ == error.title)
+        raise invalid_fields(error, "attack", lambda _: kind.model_fields) from error
+    except ValueError as error:
+        raise field_problem(422, "attack", "invalid-attack", str(error)) from error
+    if attack.is_local:  # before anything looks at the file that it names
+        detail = f"{attack.name} reads a file of the machine that attacks: run it there, with `purifiqa attack`"
+        raise field_problem(422, "attack", "attack-not-orderable", detail, actual=attack.name)
+    availability = attack.availability()
+    if not availability.available:
+        detail = f"{attack.name} cannot be used here: {availability.explanation}"
+        raise field_problem(409, "attack", "attack-unavailable", detail, actual=attack.name)
+    return attack
 
 
 def chosen_defense(text: str) -> Defense:
@@ -75,21 +128,21 @@ def _parameters(outermost: str, place: list[str]) -> list[str]:
     return [name for name in kind.model_fields if name != "name"]
 
 
-def chosen_metrics(text: str) -> tuple[str, ...]:
-    """Return the metrics that a comma list names, each once, all usable here. Raises ProblemError."""
+def chosen_metrics(text: str, field: str = "metrics") -> tuple[str, ...]:
+    """Return the metrics that a comma list in `field` names, each once, all usable here. Raises ProblemError."""
     names = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
     if len(names) > MAX_METRICS:
         raise field_problem(
-            422, "metrics", "too-many", f"at most {MAX_METRICS} metrics at once", limit=MAX_METRICS, actual=len(names)
+            422, field, "too-many", f"at most {MAX_METRICS} metrics at once", limit=MAX_METRICS, actual=len(names)
         )
     for name in names:
         try:
             availability = find_metric(name).availability()
         except UnknownMetricError as error:
             raise field_problem(
-                422, "metrics", "unknown-metric", str(error), suggestion=error.suggestion, actual=name[:80]
+                422, field, "unknown-metric", str(error), suggestion=error.suggestion, actual=name[:80]
             ) from error
         if not availability.available:
             detail = f"{name} cannot be used here: {availability.explanation}"
-            raise field_problem(409, "metrics", "metric-unavailable", detail, actual=name)
+            raise field_problem(409, field, "metric-unavailable", detail, actual=name)
     return names

@@ -7,14 +7,26 @@ from pydantic import BaseModel, ConfigDict, Field
 from app.errors import Problem, ProblemError
 from models.images import ImageFacts, ImageFormat
 from models.noise import MAX_SEED
-from workers.jobs import MAX_SAMPLES, Kind, Score
+from workers.orders import MAX_SAMPLES, AttackOrder, Kind
+from workers.reports import AttackReport, Score
 from workers.state.record import Delivery, Failure, JobRecord, Status
 
 
 class OrderForm(BaseModel):
-    """What `POST /purify` and `POST /score` have in common, beside `image`."""
+    """What all orders have in common, beside `image`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    seed: int | None = Field(
+        None, ge=0, le=MAX_SEED, description="Left out: a fresh secret seed, which the job document then tells."
+    )
+    webhook: str | None = Field(
+        None, max_length=2000, description="An https URL that is told when the job ends (standard-webhooks, signed)."
+    )
+
+
+class DefenseForm(OrderForm):
+    """What `POST /purify` and `POST /score` have in common."""
 
     defense: str | None = Field(
         None,
@@ -26,15 +38,9 @@ class OrderForm(BaseModel):
         max_length=2000,
         description="Comma list of metrics for the scores before and after. Left out: the default.",
     )
-    seed: int | None = Field(
-        None, ge=0, le=MAX_SEED, description="Left out: a fresh secret seed, which the job document then tells."
-    )
-    webhook: str | None = Field(
-        None, max_length=2000, description="An https URL that is told when the job ends (standard-webhooks, signed)."
-    )
 
 
-class ScoreForm(OrderForm):
+class ScoreForm(DefenseForm):
     """The fields of `POST /score`, beside `image`."""
 
     samples: int = Field(
@@ -42,7 +48,7 @@ class ScoreForm(OrderForm):
     )
 
 
-class PurifyForm(OrderForm):
+class PurifyForm(DefenseForm):
     """The fields of `POST /purify`, beside `image`. Empty `metrics`: no scores."""
 
     format: ImageFormat | None = Field(
@@ -50,11 +56,32 @@ class PurifyForm(OrderForm):
     )
 
 
+class AttackForm(OrderForm):
+    """The fields of `POST /attack`, beside `image`."""
+
+    attack: str = Field(
+        max_length=20_000, description='An attack by name, or as JSON: `{"name": "ifgsm", "epsilon": 4}`.'
+    )
+    metric: str = Field(max_length=2000, description="The metric to mislead.")
+    defense: str | None = Field(
+        None,
+        max_length=20_000,
+        description="A defense to attack through, by name or as JSON. Left out: the attack knows of none.",
+    )
+
+
+def _is_absent(value: object) -> bool:
+    return value is None
+
+
 class JobResult(BaseModel):
     """What a finished job gives."""
 
-    image_url: str | None = Field(description="Where the purified image is; null for a score.")
-    scores: list[Score]
+    image_url: str | None = Field(description="Where the purified or attacked image is; null for a score.")
+    scores: list[Score] = Field(description="Before and after purification; of an attack, none.")
+    attack: AttackReport | None = Field(
+        None, exclude_if=_is_absent, description="What an attack did; only of an attack."
+    )
 
 
 class JobDocument(BaseModel):
@@ -67,8 +94,13 @@ class JobDocument(BaseModel):
     position: int | None = Field(
         ge=0, description="Jobs that wait before it; null once a worker has it, or if too many wait."
     )
-    defense: dict[str, Any] = Field(description="The defense with every parameter.")
-    seed: int = Field(description="With the same image, defense and seed the answer is the same.")
+    defense: dict[str, Any] | None = Field(
+        description="The defense with every parameter; null for an attack that knows of none."
+    )
+    attack: dict[str, Any] | None = Field(
+        None, exclude_if=_is_absent, description="The attack with every parameter; only of an attack."
+    )
+    seed: int = Field(description="With the same image, order and seed the answer is the same.")
     image: ImageFacts = Field(description="The image that was sent, as it is understood.")
     result: JobResult | None = Field(description="Null until the job is finished.")
     error: Problem | None = Field(description="Why the job failed.")
@@ -125,19 +157,22 @@ def job_document(record: JobRecord, position: int | None = None) -> JobDocument:
         image_url = f"{place}/image" if record.report.image else None
         if image_url:
             links["image"] = image_url
-        result = JobResult(image_url=image_url, scores=list(record.report.scores))
+        result = JobResult(image_url=image_url, scores=list(record.report.scores), attack=record.report.attack)
     if not record.status.is_final:
         links["cancel"] = f"{place}/cancel"
     if record.failure:
         error = failure_problem(record.failure, place, record.origin.request_id)
+    order = record.order
+    attack = order.attack if isinstance(order, AttackOrder) else None
     return JobDocument(
         id=record.id,
-        kind=record.order.kind,
+        kind=order.kind,
         status=record.status,
         progress=record.progress,
         position=position if record.status is Status.QUEUED else None,
-        defense=record.order.defense.model_dump(mode="json"),
-        seed=record.order.seed,
+        defense=None if order.defense is None else order.defense.model_dump(mode="json"),
+        attack=None if attack is None else attack.model_dump(mode="json"),
+        seed=order.seed,
         image=record.image,
         result=result,
         error=error,

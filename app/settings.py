@@ -22,6 +22,9 @@ class Settings(GuardSettings):
     max_batch_pixels: int = Field(100_000_000, ge=256, description="Pixels of all images of one request together.")
     max_followers: int = Field(200, ge=1, le=5000, description="Event streams that one API process serves at a time.")
     max_retry_after: int = Field(60, ge=1, le=3600, description="Largest `Retry-After` in seconds.")
+    attacks: bool = Field(
+        False, description="Whether `POST /attack` misleads metrics for whoever may send orders; off: 403."
+    )
     reuse_results: bool = Field(True, description="Whether an identical order is answered from the store.")
     webhook_secret: SecretStr = Field(
         SecretStr(""),

@@ -1,4 +1,4 @@
-"""What `POST /purify` and `POST /score` share: from a form to an answer, for one image or several."""
+"""What all orders share: from a form to an answer, for one image or several."""
 
 from collections.abc import Callable
 
@@ -15,7 +15,7 @@ from app.services import Services
 from app.uploads import check_image
 from app.webhooks.targets import chosen_webhook
 from models.images import ImageError, ImageFacts, ImageFormat
-from workers.jobs import Order
+from workers.orders import AnyOrder
 from workers.state.record import Failure, Origin
 
 ANEW = {"no-cache", "no-store"}
@@ -27,7 +27,7 @@ async def submit(
     caller: Caller,
     images: list[bytes],
     form: OrderForm,
-    order_for: Callable[[ImageFacts], Order],
+    order_for: Callable[[ImageFacts], AnyOrder],
     answer_form: ImageFormat | None = None,
 ) -> Response:
     """Take the orders of a request and answer it. `order_for` makes the order of one image. Raises ProblemError."""
@@ -64,7 +64,7 @@ def _manner(
 
 
 async def _drafts(
-    services: Services, images: list[bytes], order_for: Callable[[ImageFacts], Order]
+    services: Services, images: list[bytes], order_for: Callable[[ImageFacts], AnyOrder]
 ) -> list[Draft | Failure]:
     """Return what to do with each image, or why nothing can be done with it; what is wrong with all is raised."""
     drafts: list[Draft | Failure] = []

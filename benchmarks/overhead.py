@@ -145,14 +145,15 @@ def in_process(jobs: int) -> list[float]:
     """Carry the same orders out without a service; return each one's ms."""
     from models.defenses import parse_defense
     from models.images import ImageFormat
-    from workers.jobs import Kind, Order, execute
+    from workers.jobs import execute
+    from workers.orders import DefenseOrder, Kind
 
     torch.set_num_threads(1)
     image, times = picture(), []
     for number in range(jobs):
         defense = parse_defense(("none", "jpeg")[number % 2])
         start = time.perf_counter()
-        execute(Order(kind=Kind.PURIFY, defense=defense, format=ImageFormat.JPEG), image)
+        execute(DefenseOrder(kind=Kind.PURIFY, defense=defense, format=ImageFormat.JPEG), image)
         times.append((time.perf_counter() - start) * 1000)
     return times
 

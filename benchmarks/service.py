@@ -62,12 +62,13 @@ def call_model(seed: int) -> float:
 def call_files(seed: int) -> float:
     """Purify a file once, as a job does; return the CPU seconds it took."""
     from models.defenses import parse_defense
-    from workers.jobs import Kind, Order, execute
+    from workers.jobs import execute
+    from workers.orders import DefenseOrder, Kind
     from workers.settings import WorkerSettings
     from workers.worker import pick_device
 
     data, start = picture(), time.process_time()
-    order = Order(kind=Kind.PURIFY, defense=parse_defense(ORDER["defense"]), seed=seed)
+    order = DefenseOrder(kind=Kind.PURIFY, defense=parse_defense(ORDER["defense"]), seed=seed)
     execute(order, data, device=pick_device(WorkerSettings().device))
     return time.process_time() - start
 

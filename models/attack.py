@@ -12,7 +12,7 @@ from torch import Tensor
 from models.attack_target import Target
 from models.availability import AVAILABLE, Availability
 from models.defense import Defense
-from models.metric import Metric
+from models.metric import Metric, UnsuitableSizeError
 from models.noise import Noise
 from models.tensors import MIN_SIDE, check_images
 
@@ -74,6 +74,8 @@ class Attack(BaseModel, ABC):
     """True: the result depends on the seed even without a defense."""
     universal: ClassVar[bool] = False
     """True: the change was learned beforehand on other images; the image under attack is not scored."""
+    is_local: ClassVar[bool] = False
+    """True: a parameter names a file of the machine that attacks, so that nobody may order it from elsewhere."""
     weights: ClassVar[tuple[str, ...]] = ()
     """Names of the weight files it needs."""
     source: ClassVar[str]
@@ -105,6 +107,29 @@ class Attack(BaseModel, ABC):
         """Smallest height and width in pixels that it can attack. Default: that of any image."""
         return MIN_SIDE
 
+    @property
+    def evaluations(self) -> int:
+        """Return about how often it scores an image, per draw. Default: as `queries` or `iterations` say, else once."""
+        bounds = (getattr(self, name) for name in ("queries", "iterations") if name in type(self).model_fields)
+        return int(next(bounds, 1))
+
+    @final
+    def check_metric(self, metric: Metric) -> None:
+        """Raise NoGradientError if it follows gradients and the metric has none."""
+        if self.white_box and not metric.card.differentiable:
+            raise NoGradientError(
+                f"{self.name} follows gradients and {metric.card.name} has none: choose another metric, or an attack "
+                "that only asks for scores, such as square"
+            )
+
+    @final
+    def check_size(self, height: int, width: int) -> None:
+        """Raise UnsuitableSizeError if it cannot attack an image of this height and width in pixels."""
+        if min(height, width) < self.min_side:
+            raise UnsuitableSizeError(
+                f"{self.name} needs images of at least {self.min_side} pixels, got {width}x{height}"
+            )
+
     @classmethod
     def summary(cls) -> str:
         """Return the first line of the docstring, the public one-line description."""
@@ -132,15 +157,10 @@ class Attack(BaseModel, ABC):
         MetricError, PurificationError, AttackError if the result is not finite.
         """
         check_images(images)
-        if self.white_box and not metric.card.differentiable:
-            raise NoGradientError(
-                f"{self.name} follows gradients and {metric.card.name} has none: choose another metric, or an attack "
-                "that only asks for scores, such as square"
-            )
+        self.check_metric(metric)
         if not (availability := self.availability()).available:
             raise AttackUnavailableError(self.name, availability)
-        if min(height_width := tuple(images.shape[2:])) < self.min_side:
-            raise ValueError(f"{self.name} needs images of at least {self.min_side} pixels, got {height_width}")
+        self.check_size(images.shape[2], images.shape[3])
         seeds = (seed,) * len(images) if isinstance(seed, int) else tuple(seed)
         Noise.for_batch(seeds, len(images))  # checks them
         with torch.no_grad():

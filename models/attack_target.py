@@ -6,6 +6,7 @@ from typing import NamedTuple, Self
 import torch
 from torch import Tensor
 
+from models.cancellation import cancellation_point
 from models.defense import Defense
 from models.metric import Metric
 from models.noise import Noise, derive_seed
@@ -107,6 +108,7 @@ class Target:
         return scores.detach(), gradient
 
     def _scores(self, images: Tensor, seeds: tuple[int, ...]) -> Tensor:
+        cancellation_point()
         return self._metric(images if self._defense is None else self._defense(images, seeds))
 
     def _fresh_seeds(self, count: int) -> Iterator[tuple[int, ...]]:

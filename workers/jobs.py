@@ -1,83 +1,27 @@
-"""What a job does: an order and an image in, a report and a purified image out. No queue, no store, no HTTP."""
+"""What a job does: an order and an image in, a report and an image out. No queue, no store, no HTTP."""
 
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from enum import StrEnum
 
-from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
 
 from models.defense import Defense
-from models.defenses import AnyDefense
 from models.images import ImageError, ImageFormat, ImageLimits, decode, encode
 from models.metrics import find_metric
-from models.noise import MAX_SEED, derive_seed
+from models.noise import derive_seed
+from workers.attacking import attack
+from workers.orders import AnyOrder, AttackOrder, DefenseOrder, Kind
+from workers.reports import Report, ResultImage, Score
 from workers.spans import tracer
 from workers.together import Outcome, Room, Task, compute
-
-MAX_SAMPLES = 32
-
-
-class Kind(StrEnum):
-    """The two things that can be ordered."""
-
-    PURIFY = "purify"
-    SCORE = "score"
-
-
-class Order(BaseModel):
-    """What to do with an image, complete: the same order on the same image gives the same answer."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    kind: Kind
-    defense: AnyDefense
-    metrics: tuple[str, ...] = ()
-    seed: int = Field(0, ge=0, le=MAX_SEED)
-    samples: int = Field(1, ge=1, le=MAX_SAMPLES)
-    format: ImageFormat = ImageFormat.PNG
-
-
-class Score(BaseModel):
-    """One metric's score of the image as it came and as defended."""
-
-    metric: str = Field(description="The metric, by the name it was asked for.")
-    higher_is_better: bool = Field(description="Whether a larger score means better quality.")
-    range: tuple[float | None, float | None] = Field(description="Lowest and highest score; null: unbounded.")
-    original: float = Field(description="Score of the image as it came.")
-    defended: float = Field(description="Score of the purified image; the median when several samples were drawn.")
-    shift: float = Field(description="defended - original.")
-    samples: int = Field(description="Independently seeded purifications behind `defended`.")
-    version: str = Field(description="Implementation and weights behind the number.")
-    preprocessing: str = Field(description="What the metric did to the image before scoring it.")
-    human_trained: bool = Field(description="Whether the metric's weights were fitted to human opinions.")
-    license: str = Field(description="Licence of the metric's code and weights, as far as it is stated.")
-
-
-class PurifiedImage(BaseModel):
-    """Facts about a purified image."""
-
-    format: ImageFormat
-    width: int
-    height: int
-    bytes: int
-    sha256: str = ""
-
-
-class Report(BaseModel):
-    """The answer to an order, without the image itself."""
-
-    scores: tuple[Score, ...] = ()
-    image: PurifiedImage | None = None
-    timings_ms: dict[str, float] = {}
-
 
 ALONE = Room(0)
 """No room for a second image: an order's samples are computed one after another."""
 
 
 def execute(
-    order: Order,
+    order: AnyOrder,
     data: bytes,
     *,
     limits: ImageLimits | None = None,
@@ -86,12 +30,14 @@ def execute(
     room: Room = ALONE,
     outcome: Outcome | None = None,
 ) -> tuple[Report, bytes | None]:
-    """Carry out `order` on the image file `data`; return the report and, for `purify`, the purified file.
+    """Carry out `order` on the image file `data`; return the report and the purified or attacked file, if any.
 
     `progress` is called with the fraction done, between steps; an exception from it ends the job. `outcome` is what
     `execute_together` has computed already; without it, the samples are computed as many at once as `room` allows.
-    Raises what the image, the defense and the metrics raise: ImageError, PurificationError, MetricError, ...
+    Raises what image, defense, attack and metrics raise: ImageError, PurificationError, MetricError, ...
     """
+    if isinstance(order, AttackOrder):
+        return _attack(order, data, limits, device, progress)
     if outcome is None:
         task, decoding = _prepare(order, data, limits, device)
         [outcome] = compute(order.defense, [task], room, progress)
@@ -103,13 +49,26 @@ def execute(
     with tracer.start_as_current_span("encode"):
         file = encode(outcome.purified, order.format)
     timings = outcome.timings_ms | {"encode": _ms_since(start)}
-    height, width = outcome.purified.shape[2:]
-    facts = PurifiedImage(format=order.format, width=width, height=height, bytes=len(file))
+    facts = _facts(file, order.format, outcome.purified)
     return Report(scores=scores, image=facts, timings_ms=timings), file
 
 
+def _attack(
+    order: AttackOrder, data: bytes, limits: ImageLimits | None, device: str, progress: Callable[[float], None]
+) -> tuple[Report, bytes]:
+    image, decoding = _decoded(data, limits, device)
+    report, file, timings = attack(order, image, progress)
+    facts = _facts(file, ImageFormat.PNG, image)
+    return Report(attack=report, image=facts, timings_ms={"decode": decoding} | timings), file
+
+
+def _facts(file: bytes, form: ImageFormat, image: Tensor) -> ResultImage:
+    height, width = image.shape[2:]
+    return ResultImage(format=form, width=width, height=height, bytes=len(file))
+
+
 def execute_together(
-    orders: Sequence[tuple[Order, bytes]],
+    orders: Sequence[tuple[DefenseOrder, bytes]],
     *,
     limits: ImageLimits | None = None,
     device: str = "cpu",
@@ -140,20 +99,19 @@ def execute_together(
     return outcomes
 
 
-def _prepare(order: Order, data: bytes, limits: ImageLimits | None, device: str) -> tuple[Task, float]:
+def _prepare(order: DefenseOrder, data: bytes, limits: ImageLimits | None, device: str) -> tuple[Task, float]:
     """Return what is to be computed for an order, and how many milliseconds its image took to decode."""
+    image, decoding = _decoded(data, limits, device)
+    seeds = tuple(derive_seed(order.seed, index) for index in range(order.distinct_samples))
+    has_more = order.kind is Kind.PURIFY or len(order.metrics) > 1
+    return Task(image, seeds, order.metrics, has_more=has_more), decoding
+
+
+def _decoded(data: bytes, limits: ImageLimits | None, device: str) -> tuple[Tensor, float]:
     start = time.perf_counter()
     with tracer.start_as_current_span("decode"):
         image, _ = decode(data, limits or ImageLimits())
-    seeds = tuple(derive_seed(order.seed, index) for index in range(_distinct_samples(order)))
-    has_more = order.kind is Kind.PURIFY or len(order.metrics) > 1
-    task = Task(image.to(device), seeds, order.metrics, has_more=has_more)
-    return task, _ms_since(start)
-
-
-def _distinct_samples(order: Order) -> int:
-    """A deterministic defense gives the same answer for every seed: one purification stands for all samples."""
-    return order.samples if order.defense.is_stochastic else 1
+    return image.to(device), _ms_since(start)
 
 
 def _score(name: str, outcome: Outcome, samples: int) -> Score:

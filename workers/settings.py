@@ -44,6 +44,7 @@ class WorkerSettings(BaseSettings):
     timeout_cheap: int = Field(120, ge=1, description="Seconds a job with a cheap defense may run.")
     timeout_network: int = Field(600, ge=1, description="Seconds a job with a network defense may run.")
     timeout_diffusion: int = Field(3_600, ge=1, description="Seconds a job with a diffusion defense may run.")
+    timeout_attack: int = Field(14_400, ge=1, description="Seconds an attack may run, with any defense.")
     batch_pixels: int | None = Field(
         None,
         ge=0,

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 import cv2
 import torch
 
+from models.attack import AttackError, AttackUnavailableError, NoGradientError
 from models.cancellation import cancellable
 from models.checkpoints import CheckpointError
 from models.defense import DefenseUnavailableError, PurificationError
@@ -22,7 +23,8 @@ from models.defenses import parse_defense
 from models.images import ImageError, ImageFormat, encode
 from models.metric import MetricError, MetricUnavailableError, UndefinedScoreError, UnsuitableSizeError
 from models.metrics import find_metric
-from workers.jobs import Kind, Order, execute
+from workers.jobs import execute
+from workers.orders import DefenseOrder, Kind
 from workers.process.batch import Batcher, is_device_lost, room_for
 from workers.process.consumer import TimeLimitError, consume
 from workers.process.lease import Hold, Keeper
@@ -165,7 +167,7 @@ def _carry_out(here: Context, record: JobRecord, hold: Hold, outcome: Outcome | 
 
 
 def _facts(record: JobRecord) -> dict[str, str]:
-    return {"kind": str(record.order.kind), "defense": record.order.defense.name}
+    return record.order.names
 
 
 def _ended(record: JobRecord, status: Status, **how: object) -> JobRecord:
@@ -228,6 +230,12 @@ def explain(error: Exception) -> Failure | None:
             return Failure(code="metric-unavailable", detail=str(error), status=409)
         case DefenseUnavailableError() | CheckpointError():
             return Failure(code="defense-unavailable", detail=str(error), status=409)
+        case AttackUnavailableError():
+            return Failure(code="attack-unavailable", detail=str(error), status=409)
+        case NoGradientError():
+            return Failure(code="no-gradient", detail=str(error), status=422)
+        case AttackError():
+            return Failure(code="attack-failed", detail=str(error))
         case UndefinedScoreError():
             return Failure(code="metric-failed", detail=str(error), status=422)
         case MetricError():
@@ -235,7 +243,7 @@ def explain(error: Exception) -> Failure | None:
         case PurificationError():
             return Failure(code="purification-failed", detail=str(error))
         case TimeLimitError():
-            return Failure(code="time-limit", detail="The job ran longer than a job with this defense may.")
+            return Failure(code="time-limit", detail="The job ran longer than such a job may.")
         case InputLostError():
             return Failure(code="input-lost", detail="The image is no longer in the store.")
         case _:
@@ -283,5 +291,5 @@ def warm_up(here: Context) -> None:
     for name in set(names) - set(ready):
         log.warning("the default metric %s is not available: %s", name, find_metric(name).availability().reason)
     ramp = torch.linspace(0, 1, 256).expand(1, 3, 256, 256).contiguous()
-    order = Order(kind=Kind.PURIFY, defense=parse_defense(here.settings.default_defense), metrics=ready)
+    order = DefenseOrder(kind=Kind.PURIFY, defense=parse_defense(here.settings.default_defense), metrics=ready)
     execute(order, encode(ramp, ImageFormat.PNG), device=here.device)

@@ -63,13 +63,16 @@ def draft(choices: Choices, version: str, server: Server | None = None) -> Manif
     With `server` defenses are those that it can use, and it must score as this machine does.
     """
     settings, preset = Settings(), _preset(choices)
-    attacks = _found(find_attacks, choices.attacks, preset.attacks)
     metrics = _found(find_metrics, choices.metrics, settings.default_metric_names)
-    find = find_defenses
+    to_attack: Callable[..., Found] = find_attacks
+    to_defend: Callable[..., Found] = find_defenses
     if server:
         server.check(metrics.items, version)
-        find = functools.partial(find_defenses, availability=server.availability)
-    defenses = _found(find, choices.defenses, preset.defenses)
+        to_attack = functools.partial(find_attacks, availability=server.attack_availability)
+        to_defend = functools.partial(find_defenses, availability=server.availability)
+    attacks = _found(to_attack, choices.attacks, preset.attacks)
+    defenses = _found(to_defend, choices.defenses, preset.defenses)
+    is_all_ordered = server is not None and not server.attacks_here(attacks.items)
     pairs, impossible = _pairs(attacks.items, metrics.items, {item.label for item in attacks.items if choices.attacks})
     measures = {name: perceptual.availability(called) for name, called in MEASURES.items()}
     parameters = Parameters(
@@ -80,7 +83,7 @@ def draft(choices: Choices, version: str, server: Server | None = None) -> Manif
         metrics=metrics.items,
         attacks=attacks.items,
         defenses=defenses.items,
-        adaptive=_adaptive(choices.adaptive, defenses.items),
+        adaptive=_adaptive(choices.adaptive, defenses.items, is_all_ordered=is_all_ordered),
         pairs=pairs,
         measures=tuple(name for name, state in measures.items() if state.available),
         gallery=GALLERY,
@@ -175,13 +178,21 @@ def _pairs(attacks: Sequence[Item], metrics: Sequence[Item], named: set[str]) ->
     return tuple(pairs), impossible
 
 
-def _adaptive(given: str | None, defenses: Sequence[Item]) -> tuple[str, ...]:
-    """Return the labels of the defenses to attack through; a bare name means all defenses of that name."""
+def _adaptive(given: str | None, defenses: Sequence[Item], *, is_all_ordered: bool) -> tuple[str, ...]:
+    """Return the labels of the defenses to attack through; a bare name means all defenses of that name.
+
+    Raises BenchError for one that is not there, and, unless every attack is ordered, for one that only a server has.
+    """
+    labels = _adaptive_labels(given, defenses)
+    return labels if is_all_ordered else _usable_here(labels, defenses)
+
+
+def _adaptive_labels(given: str | None, defenses: Sequence[Item]) -> tuple[str, ...]:
     usable = [defense for defense in defenses if defense.label != "none"]
     if given is None:
         return ()
     if given == "all":
-        return _usable_here(tuple(defense.label for defense in usable), defenses)
+        return tuple(defense.label for defense in usable)
     wanted: set[str] = set()
     for text in split(given):
         labels = {defense.label for defense in usable if text in (defense.label, defense.about["name"])}
@@ -191,11 +202,11 @@ def _adaptive(given: str | None, defenses: Sequence[Item]) -> tuple[str, ...]:
             there = ", ".join(defense.label for defense in usable)
             raise BenchError(f"--adaptive names {text}, which is not among the defenses: {there}")
         wanted |= labels
-    return _usable_here(tuple(defense.label for defense in usable if defense.label in wanted), defenses)
+    return tuple(defense.label for defense in usable if defense.label in wanted)
 
 
 def _usable_here(labels: tuple[str, ...], defenses: Sequence[Item]) -> tuple[str, ...]:
-    """Return the labels. Raises BenchError for a defense that only a server can use: attacks go through it here."""
+    """Return the labels. Raises BenchError for a defense that only a server can use."""
     for defense in defenses:
         availability = defense_of(defense).availability()
         if defense.label in labels and not availability.available:

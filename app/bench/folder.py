@@ -14,6 +14,7 @@ from torch import Tensor
 from app.bench.items import BenchError, slug
 from app.bench.parameters import Manifest
 from app.bench.units import ATTACK, Unit
+from models.attack_alone import AttackFacts
 from models.images import ImageError, ImageLimits, decode
 
 _LIMITS = ImageLimits(max_bytes=2**31, max_pixels=178_000_000)  # they were checked when they came in
@@ -23,16 +24,10 @@ class NotKeptError(Exception):
     """A file of the study could not be written or read back, so that it makes no sense to go on."""
 
 
-class AttackRecord(BaseModel):
+class AttackRecord(AttackFacts):
     """What an attack did to a picture."""
 
-    model_config = ConfigDict(extra="forbid")
-
     kind: Literal["attack"] = "attack"
-    seconds: float
-    queries: int = Field(description="How often the picture was scored meanwhile.")
-    linf: int = Field(description="Largest change of a value, in 8-bit levels.")
-    first_slope: float | None = Field(description="Sum of the magnitudes of the first gradient; null: none was asked.")
 
     @property
     def step(self) -> str:

@@ -78,25 +78,22 @@ def split(text: str) -> list[str]:
     return items
 
 
-def find_attacks(texts: Sequence[str], *, is_preset: bool) -> Found:
-    """Return the attacks that the texts name. Raises BenchError for one that cannot be used, unless of a preset."""
-    return _find("attack", texts, lambda text: _item(parse_attack(text)), is_preset=is_preset)
+def find_attacks(
+    texts: Sequence[str], *, is_preset: bool, availability: Callable[[Item], Availability] | None = None
+) -> Found:
+    """Return the attacks that the texts name. Raises BenchError for one that cannot be used, unless of a preset.
+
+    `availability` tells whether one can be used where it will run; None: here.
+    """
+    return _find("attack", texts, lambda text: _item(parse_attack(text), availability), is_preset=is_preset)
 
 
 def find_defenses(
     texts: Sequence[str], *, is_preset: bool, availability: Callable[[Item], Availability] | None = None
 ) -> Found:
-    """Return the defenses that the texts name, `none` first in any case; errors as `find_attacks`.
-
-    `availability` tells whether one can be used where it will run; None: here.
-    """
-
-    def item(text: str) -> tuple[Item, Availability]:
-        made, here = _item(parse_defense(text))
-        return made, here if availability is None else availability(made)
-
+    """Return the defenses that the texts name, `none` first in any case; otherwise as `find_attacks`."""
     texts = ["none", *(text for text in texts if text != "none")]
-    return _find("defense", texts, item, is_preset=is_preset)
+    return _find("defense", texts, lambda text: _item(parse_defense(text), availability), is_preset=is_preset)
 
 
 def find_metrics(texts: Sequence[str], *, is_preset: bool) -> Found:
@@ -174,8 +171,9 @@ def _find(
     return Found(items=tuple(items.values()), skipped=tuple(skipped))
 
 
-def _item(made: Attack | Defense) -> tuple[Item, Availability]:
-    return Item(label=_label(made), about=made.model_dump(mode="json")), made.availability()
+def _item(made: Attack | Defense, availability: Callable[[Item], Availability] | None) -> tuple[Item, Availability]:
+    item = Item(label=_label(made), about=made.model_dump(mode="json"))
+    return item, made.availability() if availability is None else availability(item)
 
 
 def _label(made: Attack | Defense) -> str:

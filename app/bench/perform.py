@@ -10,8 +10,9 @@ from torch import Tensor
 
 from app.bench.folder import AttackRecord, FailureRecord, Folder, write_whole
 from app.bench.items import Item, attack_of, defense_of, metric_of
-from app.bench.measure import Purified, finite, measure
+from app.bench.measure import Purified, measure
 from app.bench.units import ATTACK, Unit
+from models.attack_alone import attack_alone
 from models.defense import Defense
 from models.defenses import parse_defense
 from models.images import ImageFormat, encode
@@ -75,18 +76,11 @@ def _attack(unit: Unit, folder: Folder, clean: Tensor) -> Tensor:
     if unit.attack is None:
         raise ValueError("a clean picture is not attacked")
     through = None if unit.through is None else defense_of(unit.through)
-    start = time.perf_counter()
-    done = attack_of(unit.attack).run(clean, metric_of(unit.metrics[0]), through, unit.picture.seed)
-    _wait(clean)
-    seconds = time.perf_counter() - start
-    write_whole(folder.attacked_picture(unit), encode(done.images.cpu(), ImageFormat.PNG))
-    record = AttackRecord(
-        seconds=seconds,
-        queries=int(done.queries.item()),
-        linf=int(((done.images - clean) * 255).round().abs().max().item()),
-        first_slope=finite(done.first_slope.item()),
+    done, file, facts = attack_alone(
+        attack_of(unit.attack), clean, metric_of(unit.metrics[0]), through, unit.picture.seed
     )
-    folder.append(unit, record)
+    write_whole(folder.attacked_picture(unit), file)
+    folder.append(unit, AttackRecord(**facts.model_dump()))
     return done.images
 
 

@@ -57,6 +57,10 @@ class Bar:
     ) -> None:
         self._bar.stop()
 
+    def say(self, line: str) -> None:
+        """Print a line that whoever waits should know of."""
+        self._console.print(f"bench: {line}", markup=False, highlight=False, soft_wrap=True)
+
     def advance(self) -> None:
         """A step is done."""
         self._done += 1

@@ -1,61 +1,76 @@
-"""Let the workers of a service purify and score the pictures of a study; attacks, which need gradients, run here."""
+"""Let the workers of a service attack, purify and score the pictures of a study; what they cannot is done here."""
 
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 
-import torch
-
 from app.bench import pool
-from app.bench.folder import DefenseRecord, FailureRecord, Folder, NotKeptError
-from app.bench.items import BenchError, Item
-from app.bench.measure import Purified, measure
+from app.bench.folder import FailureRecord, Folder, NotKeptError, Record
+from app.bench.items import BenchError
+from app.bench.ordering import order_attack, order_defense
 from app.bench.perform import FAILURES, Ended
 from app.bench.pool import CANNOT_KEEP, GO_ON
-from app.bench.server import Server, check_version
+from app.bench.server import Server
 from app.bench.units import ATTACK, Unit
 from app.command.client import ServerError, StoppedError
+from models.threads import one_thread
 
 Tell = Callable[[Unit, Ended], None]
+Say = Callable[[str], None]
 
 
 def run(
-    units: Iterable[Unit], orders: "Orders", device: str, jobs: int, tell: Tell, deadline: float | None = None
+    units: Iterable[Unit], orders: "Orders", device: str, jobs: int, tell: Tell, say: Say, deadline: float | None = None
 ) -> bool:
-    """Do the units as `pool.run` does, but what defenses have to do is ordered from a service.
+    """Do the units as `pool.run` does, but order from a service what it can do, and `say` what it cannot.
 
     `tell` is called from any thread, one at a time. Raises BenchError too if the service does not answer for long.
     """
     to_attack: list[Unit] = []
     whole: dict[str, Unit] = {}
-    with orders.told_to(tell), _one_thread():
+    with orders.told_to(tell), one_thread():  # the comparisons, as in the processes of a study
         for unit in units:
-            if unit.attack is None or ATTACK in orders.folder.finished(unit):
-                orders.take(unit)
-            else:
+            if orders.is_attacked_here(unit):
                 whole[unit.place] = unit
                 to_attack.append(unit.model_copy(update={"defenses": ()}))
+            else:
+                orders.take(unit)
+        for line in _explained(to_attack, orders.here):
+            say(line)
 
         def attacked(unit: Unit, ended: Ended) -> None:
             orders.tell(unit, ended)
             if not ended.failed:
-                orders.take(whole[unit.place])
+                orders.take(whole[unit.place], first=True)
             orders.check()
 
         in_time = pool.run(to_attack, orders.folder.root, device, jobs, attacked, deadline)
         return orders.finish(deadline) and in_time
 
 
+def _explained(units: Iterable[Unit], here: Mapping[str, str]) -> Iterator[str]:
+    """Yield a line for each reason why attacks are not ordered."""
+    labels: defaultdict[str, set[str]] = defaultdict(set)
+    for unit in units:
+        if unit.attack:
+            labels[here[unit.attack.label]].add(unit.attack.label)
+    for reason, names in labels.items():
+        yield f"attacked on this machine: {', '.join(sorted(names))}; {reason}"
+
+
 class Orders:
     """Orders under way, at most `in_flight` at a time; each is kept as soon as it is done."""
 
-    def __init__(self, server: Server, folder: Folder, in_flight: int) -> None:
-        self.folder = folder
+    def __init__(self, server: Server, folder: Folder, in_flight: int, here: Mapping[str, str]) -> None:
+        """`here`: the labels of the attacks that are not ordered, each with why."""
+        self.folder, self.here = folder, here
         self._server = server
         self._threads = ThreadPoolExecutor(in_flight, "order")
         self._lock = threading.Lock()
+        self._waiting: deque[tuple[Unit, str]] = deque()
         self._orders: list[Future[None]] = []
         self._broken: str | None = None
         self._listener: Tell = lambda *_: None
@@ -75,12 +90,24 @@ class Orders:
         with self._lock:
             self._listener(unit, ended)
 
-    def take(self, unit: Unit) -> None:
-        """Order what is not finished of a unit, which is clean or has its attacked picture."""
+    def is_attacked_here(self, unit: Unit) -> bool:
+        """Return whether an attack is to be done first that is not ordered."""
+        return unit.attack is not None and unit.attack.label in self.here and ATTACK not in self.folder.finished(unit)
+
+    def take(self, unit: Unit, *, first: bool = False) -> None:
+        """Order what is not finished of a unit: its attack, and once that is done the rest.
+
+        `first`: before all that waits, so that a study which is stopped has whole pictures.
+        """
         finished = self.folder.finished(unit)
-        for item in unit.defenses:
-            if item.label not in finished:
-                self._orders.append(self._threads.submit(self._do, unit, item))
+        steps = [(unit, step) for step in unit.steps if step not in finished]
+        if steps and steps[0][1] == ATTACK:
+            steps = steps[:1]
+        if first:
+            self._waiting.extendleft(reversed(steps))
+        else:
+            self._waiting.extend(steps)
+        self._orders.extend(self._threads.submit(self._do_next) for _ in steps)
 
     def check(self) -> None:
         """Raise BenchError if the study cannot go on."""
@@ -92,25 +119,28 @@ class Orders:
 
         Raises BenchError if the study cannot go on.
         """
-        waiting = set(self._orders)
-        while waiting:
+        while waiting := [order for order in self._orders if not order.done()]:  # an attack that is done adds more
             self.check()
             if deadline is not None and time.monotonic() > deadline:
                 return False
-            _, waiting = wait(waiting, timeout=1, return_when=FIRST_EXCEPTION)
+            wait(waiting, timeout=1, return_when=FIRST_EXCEPTION)
         for order in self._orders:
             order.result()
         self.check()
         return True
 
-    def _do(self, unit: Unit, item: Item) -> None:
+    def _do_next(self) -> None:
+        unit, step = self._waiting.popleft()
         if self._broken:
             return
         start = time.perf_counter()
         try:
-            record = self._record(unit, item)
+            record = self._record(unit, step)
             self.folder.append(unit, record)
-            self.tell(unit, Ended(item.label, time.perf_counter() - start, isinstance(record, FailureRecord)))
+            failed = isinstance(record, FailureRecord)
+            self.tell(unit, Ended(step, time.perf_counter() - start, failed))
+            if step == ATTACK and not failed:
+                self.take(unit, first=True)
         except StoppedError:
             pass
         except NotKeptError as error:
@@ -120,48 +150,18 @@ class Orders:
         except BenchError as error:
             self._broken = str(error)
 
-    def _record(self, unit: Unit, item: Item) -> DefenseRecord | FailureRecord:
+    def _record(self, unit: Unit, step: str) -> Record:
         """Return what became of a step. Raises errors that end the study."""
         try:
-            return self._order(unit, item)
+            if step == ATTACK:
+                return order_attack(self._server, self.folder, unit)
+            item = next(one for one in unit.defenses if one.label == step)
+            return order_defense(self._server, self.folder, unit, item)
         except (BenchError, StoppedError):
             raise
         except ServerError as error:
             if error.is_about_the_server:
                 raise
-            return FailureRecord(step=item.label, why=f"server: {error}"[:1000])
+            return FailureRecord(step=step, why=f"server: {error}"[:1000])
         except FAILURES as error:
-            return FailureRecord(step=item.label, why=f"{type(error).__name__}: {error}"[:1000])
-
-    def _order(self, unit: Unit, item: Item) -> DefenseRecord:
-        image = self.folder.attacked_picture(unit) if unit.attack else self.folder.clean_picture(unit.picture.key)
-        fields = {
-            "defense": item.json_text,
-            "metrics": ",".join(metric.label for metric in unit.metrics),
-            "seed": str(unit.picture.seed),
-            "format": "png",
-        }
-        job, file = self._server.client.order("purify", image.read_bytes(), fields)
-        self._server.client.erase(job)
-        if file is None:
-            raise ValueError("the server gave no image")
-        scores = {one["metric"]: one for one in job["result"]["scores"]}
-        for metric in unit.metrics:
-            check_version(self._server.url, metric, scores[metric.label])
-        done = Purified(
-            file,
-            {metric.label: float(scores[metric.label]["defended"]) for metric in unit.metrics},
-            job["timings_ms"]["purify"] / 1000,
-        )
-        return measure(unit, self.folder, item, self.folder.read_clean(unit), done)
-
-
-@contextlib.contextmanager
-def _one_thread() -> Iterator[None]:
-    """Compare images with one thread, as the processes of a study do: sums depend on it in their last digits."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+            return FailureRecord(step=step, why=f"{type(error).__name__}: {error}"[:1000])

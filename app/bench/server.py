@@ -1,13 +1,15 @@
 """A running service as a study sees it: whether its numbers would be those of this machine, and what it can do."""
 
+import functools
 from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Self
 
 import torch
 
-from app.bench.items import BenchError, Item, metric_of
+from app.bench.items import BenchError, Item, attack_of, metric_of
 from app.command.client import Client, ServerError
+from app.guard.admission import ATTACKS_OFF
 from models.availability import AVAILABLE, Availability, unavailable
 from models.images import ImageFormat, encode
 
@@ -15,6 +17,8 @@ PATIENCE_SECONDS = 300
 """How long a server that is busy or does not answer is asked again before the study stops."""
 WAIT_SECONDS = 5
 """How long one request stays open: so long at most does the study take to stop."""
+NO_ATTACKS = (ATTACKS_OFF, "not-found")
+"""Codes of the problems by which a service says that it carries out no attacks."""
 _SIDE = 64
 
 
@@ -55,6 +59,33 @@ class Server:
             if not entry["availability"]["available"]:
                 raise BenchError(f"{self.url} cannot use metric {metric.label}: {entry['availability']['reason']}")
             check_version(self.url, metric, entry)
+
+    def attacks_here(self, attacks: Sequence[Item]) -> dict[str, str]:
+        """Return the labels of those attacks that cannot be ordered from it, each with why. Raises BenchError."""
+        reasons = {attack.label: self._why_here(attack) for attack in attacks}
+        return {label: reason for label, reason in reasons.items() if reason}
+
+    def attack_availability(self, item: Item) -> Availability:
+        """Return whether an attack can be used, by its workers or else on this machine. Raises BenchError."""
+        return attack_of(item).availability() if self._why_here(item) else AVAILABLE
+
+    def _why_here(self, item: Item) -> str | None:
+        if self._attacks is None:
+            return f"{self.url} carries out no attacks (PURIFIQA_ATTACKS is not set there)"
+        if (there := self._attacks.get(item.about["name"])) is None:
+            return "it reads a file of this machine"
+        return None if there.available else f"{self.url} cannot use it: {there.reason}"
+
+    @functools.cached_property
+    def _attacks(self) -> dict[str, Availability] | None:
+        """What can be ordered, by name; None: it carries out no attacks."""
+        try:
+            listed = self.client.send("GET", "/attacks").json()
+        except ServerError as error:
+            if error.code in NO_ATTACKS:
+                return None
+            raise BenchError(f"--server {self.url}: {error}") from error
+        return {entry["name"]: Availability.model_validate(entry["availability"]) for entry in listed}
 
     def availability(self, item: Item) -> Availability:
         """Return whether its workers can use a defense: it is ordered, and the order taken back. Raises BenchError."""

@@ -39,7 +39,7 @@ class Means:
     minutes: float | None = None
     """After which it stops."""
     server: str | None = None
-    """Address of a service that purifies and scores; None: this machine does."""
+    """Address of a service that purifies, scores and, if it does, attacks; None: this machine does."""
     in_flight: int = 16
     """Orders that the server has at the same time."""
 
@@ -71,18 +71,20 @@ def _do(manifest: Manifest, folder: Folder, means: Means, server: Server | None,
     waiting, ahead, total = _ahead(units_of(manifest.parameters), folder)
     device = manifest.parameters.device
     jobs = means.jobs or (1 if device == "cuda" else _cores())
+    here = server.attacks_here(manifest.parameters.attacks) if server else {}
     estimate = Estimate(ahead, jobs)
     with Bar(total, total - ahead.total(), estimate) as bar:
 
         def tell(unit: Unit, ended: Ended) -> None:
-            at_once = means.in_flight if server and ended.step != ATTACK else jobs
+            is_here = server is None or (ended.step == ATTACK and unit.attack and unit.attack.label in here)
+            at_once = jobs if is_here else means.in_flight
             estimate.ended(unit.kind_of(ended.step), ended.seconds * jobs / at_once)
             bar.advance()
 
         if server is None:
             return pool.run(waiting, folder.root, device, jobs, tell, deadline)
-        orders = Orders(server, folder, means.in_flight)
-        return remote.run(waiting, orders, device, jobs, tell, deadline)
+        orders = Orders(server, folder, means.in_flight, here)
+        return remote.run(waiting, orders, device, jobs, tell, bar.say, deadline)
 
 
 def _cores() -> int:

@@ -14,54 +14,18 @@ from app.command.files import FilesError, ImageFile, find_images, plan_outputs
 from app.errors import ProblemError, invalid_fields
 from app.orders import chosen_defense, chosen_metrics
 from app.settings import Settings
-from models.attack import Attack, Attacked, AttackError, AttackUnavailableError, NoGradientError
+from models.attack import Attack, AttackError, AttackUnavailableError, NoGradientError
+from models.attack_alone import AttackedImage, attack_alone
 from models.attack_checks import Flag, check_defense, check_effect, check_gradients
-from models.attacks import ATTACKS, UnknownAttackError, parse_attack
-from models.availability import Availability
+from models.attacks import UnknownAttackError, parse_attack
 from models.defense import Defense
-from models.images import ImageError, ImageFormat, decode, encode
+from models.images import ImageError, decode
 from models.metric import Metric, UnsuitableSizeError
 from models.metrics import find_metric
 from models.perturbation.universal import Recipe, learn, save
 from workers.worker import pick_device
 
-COMMON = ("name", "goal", "draws")
-"""Parameters that every attack has, or that tell them apart."""
 UNIVERSAL = "uap"
-
-
-class AttackEntry(BaseModel):
-    """An attack and its parameters."""
-
-    name: str
-    summary: str
-    description: str = Field(description="With sources.")
-    sees: str = Field(description="gradients; scores: it only asks; nothing: learned beforehand.")
-    stochastic: bool = Field(description="Whether the result depends on the seed.")
-    source: str
-    presets: dict[str, tuple[float, ...]] = Field(description="Values for a sweep.")
-    weights: tuple[str, ...]
-    parameters: dict[str, Any] = Field(description="JSON Schema of the object to give as `--attack`.")
-    availability: Availability
-
-
-def list_attacks() -> list[AttackEntry]:
-    """Return every attack, in alphabetical order."""
-    return [
-        AttackEntry(
-            name=name,
-            summary=kind.summary(),
-            description=" ".join((kind.__doc__ or "").split()),
-            sees="nothing" if kind.universal else "gradients" if kind.white_box else "scores",
-            stochastic=kind.stochastic,
-            source=kind.source,
-            presets=dict(kind.presets),
-            weights=kind.weights,
-            parameters=kind.model_json_schema(),
-            availability=parse_attack(name).availability(),
-        )
-        for name, kind in ATTACKS.items()
-    ]
 
 
 @dataclass(frozen=True)
@@ -157,9 +121,9 @@ def run(order: Order, arguments: list[str], out: Path) -> Results:
 
 def _attack_file(order: Order, file: Path, output: Path) -> Outcome:
     images = _read(file)
-    done = order.attack.run(images, order.metric, order.defense, order.seed)
-    outcome = _measure(order, images, done, file, output)
-    write_whole(output, encode(done.images, ImageFormat.PNG))
+    made = attack_alone(order.attack, images, order.metric, order.defense, order.seed)
+    outcome = _measure(order, images, made, file, output)
+    write_whole(output, made.file)
     return outcome
 
 
@@ -169,8 +133,8 @@ def _read(file: Path) -> Tensor:
     return images.to(pick_device(settings.device))
 
 
-def _measure(order: Order, images: Tensor, done: Attacked, file: Path, output: Path) -> Outcome:
-    metric, defense = order.metric, order.defense
+def _measure(order: Order, images: Tensor, made: AttackedImage, file: Path, output: Path) -> Outcome:
+    metric, defense, done = order.metric, order.defense, made.done
     both = [images, done.images]
     with torch.no_grad():
         scores = [metric(one) for one in both]
@@ -191,11 +155,11 @@ def _measure(order: Order, images: Tensor, done: Attacked, file: Path, output: P
         attacked=scores[1].item(),
         defended_clean=defended[0].item() if defended else None,
         defended_attacked=defended[1].item() if defended else None,
-        linf=int(change.abs().max().item()),
+        linf=made.facts.linf,
         psnr=10 * torch.log10(torch.tensor(255**2 / error)).item() if error else None,
         budget=None if done.budget is None else int(done.budget.item()),
-        queries=int(done.queries.item()),
-        first_slope=None if bool(done.first_slope.isnan()) else done.first_slope.item(),
+        queries=made.facts.queries,
+        first_slope=made.facts.first_slope,
         gained=gained.item(),
         flags=_doubts(order, done.first_slope, gained),
     )

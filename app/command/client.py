@@ -21,8 +21,12 @@ LONGEST_PAUSE = 30.0
 class ServerError(RuntimeError):
     """The server refused the request or the job failed; the message is the problem's detail."""
 
-    def __init__(self, detail: str, *, is_about_the_order: bool = False, is_about_the_server: bool = False) -> None:
+    def __init__(
+        self, detail: str, *, code: str = "", is_about_the_order: bool = False, is_about_the_server: bool = False
+    ) -> None:
         super().__init__(detail)
+        self.code = code
+        """Of the problem that the server answered; empty: none."""
         self.is_about_the_order = is_about_the_order
         self.is_about_the_server = is_about_the_server
         """Whether any other order would fare no better now: it does not answer, is busy, or knows no such key."""
@@ -68,7 +72,7 @@ class Client:
         self._stopped.set()
 
     def order(self, kind: str, image: bytes, fields: dict[str, str]) -> tuple[dict[str, Any], bytes | None]:
-        """Send `purify` or `score`; return the finished job document and the purified file, if any.
+        """Send `purify`, `score` or `attack`; return the finished job document and the file that it made, if any.
 
         Raises ServerError; StoppedError after `stop`.
         """
@@ -86,7 +90,7 @@ class Client:
         return job, self.send("GET", place).content if place else None
 
     def begin(self, kind: str, image: bytes, fields: dict[str, str], **headers: str) -> tuple[dict[str, Any], float]:
-        """Send `purify` or `score`; return the job document and after how many seconds to ask for it again.
+        """Send an order; return the job document and after how many seconds to ask for it again.
 
         Raises ServerError.
         """
@@ -136,7 +140,10 @@ def _refused(method: str, path: str, answer: httpx2.Response) -> ServerError:
     wrong = [(one["field"], one["code"]) for one in problem.get("errors", [])]
     is_about_the_order = answer.status_code in FORBIDDEN or order_is_wrong(problem["status"], wrong)
     return ServerError(
-        problem["detail"], is_about_the_order=is_about_the_order, is_about_the_server=is_about_the_server
+        problem["detail"],
+        code=problem["code"],
+        is_about_the_order=is_about_the_order,
+        is_about_the_server=is_about_the_server,
     )
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.table import Column, Table
 
-from app.command.attacks import COMMON, Outcome, list_attacks
+from app.command.attacks import Outcome
 from app.command.batch import Results
 from app.command.tables import show
 
@@ -16,6 +16,10 @@ CSV_COLUMNS = (
     "lowest", "highest", "preprocessing", "human_trained", "license",
 )  # fmt: skip
 """What is told of a score; the last ones say what it means."""
+
+
+COMMON = ("name", "goal", "draws")
+"""Parameters that every attack has, or that tell them apart."""
 
 
 def results(found: Results, form: str) -> None:
@@ -72,7 +76,10 @@ def defenses(form: str) -> None:
 
 def attacks(form: str) -> None:
     """Print the attacks, their parameters, and whether each can be used here, as `json`, `markdown` or `table`."""
-    entries = list_attacks()
+    from app.routes.catalogue import attack_entries
+    from models.attacks import ATTACKS
+
+    entries = attack_entries(ATTACKS.values())
     if form == "json":
         print(json.dumps([entry.model_dump(mode="json") for entry in entries], indent=2))
         return

@@ -12,7 +12,10 @@ from app.errors import ProblemError, field_problem
 from app.guard.callers import Caller, SubmitterDep
 from app.services import Services, ServicesDep
 from models.images import ImageFacts
-from workers.jobs import Order
+from workers.orders import Order
+
+ATTACKS_OFF = "attacks-off"
+"""Code of the problem that tells that attacks are off."""
 
 
 async def _admit(request: Request, caller: SubmitterDep, services: ServicesDep) -> Caller:
@@ -39,6 +42,14 @@ def _check_bounds(services: Services, caller: Caller, count: int) -> None:
         )  # fmt: skip
     if caller.id and not services.queue.quota.has_place(caller.id, settings.max_in_flight):
         raise _too_many(services)
+
+
+def attacks_are_on(services: ServicesDep) -> None:
+    """Refuse whatever has to do with attacks unless the operator wants them: nobody offers them by accident."""
+    if not services.settings.attacks:
+        raise ProblemError(
+            403, ATTACKS_OFF, "Attacks are off here; the operator turns them on with PURIFIQA_ATTACKS=true."
+        )
 
 
 @contextmanager
@@ -74,12 +85,11 @@ def count_images(services: Services, owner: str, images: int) -> None:
 
 def check_work(order: Order, image: ImageFacts, most: float) -> None:
     """Raise a 422 problem if an order is more work than `most` megapixel evaluations of a small network."""
-    samples = order.samples if order.defense.is_stochastic else 1
-    actual = float(f"{order.defense.work((image.height, image.width)) * samples / 1e6:.4g}")
+    actual = float(f"{order.work((image.height, image.width)) / 1e6:.4g}")
     if actual > most:
         raise field_problem(
-            422, "defense", "too-much-work",
+            422, order.subject, "too-much-work",
             f"this order is {actual:g} megapixel evaluations of a small network, at most {most:g} are accepted; "
-            "take fewer steps or samples, a cheaper defense or a smaller image",
+            "take fewer steps, queries or samples, a cheaper defense or a smaller image",
             limit=most, actual=actual,
         )  # fmt: skip

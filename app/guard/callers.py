@@ -86,12 +86,13 @@ def _take_turn(services: Services, caller: Caller, cost: float) -> None:
         )  # fmt: skip
 
 
+submitter = asks(Scope.SUBMIT, 1)
 reader = asks(Scope.READ, SHARE_OF_AN_ORDER)
 metrics_reader = asks(Scope.METRICS, SHARE_OF_AN_ORDER)
-SubmitterDep = Annotated[Caller, Depends(asks(Scope.SUBMIT, 1))]
+SubmitterDep = Annotated[Caller, Depends(submitter)]
 ReaderDep = Annotated[Caller, Depends(reader)]
 
-JobId = Annotated[str, Path(description="From the answer to `POST /purify` or `POST /score`.")]
+JobId = Annotated[str, Path(description="From the answer to an order.")]
 
 
 def owned(services: Services, caller: Caller, job_id: str) -> JobRecord:

@@ -1,11 +1,16 @@
-"""`GET /defenses` and `GET /iqa-metrics`: what there is, what it takes, and whether it can be used here."""
+"""`GET /defenses`, `GET /attacks` and `GET /iqa-metrics`: what there is, what it takes, if it can be used here."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from fastapi import APIRouter, Depends
 from pydantic import BaseModel, Field
 
+from app.documentation import problems
+from app.guard.admission import attacks_are_on
 from app.guard.callers import reader
+from models.attack import Attack
+from models.attacks import ORDERABLE
 from models.availability import Availability
 from models.defense import Cost
 from models.defenses import DEFENSES, make_defense
@@ -27,6 +32,21 @@ class DefenseEntry(BaseModel):
     weights: tuple[str, ...] = Field(description="Names of the weight files it needs; empty: none.")
     license: str = Field(description="Licence of its code and weights.")
     parameters: dict[str, Any] = Field(description="JSON Schema of the object to send as `defense`.")
+    availability: Availability
+
+
+class AttackEntry(BaseModel):
+    """An attack and its parameters."""
+
+    name: str
+    summary: str
+    description: str = Field(description="With sources.")
+    sees: str = Field(description="gradients; scores: it only asks; nothing: learned beforehand.")
+    stochastic: bool = Field(description="Whether the result depends on the seed.")
+    source: str
+    presets: dict[str, tuple[float, ...]] = Field(description="Values for a sweep.")
+    weights: tuple[str, ...]
+    parameters: dict[str, Any] = Field(description="JSON Schema of the object to give as `attack`.")
     availability: Availability
 
 
@@ -53,6 +73,37 @@ def list_defenses() -> list[DefenseEntry]:
             availability=make_defense({"name": name}).availability(),
         )
         for name, kind in DEFENSES.items()
+    ]
+
+
+@router.get(
+    "/attacks",
+    operation_id="list_attacks",
+    summary="Every attack that can be ordered, with the JSON Schema of its parameters",
+    responses=problems(403),
+    dependencies=[Depends(attacks_are_on)],
+)
+def list_attacks() -> list[AttackEntry]:
+    """In alphabetical order. Not those that read a file of the machine that attacks; 403 where attacks are off."""
+    return attack_entries(ORDERABLE.values())
+
+
+def attack_entries(kinds: Iterable[type[Attack]]) -> list[AttackEntry]:
+    """Return what there is to tell of these attacks."""
+    return [
+        AttackEntry(
+            name=(made := kind.model_validate({})).name,
+            summary=kind.summary(),
+            description=" ".join((kind.__doc__ or "").split()),
+            sees="nothing" if kind.universal else "gradients" if kind.white_box else "scores",
+            stochastic=kind.stochastic,
+            source=kind.source,
+            presets=dict(kind.presets),
+            weights=kind.weights,
+            parameters=kind.model_json_schema(),
+            availability=made.availability(),
+        )
+        for kind in kinds
     ]
 
 

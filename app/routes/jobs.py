@@ -34,7 +34,7 @@ def get_job(record: OwnedJob, response: Response, services: ServicesDep) -> JobD
 @router.get(
     "/{job_id}/image",
     operation_id="get_image",
-    summary="The purified image",
+    summary="The purified or attacked image",
     response_class=Response,
     responses={
         200: {"description": "The image", "content": IMAGES, "headers": {"ETag": {"schema": {"type": "string"}}}},

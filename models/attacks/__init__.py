@@ -3,6 +3,9 @@
 import difflib
 import json
 import sys
+from typing import TYPE_CHECKING, Annotated, Union
+
+from pydantic import Field
 
 from models.attack import Attack
 from models.discovery import concrete_subclasses
@@ -31,6 +34,14 @@ def _discover() -> dict[str, type[Attack]]:
 
 ATTACKS: dict[str, type[Attack]] = _discover()
 """Every attack by name, in alphabetical order."""
+
+ORDERABLE: dict[str, type[Attack]] = {name: kind for name, kind in ATTACKS.items() if not kind.is_local}
+"""Those that may be ordered from another machine."""
+
+if TYPE_CHECKING:
+    OrderableAttack = Attack
+else:
+    OrderableAttack = Annotated[Union[tuple(ORDERABLE.values())], Field(discriminator="name")]  # noqa: UP007 - built at run time
 
 
 def parse_attack(text: str) -> Attack:

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from models.attack import Attack
 from models.attack_target import Target
+from models.progress import tracked
 
 PIECES = 64
 
@@ -31,7 +32,7 @@ class AdvCf(Attack):
         levels = target.images.mul(255).round_().long().flatten(2)
         adam = torch.optim.Adam([slopes], lr=self.learning_rate)
         best, lowest = target.images, torch.full((len(slopes),), torch.inf).to(slopes)
-        for _ in range(self.iterations):
+        for _ in tracked(range(self.iterations)):
             leaf = slopes.detach().requires_grad_()
             with torch.enable_grad():
                 images = apply_curves(leaf, levels).view_as(best)

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from models.attack import Attack
 from models.attack_target import Target
+from models.progress import tracked
 
 STEP_BACK = 0.0005
 
@@ -30,7 +31,7 @@ class Madc(Attack):
 
     def perturb(self, target: Target) -> Tensor:
         images = target.images.clone()
-        for _ in range(self.iterations):
+        for _ in tracked(range(self.iterations)):
             gradient = target.gradient(images).gradient
             step = self.learning_rate * _without(gradient, images - target.images).sign()
             images = self._step_back((images - step).clamp_(0, 1), target.images)

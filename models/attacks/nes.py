@@ -7,6 +7,7 @@ from torch import Tensor
 
 from models.attack import Attack
 from models.attack_target import Target
+from models.progress import tracked
 
 
 class Nes(Attack):
@@ -43,7 +44,7 @@ class Nes(Attack):
         low, high = (target.images - target.budget).clamp_(min=0), (target.images + target.budget).clamp_(max=1)
         pairs = min(self.pairs, self.queries // 2)
         images = target.images.clone()
-        for _ in range(self.queries // (2 * pairs)):
+        for _ in tracked(range(self.queries // (2 * pairs))):
             noise = self._noise(target, pairs)
             losses = target.loss((images + self.sigma * torch.cat([noise, -noise])).clamp_(0, 1))
             differences = losses[:pairs] - losses[pairs:]

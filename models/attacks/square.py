@@ -7,6 +7,7 @@ from torch import Tensor
 
 from models.attack import Attack
 from models.attack_target import Target
+from models.progress import tracked
 
 HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
 """After how many of 10,000 queries the squares' area is halved."""
@@ -41,7 +42,7 @@ class Square(Attack):
         clean, striped = target.loss(target.images), target.loss(images)
         images = torch.where((striped < clean).view(-1, 1, 1, 1), images, target.images)
         lowest = torch.minimum(clean, striped)
-        for query in range(2, self.queries):
+        for query in tracked(range(2, self.queries)):
             side = self._side(query, height, width)
             rows = target.noise.integers(0, height - side)
             columns = target.noise.integers(0, width - side)

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from models.attack import Attack
 from models.attack_target import Target
+from models.progress import tracked
 from models.tensors import clamp_to_image
 
 TARGET_SCORE = 1.5
@@ -52,7 +53,7 @@ class Stadv(Attack):
             )
             return 50 * TARGET_SCORE / room + roughness.detach()
 
-        for _ in range(self.iterations):
+        for _ in tracked(range(self.iterations)):
             lbfgs.step(loss)  # type: ignore[no-untyped-call]
         images = move(target.images, flow)
         return images if target.loss(images).item() < lowest else best

@@ -23,6 +23,7 @@ class Uap(Attack):
     name: Literal["uap"] = "uap"
     white_box: ClassVar[bool] = False
     universal: ClassVar[bool] = True
+    is_local: ClassVar[bool] = True
     source: ClassVar[str] = "arXiv 2211.00366"
     presets: ClassVar = {"epsilon": (2, 4, 8, 16)}
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from models.attack import Attack
 from models.attack_target import Target
+from models.progress import tracked
 
 
 class AdamAttack(Attack, ABC):
@@ -35,7 +36,7 @@ class AdamAttack(Attack, ABC):
         images = target.images.clone()
         weight = self.weigh(target.images)
         adam = torch.optim.Adam([images], lr=self.learning_rate)
-        for _ in range(self.iterations):
+        for _ in tracked(range(self.iterations)):
             gradient = target.gradient(images).gradient
             if (slope := self._slope_of_penalty(images, target.images)) is not None:
                 gradient += slope

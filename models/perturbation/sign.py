@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from models.attack_target import Target
+from models.progress import tracked
 
 
 def sign_steps(target: Target, step: float | Tensor, iterations: int, momentum: float = 0) -> Tensor:
@@ -19,7 +20,7 @@ def sign_steps(target: Target, step: float | Tensor, iterations: int, momentum: 
     high = (target.images + target.budget).clamp_(max=1)
     steps = torch.as_tensor(step).to(images)
     gradients = torch.zeros(())
-    for _ in range(iterations):
+    for _ in tracked(range(iterations)):
         gradient = target.gradient(images).gradient
         if momentum:
             gradients = gradient.add_(gradients, alpha=momentum)

@@ -16,6 +16,14 @@ def client(shared_service):
 
 
 @pytest.fixture(scope="session")
+def attacking(shared_service):
+    """A client of an app with the same broker, store and worker that carries out attacks."""
+    settings = Settings(**{**shared_service.model_dump(exclude_unset=True), "attacks": True})
+    with TestClient(create_app(settings), raise_server_exceptions=False) as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
 def order(client, photo_png):
     """Send an order with a good photo, unless another is given."""
 

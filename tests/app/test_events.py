@@ -13,7 +13,7 @@ from conftest import served
 from app.command.parts import free_port
 from app.main import create_app
 from app.server import _Server
-from workers.jobs import Report
+from workers.reports import Report
 from workers.state import events as events_module
 from workers.state.queue import JobQueue
 

@@ -7,12 +7,12 @@ import pytest
 
 from models.defenses import parse_defense
 from models.images import ImageFacts, ImageFormat
-from workers.jobs import Kind, Order
+from workers.orders import DefenseOrder, Kind
 from workers.state.queue import JobQueue
 from workers.state.record import JobRecord, Origin
 from workers.state.register import CHUNK
 
-ORDER = Order(kind=Kind.PURIFY, defense=parse_defense("flip"))
+ORDER = DefenseOrder(kind=Kind.PURIFY, defense=parse_defense("flip"))
 IMAGE = ImageFacts(format=ImageFormat.PNG, width=64, height=48, mode="RGB", bytes=10, sha256="0" * 64, conversions=())
 
 

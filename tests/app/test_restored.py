@@ -5,10 +5,10 @@ import time
 
 import pytest
 
-from workers.jobs import Report
 from workers.recovery import janitor as janitor_module
 from workers.recovery.janitor import Janitor
 from workers.recovery.survey import Survey
+from workers.reports import Report
 from workers.state.manifest import close_manifest, note_delivery
 from workers.state.queue import JobQueue
 from workers.state.record import Delivery

@@ -3,7 +3,7 @@
 import pytest
 
 from models.defenses import parse_defense
-from workers.jobs import Kind, Order
+from workers.orders import DefenseOrder, Kind
 from workers.state import outlook
 from workers.state.pace import Pace
 
@@ -18,7 +18,7 @@ def send(client, photo_png, defense="jpeg"):
 
 
 def order(name):
-    return Order(kind=Kind.PURIFY, defense=parse_defense(name))
+    return DefenseOrder(kind=Kind.PURIFY, defense=parse_defense(name))
 
 
 def test_a_job_knows_how_many_wait_before_it_until_it_runs(idle_client, queue, photo_png):

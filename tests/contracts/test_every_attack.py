@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from standin_metrics import Standin, photograph_like
 
 from models.attack import Attack, AttackUnavailableError, NoGradientError
-from models.attacks import ATTACKS, parse_attack
+from models.attacks import ATTACKS, ORDERABLE, parse_attack
 from models.defenses import parse_defense
 from models.perturbation.universal import Recipe, learn, save
 from models.tensors import MIN_SIDE
@@ -252,6 +252,22 @@ def test_json_and_back_is_the_same_attack(attack_class):
     assert type(copy) is type(attack)
     assert hash(copy) == hash(attack)
     assert parse_attack(attack_class().name) == attack_class()
+
+
+@EVERY_RUNNABLE
+def test_how_often_it_scores_an_image_is_known_beforehand(attack_class):
+    attack = quick(attack_class)
+    done = attack.run(photograph_like(1, *sizes(attack)[0]), Standin())
+    assert done.queries.item() <= attack.evaluations + 1
+
+
+@EVERY_CLASS
+def test_only_one_that_reads_a_file_of_this_machine_cannot_be_ordered_from_another(attack_class):
+    texts = [
+        name for name, schema in parameters(attack_class).items() if schema["type"] == "string" and "enum" not in schema
+    ]
+    assert (attack_class in ORDERABLE.values()) == (not attack_class.is_local)
+    assert attack_class.is_local == bool(texts), "free text may be the name of a file"
 
 
 @EVERY_RUNNABLE

@@ -7,7 +7,8 @@ from defense_cases import EDGE_CASES, noise_images, smooth_image
 
 from models.defenses import parse_defense
 from models.images import ImageFormat, encode
-from workers.jobs import Kind, Order, execute, execute_together
+from workers.jobs import execute, execute_together
+from workers.orders import DefenseOrder, Kind
 from workers.together import Room
 
 PIXEL_TOLERANCE = 1e-4
@@ -28,9 +29,9 @@ def files(height=40, width=52):
 
 def orders_of(defense):
     return [
-        Order(kind=Kind.PURIFY, defense=defense, seed=5, metrics=("fr-surrogate",)),
-        Order(kind=Kind.SCORE, defense=defense, seed=5, metrics=("brisque", "fr-surrogate"), samples=2),
-        Order(kind=Kind.PURIFY, defense=defense, seed=7),
+        DefenseOrder(kind=Kind.PURIFY, defense=defense, seed=5, metrics=("fr-surrogate",)),
+        DefenseOrder(kind=Kind.SCORE, defense=defense, seed=5, metrics=("brisque", "fr-surrogate"), samples=2),
+        DefenseOrder(kind=Kind.PURIFY, defense=defense, seed=7),
     ]
 
 

@@ -13,8 +13,8 @@ from app.main import create_app
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 OPERATIONS = [
-    "purify", "score", "list_jobs", "get_job", "get_image", "get_webhook", "follow_job", "cancel_job", "delete_job",
-    "get_batch", "cancel_batch", "delete_batch", "list_defenses", "list_metrics", "livez", "readyz", "prometheus",
+    "purify", "score", "attack", "list_jobs", "get_job", "get_image", "get_webhook", "follow_job", "cancel_job", "delete_job",
+    "get_batch", "cancel_batch", "delete_batch", "list_defenses", "list_attacks", "list_metrics", "livez", "readyz", "prometheus",
 ]  # fmt: skip
 # Not checked: that all that fits the schema is accepted. No schema says which bytes are an image of at least 16 pixels.
 WAIT = {"Prefer": "wait=5"}

@@ -7,7 +7,7 @@ import pytest
 
 from models.defenses import parse_defense
 from models.images import check
-from workers.jobs import Kind, Order
+from workers.orders import DefenseOrder, Kind
 from workers.state.queue import JobQueue
 from workers.state.record import JobRecord
 from workers.state.store import Store
@@ -33,7 +33,7 @@ def accept(queue, store, photo_png):
     from workers.state.manifest import open_manifest
 
     def put(job_id, defense="none", **fields):
-        order = Order(kind=Kind.PURIFY, defense=parse_defense(defense), **fields)
+        order = DefenseOrder(kind=Kind.PURIFY, defense=parse_defense(defense), **fields)
         record = JobRecord(id=job_id, order=order, image=check(photo_png), created=time.time())
         store.put(job_id, "input", photo_png)
         open_manifest(store, record)

@@ -5,10 +5,12 @@ import time
 import pytest
 import torch
 
+from models.attacks import parse_attack
 from models.defenses import parse_defense
 from models.images import ImageFormat, check, encode
 from workers import worker as worker_module
-from workers.jobs import Kind, Order, execute
+from workers.jobs import execute
+from workers.orders import AttackOrder, DefenseOrder, Kind
 from workers.process import batch as batch_module
 from workers.process.consumer import Consumer
 from workers.process.stopping import StoppedError
@@ -22,7 +24,7 @@ def submit(queue, store):
     def put(job_id, defense=DIFFPURE, side=48, data=None, owner="", **fields):
         data = data or encode(torch.full((1, 3, side, 40), 0.25), ImageFormat.PNG)
         store.put(job_id, "input", data)
-        order = Order(kind=Kind.PURIFY, defense=defense, **fields)
+        order = DefenseOrder(kind=Kind.PURIFY, defense=defense, **fields)
         facts = check(encode(torch.zeros(1, 3, side, 40), ImageFormat.PNG))
         return queue.submit(job_id, order, facts, Origin(owner=owner))
 
@@ -110,6 +112,25 @@ def test_a_lone_job_is_performed_as_always_and_at_once(submit, work, queue, batc
     work()
     assert (batches, alone) == ([], [7])
     assert queue.get("job1").status is Status.FINISHED
+
+
+def test_an_attack_is_always_alone_as_the_first_in_the_queue_and_among_those_that_wait(
+    submit, work, queue, store, batches, alone
+):
+    def attack(job_id, seed):
+        data = encode(torch.full((1, 3, 48, 40), 0.25), ImageFormat.PNG)
+        store.put(job_id, "input", data)
+        order = AttackOrder(attack=parse_attack("fgsm"), defense=DIFFPURE, metrics=("fr-surrogate",), seed=seed)
+        return queue.submit(job_id, order, check(data))
+
+    attack("first", 1)
+    attack("second", 2)
+    submit("a", seed=3)
+    attack("third", 4)
+    submit("b", seed=5)
+    work()
+    assert (batches, alone) == ([[3, 5]], [1, 2, 4])
+    assert statuses(queue, "first", "second", "a", "third", "b") == ["finished"] * 5
 
 
 def test_what_does_not_match_keeps_its_place_and_the_first_is_served_first(submit, work, queue, batches, alone):

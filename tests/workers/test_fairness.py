@@ -4,7 +4,7 @@ import pytest
 
 from models.defenses import parse_defense
 from models.images import check
-from workers.jobs import Order
+from workers.orders import DefenseOrder
 from workers.state.queue import JobQueue
 from workers.state.record import Origin
 
@@ -17,7 +17,7 @@ def submit(settings, photo_png):
     def send(owner):
         count[owner] = count.get(owner, 0) + 1
         name = f"{owner}{count[owner]}"
-        queue.submit(name, Order(kind="purify", defense=parse_defense("none")), facts, Origin(owner=owner))
+        queue.submit(name, DefenseOrder(kind="purify", defense=parse_defense("none")), facts, Origin(owner=owner))
         return name
 
     send.queue = queue

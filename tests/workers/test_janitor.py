@@ -5,11 +5,11 @@ import time
 
 import pytest
 
-from workers.jobs import Report
 from workers.recovery import janitor as janitor_module
 from workers.recovery import leftovers
 from workers.recovery.janitor import Janitor
 from workers.recovery.survey import Survey
+from workers.reports import Report
 from workers.state.ledger import JobUnknownError
 from workers.state.manifest import close_manifest, read_manifest
 from workers.state.record import Failure, Status

@@ -8,11 +8,12 @@ from models.defenses import parse_defense
 from models.images import BrokenImageError, ImageFormat
 from models.metric import UndefinedScoreError, UnsuitableSizeError
 from models.metrics import find_metric
-from workers.jobs import Kind, Order, check_sizes, execute
+from workers.jobs import check_sizes, execute
+from workers.orders import DefenseOrder, Kind
 
 
 def order(defense="none", **fields):
-    return Order(**{"kind": Kind.PURIFY, "defense": parse_defense(defense), **fields})
+    return DefenseOrder(**{"kind": Kind.PURIFY, "defense": parse_defense(defense), **fields})
 
 
 def test_the_purified_file_is_the_defense_applied_to_the_decoded_file(photo, photo_png):
@@ -114,4 +115,4 @@ def test_sizes_that_a_metric_cannot_take_are_known_before_the_job_runs():
 
 def test_an_order_survives_json():
     full = order('{"name": "chain", "steps": [{"name": "jpeg"}, {"name": "flip"}]}', metrics=("piqe",), seed=9)
-    assert Order.model_validate_json(full.model_dump_json()) == full
+    assert DefenseOrder.model_validate_json(full.model_dump_json()) == full

@@ -7,12 +7,13 @@ import redis
 
 from models.defenses import DEFENSES, parse_defense
 from models.images import ImageFacts, ImageFormat
-from workers.jobs import Kind, Order, Report
+from workers.orders import DefenseOrder, Kind
+from workers.reports import Report
 from workers.state.measures import BATCH_SIZE, MEASURES_TOLD, QUEUE_SECONDS, RUN_SECONDS, histograms
 from workers.state.queue import JobQueue
 from workers.state.record import Failure
 
-ORDER = Order(kind=Kind.PURIFY, defense=parse_defense("flip"), seed=5)
+ORDER = DefenseOrder(kind=Kind.PURIFY, defense=parse_defense("flip"), seed=5)
 IMAGE = ImageFacts(format=ImageFormat.PNG, width=64, height=48, mode="RGB", bytes=10, sha256="0" * 64, conversions=())
 
 

@@ -9,7 +9,8 @@ import pytest
 
 from models.defenses import parse_defense
 from models.images import ImageFacts, ImageFormat
-from workers.jobs import Kind, Order, Report
+from workers.orders import DefenseOrder, Kind
+from workers.reports import Report
 from workers.settings import WorkerSettings
 from workers.state import events as events_module
 from workers.state import ledger as ledger_module
@@ -19,7 +20,7 @@ from workers.state.presence import HOUSEKEEPING_SECONDS
 from workers.state.queue import JobQueue
 from workers.state.record import Failure, Status
 
-ORDER = Order(kind=Kind.PURIFY, defense=parse_defense('{"name": "flip", "axis": "vertical"}'), seed=5)
+ORDER = DefenseOrder(kind=Kind.PURIFY, defense=parse_defense('{"name": "flip", "axis": "vertical"}'), seed=5)
 IMAGE = ImageFacts(format=ImageFormat.PNG, width=64, height=48, mode="RGB", bytes=10, sha256="0" * 64, conversions=())
 
 

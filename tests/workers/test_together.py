@@ -7,7 +7,8 @@ import torch
 
 from models.defense import Cost, Defense, PurificationError
 from models.defenses import parse_defense
-from workers.jobs import Kind, Order, execute, execute_together
+from workers.jobs import execute, execute_together
+from workers.orders import DefenseOrder, Kind
 from workers.together import Room, Task, compute
 
 PIXELS = 32 * 32
@@ -106,7 +107,7 @@ def test_each_gets_its_share_of_the_time(recorder):
 
 
 def order(defense="diffpure", **fields):
-    return Order(**{"kind": Kind.PURIFY, "defense": parse_defense(defense), **fields})
+    return DefenseOrder(**{"kind": Kind.PURIFY, "defense": parse_defense(defense), **fields})
 
 
 def test_an_item_that_cannot_be_read_is_left_out_and_its_neighbors_never_notice(photo_png, photo_jpeg):

@@ -13,7 +13,7 @@ from models.defenses import parse_defense
 from models.images import check
 from models.metric import MetricError, UndefinedScoreError
 from workers import worker as worker_module
-from workers.jobs import Kind, Order
+from workers.orders import DefenseOrder, Kind
 from workers.process.consumer import Consumer
 from workers.state.record import Status
 
@@ -22,7 +22,7 @@ from workers.state.record import Status
 def submit(queue, store, photo_png):
     def put(job_id, defense="none", **fields):
         store.put(job_id, "input", photo_png)
-        order = Order(kind=Kind.PURIFY, defense=parse_defense(defense), **fields)
+        order = DefenseOrder(kind=Kind.PURIFY, defense=parse_defense(defense), **fields)
         return queue.submit(job_id, order, check(photo_png))
 
     return put

@@ -15,6 +15,7 @@ import torch
 from models.cancellation import cancellable
 from models.images import ImageLimits
 from workers.jobs import execute_together
+from workers.orders import DefenseOrder
 from workers.process.companions import Companions
 from workers.process.lease import Hold, Keeper
 from workers.process.stopping import StoppedError, Stopping
@@ -113,8 +114,9 @@ class Batcher:
             head = self._queue.get(job_id)
         except LookupError:
             return
-        defense = head.order.defense
-        if head.placement != placement or head.setbacks or not defense.is_batchable:
+        if head.placement != placement or head.setbacks or not isinstance(head.order, DefenseOrder):
+            return  # an attack is always alone
+        if not (defense := head.order.defense).is_batchable:
             return
         taken = [
             one.entry
@@ -133,9 +135,9 @@ class Batcher:
         for one in self._begun.values():
             with suppress(FileNotFoundError):  # it will say so when it is performed
                 data = self._store.read(one.record.id, "input")
-                if one.hold.is_wanted:
+                if one.hold.is_wanted and isinstance(order := one.record.order, DefenseOrder):
                     begun.append(one)
-                    orders.append((one.record.order, data))
+                    orders.append((order, data))
         limit = max((self._queue.time_limit(order) for order, _ in orders), default=0)
         check = self._check_of([one.hold for one in begun], limit)
 

@@ -1,4 +1,4 @@
-"""Identical orders are answered from the store: same bytes, same defense, parameters, seed, weights and implementation.
+"""Identical orders are answered from the store: same bytes, parameters, seed, weights and implementation.
 
 An answer is found only by the owner who ordered it, so that nobody learns, not even by how fast the answer comes, what
 others have sent.
@@ -18,8 +18,8 @@ from redis.client import Pipeline
 import models
 from models import checkpoints
 from models.metrics import find_metric
-from workers import jobs
-from workers.jobs import Kind, Order
+from workers import attacking, jobs, together
+from workers.orders import Kind, Order
 from workers.settings import WorkerSettings
 from workers.state.broker import refusals
 from workers.state.keys import ENDS, OPEN, TOTALS, WEBHOOKS, answer_key, job_keys
@@ -52,7 +52,7 @@ class Answers:
         pipe.expire(job.expired, ttl + EXPIRED_NOTE_TTL)
         pipe.zrem(OPEN, record.id)
         pipe.zadd(ENDS, {record.id: time.time() + ttl})
-        pipe.hincrby(TOTALS, f"{record.order.kind}|{record.order.defense.name}|{record.status}", 1)
+        pipe.hincrby(TOTALS, f"{record.order.kind}|{record.order.names['defense']}|{record.status}", 1)
         self.remember(record, pipe)
         if record.origin.webhook:
             pipe.zadd(WEBHOOKS, {record.id: time.time()})
@@ -73,7 +73,7 @@ class Answers:
 
     def _digest(self, owner: str, order: Order, sha256: str) -> str:
         ordered = order.model_dump(mode="json")
-        if not order.defense.is_stochastic:
+        if not order.is_stochastic:
             del ordered["seed"]
         if order.kind is Kind.SCORE:
             del ordered["format"]
@@ -86,7 +86,7 @@ class Answers:
 
 def is_repeatable(order: Order, *, seeded: bool) -> bool:
     """Return whether the sender may expect the same answer again: a seed was sent, or none matters."""
-    return seeded or not order.defense.is_stochastic
+    return seeded or not order.is_stochastic
 
 
 def is_answer(record: JobRecord) -> bool:
@@ -103,11 +103,12 @@ def _added_weights() -> list[tuple[str, str]]:
 def implementation() -> str:
     """Return a digest of everything here that makes a result: our models with the weights that ship, and libraries.
 
-    So a changed defense is never answered with what an older one made, whatever the version says.
+    So a changed defense or attack is never answered with what an older one made, whatever the version says.
     """
     digest = hashlib.sha256()
     root = Path(str(models.__file__)).parent
-    for file in [*sorted(root.rglob("*")), Path(jobs.__file__)]:
+    ours = [Path(str(module.__file__)) for module in (attacking, jobs, together)]
+    for file in [*sorted(root.rglob("*")), *ours]:
         if file.is_file() and file.suffix != ".pyc":
             digest.update(str(file.relative_to(root.parent)).encode())
             digest.update(checkpoints.digest(file).encode())

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from redis import Redis
 from redis.client import Pipeline
 
-from workers.jobs import Kind
+from workers.orders import Kind
 from workers.state.claims import Claims
 from workers.state.keys import batch_key, job_keys
 from workers.state.ledger import EXPIRED_NOTE_TTL, JobExpiredError, JobUnknownError, Ledger

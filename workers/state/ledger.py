@@ -14,7 +14,8 @@ from pydantic import ValidationError
 from redis.client import Pipeline
 
 from models.defense import Cost
-from workers.jobs import MAX_SAMPLES, Order, Report
+from workers.orders import MAX_SAMPLES, Order
+from workers.reports import Report
 from workers.settings import WorkerSettings
 from workers.state.broker import refusals
 from workers.state.keys import ENDS, OPEN, TOTALS, WEBHOOKS, job_keys, jobs_of
@@ -130,7 +131,7 @@ class Ledger(Presence):
     def _observe_run(self, record: JobRecord) -> None:
         if record.started is not None:
             ran = time.time() - record.started
-            self.observations.observe(RUN_SECONDS, ran, record.order.kind, record.order.defense.name)
+            self.observations.observe(RUN_SECONDS, ran, record.order.kind, record.order.names["defense"])
 
     def exists(self, job_id: str) -> bool:
         """Return whether the job's record is still kept."""
@@ -150,12 +151,13 @@ class Ledger(Presence):
 
     def time_limit(self, order: Order) -> int:
         """Return the seconds that carrying out this order may take."""
-        return self._settings.timeout(order.defense.effective_cost) * order.samples
+        return order.time_limit(self._settings)
 
     @property
     def longest_life(self) -> int:
         """Seconds after which any record must have ended: waiting, running and kept as long as can be."""
-        longest = max(self._settings.timeout(cost) for cost in Cost) * MAX_SAMPLES
+        purifying = max(self._settings.timeout(cost) for cost in Cost) * MAX_SAMPLES
+        longest = max(purifying, self._settings.timeout_attack)
         return self._settings.queue_ttl + longest + self._settings.result_ttl
 
     def end(
@@ -168,7 +170,7 @@ class Ledger(Presence):
         **fields: Any,
     ) -> None:
         """End a job that is in one of the allowed states, and of placement `only`. Raises JobCanceledError."""
-        total = f"{record.order.kind}|{record.order.defense.name}|{status}"
+        total = f"{record.order.kind}|{record.order.names['defense']}|{status}"
         ttl = self._settings.result_ttl
         due = record.id if record.origin.webhook else ""
         self._change(record.id, allowed, status, only=only, ttl=ttl, total=total, due=due, ended=time.time(), **fields)

@@ -2,7 +2,7 @@
 
 from redis import Redis
 
-from workers.jobs import Order
+from workers.orders import Order
 from workers.state.broker import refusals
 from workers.state.keys import PACE
 
@@ -22,7 +22,7 @@ redis.call('EXPIRE', KEYS[1], ARGV[2])
 
 
 class Pace:
-    """Recent mean seconds of work, over all jobs and for each kind and defense."""
+    """Recent mean seconds of work, over all jobs and for each kind, defense and attack."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
@@ -42,4 +42,4 @@ class Pace:
 
 
 def _name(order: Order) -> str:
-    return f"{order.kind}|{order.defense.name}"
+    return "|".join(order.names.values())

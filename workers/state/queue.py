@@ -19,7 +19,8 @@ from rq.registry import StartedJobRegistry
 from rq.results import Result
 
 from models.images import ImageFacts
-from workers.jobs import Order, Report
+from workers.orders import AnyOrder
+from workers.reports import Report
 from workers.settings import WorkerSettings
 from workers.state.answers import Answers
 from workers.state.batches import Batch, Batches
@@ -67,7 +68,7 @@ class JobQueue(Ledger):
         """RQ's queue."""
         return self._rq
 
-    def submit(self, job_id: str, order: Order, image: ImageFacts, origin: Origin = Origin()) -> JobRecord:  # noqa: B008
+    def submit(self, job_id: str, order: AnyOrder, image: ImageFacts, origin: Origin = Origin()) -> JobRecord:  # noqa: B008
         """Write the record and put the job into the queue, both or neither. Raises BROKER_ERRORS."""
         record = JobRecord(id=job_id, order=order, image=image, origin=origin, created=time.time())
         self.submit_all([record])

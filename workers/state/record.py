@@ -6,7 +6,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from models.images import ImageFacts
-from workers.jobs import Order, Report
+from workers.orders import AnyOrder
+from workers.reports import Report
 
 MOST_SETBACKS = 2
 """Tries without an answer after which a job is not tried again."""
@@ -72,7 +73,7 @@ class JobRecord(BaseModel):
     id: str
     status: Status = Status.QUEUED
     progress: float = Field(0.0, ge=0, le=1)
-    order: Order
+    order: AnyOrder
     image: ImageFacts
     origin: Origin = Origin()
     created: float

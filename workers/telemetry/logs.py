@@ -17,8 +17,8 @@ from structlog.types import Processor
 
 CONTEXT = ("request_id", "trace_id", "owner", "job_id")
 FIELDS = (
-    "method", "route", "status", "duration_ms", "job_id", "kind", "defense", "outcome", "code", "worker", "device",
-    "queued_ms", "run_ms", "owner", "jobs",
+    "method", "route", "status", "duration_ms", "job_id", "kind", "defense", "attack", "outcome", "code", "worker",
+    "device", "queued_ms", "run_ms", "owner", "jobs",
 )  # fmt: skip
 LONGEST_TEXT = 2_000
 LONGEST_STORY = 20_000

@@ -47,7 +47,7 @@ def job_span(record: JobRecord, begun: float) -> Iterator[None]:
     attributes = {
         "purifiqa.job.id": record.id,
         "purifiqa.job.kind": str(record.order.kind),
-        "purifiqa.defense": record.order.defense.name,
+        **{f"purifiqa.{name}": value for name, value in record.order.names.items() if name != "kind"},
     }
     waited = tracer.start_span("queue", context, start_time=_nanoseconds(record.created), attributes=attributes)
     waited.end(_nanoseconds(max(begun, record.created)))

@@ -13,7 +13,7 @@ from app.guard.admission import check_work
 from app.guard.settings import GuardSettings
 from models.defenses import make_defense, parse_defense
 from models.images import check
-from workers.jobs import Order
+from workers.orders import DefenseOrder
 from workers.state.queue import JobQueue
 
 
@@ -190,7 +190,7 @@ def test_the_store_is_measured_again(open_client, submit, photo_png):
 ])  # fmt: skip
 def test_work_is_pixels_times_steps_times_samples(defense, samples, accepted, photo_png):
     facts = check(photo_png).model_copy(update={"height": 2000, "width": 3000})
-    order = Order(kind="score", defense=parse_defense(defense), metrics=("piqe",), samples=samples)
+    order = DefenseOrder(kind="score", defense=parse_defense(defense), metrics=("piqe",), samples=samples)
     most = GuardSettings.model_fields["max_work"].default
     if accepted:
         check_work(order, facts, most)

@@ -5,7 +5,7 @@ import itertools
 import pytest
 from problems import problem
 
-from workers.jobs import PurifiedImage, Report
+from workers.reports import Report, ResultImage
 from workers.state.record import Status
 
 ASK = [("GET", ""), ("GET", "/image"), ("POST", "/cancel"), ("DELETE", "")]
@@ -23,7 +23,7 @@ def finish(client, place):
     """End the job as a worker would; return the ETag of its image."""
     services, job_id = client.app.state.services, place.rpartition("/")[2]
     digest = services.store.put(job_id, "output", b"pretend")
-    image = PurifiedImage(format="png", width=1, height=1, bytes=7, sha256=digest)
+    image = ResultImage(format="png", width=1, height=1, bytes=7, sha256=digest)
     services.queue.finish(services.queue.start(job_id), Report(image=image))
     return f'"{digest}"'
 

@@ -153,10 +153,11 @@ def test_sizes_that_cannot_be_scored_are_refused_with_what_can(name, suitable, u
 def test_an_answer_tells_the_number_the_scale_the_weights_and_the_license(official):
     from models.defenses import parse_defense
     from models.images import ImageFormat, encode
-    from workers.jobs import Kind, Order, execute
+    from workers.jobs import execute
+    from workers.orders import DefenseOrder, Kind
 
     facts = official("spaq-bl")
-    order = Order(kind=Kind.SCORE, defense=parse_defense("none"), metrics=("spaq",))
+    order = DefenseOrder(kind=Kind.SCORE, defense=parse_defense("none"), metrics=("spaq",))
     report, _ = execute(order, encode(photo(64, 80), ImageFormat.PNG))
     (score,) = report.scores
     assert (score.metric, score.range, score.higher_is_better, score.shift) == ("spaq", (0, 100), True, 0)

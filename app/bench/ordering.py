@@ -1,0 +1,57 @@
+"""How a step of a study is ordered from a service, and what becomes of its answer."""
+
+from typing import Any
+
+from app.bench.folder import AttackRecord, DefenseRecord, Folder, write_whole
+from app.bench.items import Item
+from app.bench.measure import Purified, measure
+from app.bench.server import Server, check_version
+from app.bench.units import Unit
+from models.attack_alone import AttackFacts
+
+
+def order_attack(server: Server, folder: Folder, unit: Unit) -> AttackRecord:
+    """Let the service attack the picture, and keep the attacked one.
+
+    Raises ServerError, NotKeptError, BenchError for a service that would give other numbers, ValueError.
+    """
+    if unit.attack is None:
+        raise ValueError("a clean picture is not attacked")
+    [metric] = unit.metrics
+    fields = {"attack": unit.attack.json_text, "metric": metric.label, "seed": str(unit.picture.seed)}
+    if unit.through:
+        fields["defense"] = unit.through.json_text
+    job, file = _ordered(server, "attack", folder.clean_picture(unit.picture.key).read_bytes(), fields)
+    told = job["result"]["attack"]
+    check_version(server.url, metric, told)
+    write_whole(folder.attacked_picture(unit), file)
+    return AttackRecord(**{name: told[name] for name in AttackFacts.model_fields})
+
+
+def order_defense(server: Server, folder: Folder, unit: Unit, item: Item) -> DefenseRecord:
+    """Let the service purify and score the picture, clean or attacked, and compare what it made. Raises as above."""
+    image = folder.attacked_picture(unit) if unit.attack else folder.clean_picture(unit.picture.key)
+    fields = {
+        "defense": item.json_text,
+        "metrics": ",".join(metric.label for metric in unit.metrics),
+        "seed": str(unit.picture.seed),
+        "format": "png",
+    }
+    job, file = _ordered(server, "purify", image.read_bytes(), fields)
+    scores = {one["metric"]: one for one in job["result"]["scores"]}
+    for metric in unit.metrics:
+        check_version(server.url, metric, scores[metric.label])
+    done = Purified(
+        file,
+        {metric.label: float(scores[metric.label]["defended"]) for metric in unit.metrics},
+        job["timings_ms"]["purify"] / 1000,
+    )
+    return measure(unit, folder, item, folder.read_clean(unit), done)
+
+
+def _ordered(server: Server, kind: str, image: bytes, fields: dict[str, str]) -> tuple[dict[str, Any], bytes]:
+    job, file = server.client.order(kind, image, fields)
+    server.client.erase(job)
+    if file is None:
+        raise ValueError("the server gave no image")
+    return job, file

@@ -1,0 +1,57 @@
+"""The answer to an order, as numbers: every one tells which metric it is of, and where that comes from."""
+
+from pydantic import BaseModel, Field
+
+from models.attack_alone import AttackFacts
+from models.images import ImageFormat
+
+
+class MetricFacts(BaseModel):
+    """Which metric a number is of."""
+
+    metric: str = Field(description="The metric, by the name it was asked for.")
+    higher_is_better: bool = Field(description="Whether a larger score means better quality.")
+    range: tuple[float | None, float | None] = Field(description="Lowest and highest score; null: unbounded.")
+    version: str = Field(description="Implementation and weights behind the number.")
+    preprocessing: str = Field(description="What the metric did to the image before scoring it.")
+    human_trained: bool = Field(description="Whether the metric's weights were fitted to human opinions.")
+    license: str = Field(description="Licence of the metric's code and weights, as far as it is stated.")
+
+
+class Score(MetricFacts):
+    """One metric's score of the image as it came and as defended."""
+
+    original: float = Field(description="Score of the image as it came.")
+    defended: float = Field(description="Score of the purified image; the median when several samples were drawn.")
+    shift: float = Field(description="defended - original.")
+    samples: int = Field(description="Independently seeded purifications behind `defended`.")
+
+
+class AttackReport(MetricFacts, AttackFacts):
+    """What an attack did to an image, and to the metric's score of it. A score is null where the metric has none."""
+
+    clean: float | None = Field(description="Score of the image as it came.")
+    attacked: float | None = Field(description="Score of the attacked image.")
+    defended_clean: float | None = Field(description="Score of the image purified; null without a defense.")
+    defended_attacked: float | None = Field(description="Score of the attacked image purified.")
+    gained: float | None = Field(description="How far the attacked score, with its defense, went the attacker's way.")
+    budget: int | None = Field(description="Largest change that was allowed, in 8-bit levels; null: no such limit.")
+
+
+class ResultImage(BaseModel):
+    """Facts about a purified or attacked image."""
+
+    format: ImageFormat
+    width: int
+    height: int
+    bytes: int
+    sha256: str = ""
+
+
+class Report(BaseModel):
+    """The answer to an order, without the image itself."""
+
+    scores: tuple[Score, ...] = ()
+    attack: AttackReport | None = None
+    image: ResultImage | None = None
+    timings_ms: dict[str, float] = {}
