@@ -23,9 +23,6 @@ CLEAN = "clean"
 RARE: tuple[Callable[[Tensor, int], Tensor], ...] = (functools.partial(enlarged, most=2.2), unfocused, gray)
 RARE_SHARE = 0.4
 """Of the crops to train on: soft in themselves, or without color, as few of the photographs are."""
-SHRUNK: tuple[tuple[float, float] | None, ...] = (None, (1 / 3, 1.0), (0.0, 0.3))
-"""By what a photograph is shrunk before it is cut: not at all, moderately, to a thumbnail. One after the other."""
-SHRINKING = (Image.Resampling.LANCZOS, Image.Resampling.BICUBIC, Image.Resampling.BILINEAR)
 TEXTURED, FLAT = 25.0, 6.0
 """Least standard deviation of a crop, of 255: where there is much to see, and where there may be little."""
 
@@ -57,21 +54,18 @@ def center(file: Path, side: int, *, shrunk: bool = False) -> Pixels:
     return np.asarray(whole.crop((left, top, left + side, top + side)), np.uint8)
 
 
-def anywhere(
-    file: Path, side: int, seed: int, *, shrunk: tuple[float, float] | None = None, contrast: float = TEXTURED
-) -> Pixels:
+def anywhere(file: Path, side: int, seed: int, *, shrunk: bool = False, contrast: float = TEXTURED) -> Pixels:
     """Return a square of a photograph, uint8 RGB (side, side, 3), where the seed says.
 
-    Squares with a standard deviation below `contrast` are passed over, if there are better ones. The photograph is made
-    smaller first, by a factor within `shrunk`, but not below `side`, so that few photographs give many contents.
+    Squares with a standard deviation below `contrast` are passed over, if there are better ones. `shrunk` makes the
+    photograph smaller first, by a factor down to 1/3, so that few photographs give many contents.
     """
     draw = np.random.default_rng(seed)
     with Image.open(file) as image:
         whole = image.convert("RGB")
     if shrunk:
-        factor = max(float(draw.uniform(*shrunk)), side / min(whole.size))
-        resampling = SHRINKING[int(draw.integers(len(SHRINKING)))]
-        whole = whole.resize([max(side, round(edge * factor)) for edge in whole.size], resampling)
+        factor = max(float(draw.uniform(1 / 3, 1)), side / min(whole.size))
+        whole = whole.resize([max(side, round(edge * factor)) for edge in whole.size], Image.Resampling.LANCZOS)
     pixels = np.asarray(whole, np.uint8)
     best = pixels[:side, :side]
     for _ in range(8):
@@ -129,7 +123,7 @@ def _make_one(files: Sequence[Path], out: Path, side: int, families: int, levels
     chosen = draw.choice(sorted(FAMILIES), families, replace=False).tolist()
     wanted = {family: sorted(draw.choice(LEVELS, levels, replace=False).tolist()) for family in chosen}
     turn = index // len(files)
-    clean = anywhere(file, side, index, shrunk=SHRUNK[turn % len(SHRUNK)], contrast=FLAT if turn % 4 > 1 else TEXTURED)
+    clean = anywhere(file, side, index, shrunk=bool(turn % 2), contrast=FLAT if turn % 4 > 1 else TEXTURED)
     if draw.random() < RARE_SHARE:
         tensor = torch.from_numpy(clean.copy()).permute(2, 0, 1)[None].float() / 255
         made = RARE[int(draw.integers(len(RARE)))](tensor, index)
