@@ -71,12 +71,14 @@ class Client:
         """Make every order that waits in another thread end with a StoppedError soon."""
         self._stopped.set()
 
-    def order(self, kind: str, image: bytes, fields: dict[str, str]) -> tuple[dict[str, Any], bytes | None]:
+    def order(
+        self, kind: str, image: bytes, fields: dict[str, str], **headers: str
+    ) -> tuple[dict[str, Any], bytes | None]:
         """Send `purify`, `score` or `attack`; return the finished job document and the file that it made, if any.
 
         Raises ServerError; StoppedError after `stop`.
         """
-        job, pause = self.begin(kind, image, fields)
+        job, pause = self.begin(kind, image, fields, **headers)
         try:
             while job["status"] in ("queued", "running"):
                 self._pause(pause / 4)

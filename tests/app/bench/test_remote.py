@@ -17,6 +17,8 @@ from app.bench.perform import perform
 from app.bench.server import Server
 from app.bench.units import units_of
 from app.command.client import Client, ServerError
+from app.main import create_app
+from app.settings import Settings
 from models.availability import AVAILABLE, unavailable
 from models.images import ImageFormat, encode
 from models.metrics import find_metric
@@ -40,10 +42,11 @@ def there(server):
         yield found
 
 
-@pytest.fixture
-def attacking_server(attacking):
+@pytest.fixture(scope="module")
+def attacking_server(shared_service):
     """The address of a service that carries out attacks, with the same workers."""
-    with served(attacking.app, log_level="warning") as (port, _):
+    settings = Settings(**{**shared_service.model_dump(exclude_unset=True), "attacks": True})
+    with served(create_app(settings), log_level="warning") as (port, _):
         yield f"http://127.0.0.1:{port}"
 
 
@@ -74,7 +77,9 @@ def ordered(monkeypatch):
     monkeypatch.setattr(
         Client,
         "order",
-        lambda self, kind, image, fields: seen.append((kind, fields)) or order(self, kind, image, fields),
+        lambda self, kind, image, fields, **headers: (
+            seen.append((kind, fields)) or order(self, kind, image, fields, **headers)
+        ),
     )
     return seen
 
@@ -104,6 +109,18 @@ def test_a_service_gives_the_pictures_and_the_table_that_this_process_gives(
     assert sum(kind == "attack" for kind, _ in ordered) == (2 if attacks == "ordered" else 0)
     why = f"bench: attacked on this machine: ifgsm; {url} carries out no attacks (PURIFIQA_ATTACKS is not set there)"
     assert (why in capsys.readouterr().err.splitlines()) == (attacks == "here")
+
+
+def test_what_the_service_remembers_of_a_study_that_was_killed_is_done_anew(
+    choices, attacking_server, tmp_path, monkeypatch
+):
+    means = study.Means(jobs=1, server=attacking_server)
+    with monkeypatch.context() as killed:
+        killed.setattr(Client, "erase", lambda *_: None)
+        study.run(choices, VERSION, means)
+    again = study.run(dataclasses.replace(choices, out=tmp_path / "again"), VERSION, means)
+    assert (again.findings.done, again.findings.steps) == (13, 13)
+    assert table(tmp_path / "again") == table(choices.out)
 
 
 def test_an_attack_is_ordered_with_what_it_knows_and_nothing_else(choices, attacking_server, ordered):
@@ -233,11 +250,11 @@ def test_a_service_that_goes_away_stops_the_study_and_what_is_finished_stays(
     ordered = []
     order = Client.order
 
-    def going(self, *arguments):
+    def going(self, *arguments, **headers):
         if len(ordered) == after:
             raise ServerError("it does not answer", is_about_the_server=True)
         ordered.append(arguments)
-        return order(self, *arguments)
+        return order(self, *arguments, **headers)
 
     monkeypatch.setattr(Client, "order", going)
     means = study.Means(jobs=1, server=attacking_server, in_flight=1)
