@@ -42,7 +42,7 @@ def there(server):
         yield found
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def attacking_server(shared_service):
     """The address of a service that carries out attacks, with the same workers."""
     settings = Settings(**{**shared_service.model_dump(exclude_unset=True), "attacks": True})
