@@ -18,7 +18,6 @@ from training.pseudo_mos import Scale
 CLEAR_LEAD = 3.0
 """By how much the labels of two images must differ, of 100, before one is held to be better."""
 
-
 WATCHED = 24
 """Crops of held-out photographs by which a training is watched, of any size that the photographs were shrunk to."""
 

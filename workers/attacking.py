@@ -13,7 +13,7 @@ from models.metrics import find_metric
 from models.progress import telling
 from models.threads import one_thread
 from workers.orders import AttackOrder
-from workers.reports import AttackReport
+from workers.reports import AttackReport, told_of
 from workers.spans import tracer
 
 ATTACKING = 0.95
@@ -39,16 +39,9 @@ def attack(
         defended = [_score(order, metric, one, defended=True) for one in (image, done.images)]
     clean, attacked = plain if order.defense is None else defended
     gained = None if clean is None or attacked is None else order.attack.goal.sign(metric) * (attacked - clean)
-    card = metric.card
     report = AttackReport(
         **facts.model_dump(),
-        metric=name,
-        higher_is_better=card.higher_is_better,
-        range=card.range,
-        version=card.version,
-        preprocessing=card.preprocessing,
-        human_trained=card.human_trained,
-        license=card.license,
+        **told_of(name),
         clean=plain[0],
         attacked=plain[1],
         defended_clean=defended[0],

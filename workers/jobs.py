@@ -12,7 +12,7 @@ from models.metrics import find_metric
 from models.noise import derive_seed
 from workers.attacking import attack
 from workers.orders import AnyOrder, AttackOrder, DefenseOrder, Kind
-from workers.reports import Report, ResultImage, Score
+from workers.reports import Report, ResultImage, Score, told_of
 from workers.spans import tracer
 from workers.together import Outcome, Room, Task, compute
 
@@ -115,21 +115,8 @@ def _decoded(data: bytes, limits: ImageLimits | None, device: str) -> tuple[Tens
 
 
 def _score(name: str, outcome: Outcome, samples: int) -> Score:
-    card = find_metric(name).card
     original, middle = outcome.original[name], statistics.median(outcome.defended[name])
-    return Score(
-        metric=name,
-        higher_is_better=card.higher_is_better,
-        range=card.range,
-        original=original,
-        defended=middle,
-        shift=middle - original,
-        samples=samples,
-        version=card.version,
-        preprocessing=card.preprocessing,
-        human_trained=card.human_trained,
-        license=card.license,
-    )
+    return Score(**told_of(name), original=original, defended=middle, shift=middle - original, samples=samples)
 
 
 def check_sizes(defense: Defense, metrics: tuple[str, ...], height: int, width: int) -> None:

@@ -1,25 +1,39 @@
 """The answer to an order, as numbers: every one tells which metric it is of, and where that comes from."""
 
+from typing import Any
+
 from pydantic import BaseModel, Field
 
 from models.attack_alone import AttackFacts
 from models.images import ImageFormat
+from models.metrics import find_metric
 
 
-class MetricFacts(BaseModel):
-    """Which metric a number is of."""
+class MetricScale(BaseModel):
+    """Which metric a number is of, and how to read it."""
 
     metric: str = Field(description="The metric, by the name it was asked for.")
     higher_is_better: bool = Field(description="Whether a larger score means better quality.")
     range: tuple[float | None, float | None] = Field(description="Lowest and highest score; null: unbounded.")
+
+
+class MetricSource(BaseModel):
+    """Where a metric's numbers come from."""
+
     version: str = Field(description="Implementation and weights behind the number.")
     preprocessing: str = Field(description="What the metric did to the image before scoring it.")
     human_trained: bool = Field(description="Whether the metric's weights were fitted to human opinions.")
     license: str = Field(description="Licence of the metric's code and weights, as far as it is stated.")
 
 
-class Score(MetricFacts):
-    """One metric's score of the image as it came and as defended."""
+def told_of(name: str) -> dict[str, Any]:
+    """Return what is told of a metric beside its numbers: the fields of MetricScale and MetricSource."""
+    told = {**MetricScale.model_fields, **MetricSource.model_fields}.keys() - {"metric"}
+    return {"metric": name, **find_metric(name).card.model_dump(include=told)}
+
+
+class Comparison(MetricScale):
+    """One metric's score of the image as it came and as defended, without where it comes from."""
 
     original: float = Field(description="Score of the image as it came.")
     defended: float = Field(description="Score of the purified image; the median when several samples were drawn.")
@@ -27,7 +41,11 @@ class Score(MetricFacts):
     samples: int = Field(description="Independently seeded purifications behind `defended`.")
 
 
-class AttackReport(MetricFacts, AttackFacts):
+class Score(MetricSource, Comparison):
+    """One metric's score of the image as it came and as defended."""
+
+
+class AttackReport(MetricSource, MetricScale, AttackFacts):
     """What an attack did to an image, and to the metric's score of it. A score is null where the metric has none."""
 
     clean: float | None = Field(description="Score of the image as it came.")

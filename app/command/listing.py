@@ -17,7 +17,6 @@ CSV_COLUMNS = (
 )  # fmt: skip
 """What is told of a score; the last ones say what it means."""
 
-
 COMMON = ("name", "goal", "draws")
 """Parameters that every attack has, or that tell them apart."""
 

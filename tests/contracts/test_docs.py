@@ -114,7 +114,7 @@ def test_the_readmes_commands_work_and_answer_as_it_says(server, photo_jpeg, tmp
         answers.append(done.stdout)
     shown, answered = json.loads(blocks("json")[0]), json.loads(answers[0])
     assert set(shown) == set(answered)
-    assert set(shown["result"]["scores"][0]) == set(answered["result"]["scores"][0])
+    assert list(shown["result"]["scores"][0]) == list(answered["result"]["scores"][0])  # in this order too
     assert answered["status"] == shown["status"] == "finished"
     assert (tmp_path / "purified.png").read_bytes().startswith(b"\x89PNG")
     assert (tmp_path / "purified" / "photo.png").is_file()
