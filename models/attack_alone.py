@@ -9,9 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from models.attack import Attack, Attacked
-from models.defense import Defense
+from models.defense import Defense, PurificationError
 from models.images import ImageFormat, encode
-from models.metric import Metric
+from models.metric import Metric, MetricError, UnsuitableSizeError
 from models.threads import one_thread
 
 
@@ -24,6 +24,17 @@ class AttackFacts(BaseModel):
     queries: int = Field(description="How often the image was scored meanwhile.")
     linf: int = Field(description="Largest change of a value, in 8-bit levels.")
     first_slope: float | None = Field(description="Sum of the magnitudes of the first gradient; null: none was asked.")
+
+
+class AttackScores(BaseModel):
+    """What an attack did to a metric's score. A score is null where the metric has none."""
+
+    clean: float | None = Field(description="Score of the image as it came.")
+    attacked: float | None = Field(description="Score of the attacked image.")
+    defended_clean: float | None = Field(description="Score of the image purified; null without a defense.")
+    defended_attacked: float | None = Field(description="Score of the attacked image purified.")
+    gained: float | None = Field(description="How far the attacked score, with its defense, went the attacker's way.")
+    budget: int | None = Field(description="Largest change that was allowed, in 8-bit levels; null: no such limit.")
 
 
 class AttackedImage(NamedTuple):
@@ -54,3 +65,31 @@ def attack_alone(attack: Attack, image: Tensor, metric: Metric, defense: Defense
         first_slope=slope if math.isfinite(slope) else None,
     )
     return AttackedImage(done, encode(done.images.cpu(), ImageFormat.PNG), facts)
+
+
+def score_attack(
+    attack: Attack, image: Tensor, done: Attacked, metric: Metric, defense: Defense | None, seed: int
+) -> AttackScores:
+    """Score an image, (1, 3, H, W), and what an attack made of it, with one thread; purified with the same seed."""
+    both = (image, done.images)
+    with one_thread():
+        clean, attacked = (_score(metric, one) for one in both)
+        defended = [None if defense is None else _score(metric, one, defense, seed) for one in both]
+    before, after = (clean, attacked) if defense is None else defended
+    return AttackScores(
+        clean=clean,
+        attacked=attacked,
+        defended_clean=defended[0],
+        defended_attacked=defended[1],
+        gained=None if before is None or after is None else attack.goal.sign(metric) * (after - before),
+        budget=None if done.budget is None else int(done.budget.item()),
+    )
+
+
+def _score(metric: Metric, image: Tensor, defense: Defense | None = None, seed: int = 0) -> float | None:
+    """Return a score; None where there is none: an attack is done, whatever the metric says of what came of it."""
+    try:
+        with torch.no_grad():
+            return float(metric(image if defense is None else defense(image, seed)))
+    except (MetricError, PurificationError, UnsuitableSizeError):
+        return None

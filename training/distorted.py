@@ -17,12 +17,19 @@ from torch import Tensor
 from training import pseudo_mos
 from training.distortions import FAMILIES, LEVELS, Pixels
 from training.photos import photographs
-from training.rare import enlarged, gray, unfocused
+from training.rare import cutout, enlarged, gray, toned, unfocused
 
 CLEAN = "clean"
-RARE: tuple[Callable[[Tensor, int], Tensor], ...] = (functools.partial(enlarged, most=2.2), unfocused, gray)
-RARE_SHARE = 0.4
-"""Of the crops to train on: soft in themselves, or without color, as few of the photographs are."""
+RARE: tuple[Callable[[Tensor, int], Tensor], ...] = (
+    functools.partial(enlarged, most=2.2),
+    unfocused,
+    gray,
+    cutout,
+)
+RARE_SHARE = 0.5
+"""Of the crops to train on: soft in themselves, without color or on one color, as few of the photographs are."""
+TONED_SHARE = 0.3
+"""Of the crops to train on, rare or not: with colors, contrast and brightness of their own drawing."""
 TEXTURED, FLAT = 25.0, 6.0
 """Least standard deviation of a crop, of 255: where there is much to see, and where there may be little."""
 
@@ -124,9 +131,10 @@ def _make_one(files: Sequence[Path], out: Path, side: int, families: int, levels
     wanted = {family: sorted(draw.choice(LEVELS, levels, replace=False).tolist()) for family in chosen}
     turn = index // len(files)
     clean = anywhere(file, side, index, shrunk=bool(turn % 2), contrast=FLAT if turn % 4 > 1 else TEXTURED)
-    if draw.random() < RARE_SHARE:
-        tensor = torch.from_numpy(clean.copy()).permute(2, 0, 1)[None].float() / 255
-        made = RARE[int(draw.integers(len(RARE)))](tensor, index)
+    kinds = [RARE[int(draw.integers(len(RARE)))]] if draw.random() < RARE_SHARE else []
+    kinds += [toned] if draw.random() < TONED_SHARE else []
+    for kind in kinds:
+        made = kind(torch.from_numpy(clean.copy()).permute(2, 0, 1)[None].float() / 255, index)
         clean = (made[0] * 255).round().to(torch.uint8).permute(1, 2, 0).contiguous().numpy()
     samples, stack = distort(clean, f"{index}/{file.name}", wanted)
     np.save(out / f"{index:04}.npy", stack)

@@ -164,6 +164,17 @@ def upscaling(image: Pixels, level: int, draw: np.random.Generator) -> Pixels:
 
 
 @_family
+def stretching(image: Pixels, level: int, draw: np.random.Generator) -> Pixels:
+    """Few pixels along one axis, as video with squeezed lines or half of its lines has; the factor."""
+    factor = (1.5, 2.2, 3.3, 5.0, 8.0)[level - 1]
+    size = [image.shape[1], image.shape[0]]
+    axis = int(draw.integers(2))
+    squeezed = [round(edge / factor) if place == axis else edge for place, edge in enumerate(size)]
+    small = Image.fromarray(image).resize(squeezed, Image.Resampling.BICUBIC)
+    return np.asarray(small.resize(size, Image.Resampling.BICUBIC), np.uint8)
+
+
+@_family
 def low_contrast(image: Pixels, level: int, draw: np.random.Generator) -> Pixels:
     """Haze: values drawn towards a light gray; the contrast that is left."""
     left = (0.75, 0.6, 0.45, 0.32, 0.2)[level - 1]

@@ -37,7 +37,16 @@ def vivid(crops: Tensor, seed: int) -> Tensor:
     change places; what leaves the range is clipped, as cameras do.
     """
     draw = random.Random(seed)
-    return torch.stack([_colored(crop, draw) for crop in crops])
+    return _in_8_bits(torch.stack([_toned(crop, draw, 1)[draw.sample(range(3), 3)] for crop in crops]))
+
+
+def toned(crops: Tensor, seed: int) -> Tensor:
+    """Return crops, (N, 3, H, W), as `vivid` does, half as strongly and without red, green and blue changing places.
+
+    This is about as far as photographs go, and those who develop them.
+    """
+    draw = random.Random(seed)
+    return _in_8_bits(torch.stack([_toned(crop, draw, 0.5) for crop in crops]))
 
 
 def gray(crops: Tensor, seed: int) -> Tensor:
@@ -89,6 +98,15 @@ def unfocused(crops: Tensor, seed: int) -> Tensor:
     return _in_8_bits(torch.stack(made))
 
 
+def cutout(crops: Tensor, seed: int) -> Tensor:
+    """Return crops, (N, 3, H, W), seen in 1 to 12 ellipses and rounded boxes on white, black or one other color.
+
+    So are products photographed for a shop: a ground of exactly one value, and things with sharp edges on it.
+    """
+    draw = random.Random(seed)
+    return _in_8_bits(torch.stack([_cutout(crop, draw) for crop in crops]))
+
+
 def painted(crops: Tensor, seed: int) -> Tensor:
     """Return paintings of ellipses, lines and triangles over each other, as many and as large as crops (N, 3, H, W).
 
@@ -99,13 +117,31 @@ def painted(crops: Tensor, seed: int) -> Tensor:
     return torch.stack([_painted(crop, draw) for crop in crops])
 
 
-def _colored(crop: Tensor, draw: random.Random) -> Tensor:
+def _toned(crop: Tensor, draw: random.Random, strength: float) -> Tensor:
     grays = crop.mean(dim=0, keepdim=True)
-    crop = grays + 2 ** draw.uniform(-1, 2) * (crop - grays)
+    crop = grays + 2 ** draw.uniform(-strength, 2 * strength) * (crop - grays)
     middle = crop.mean()
-    crop = (middle + 2 ** draw.uniform(0, 1) * (crop - middle)).clamp(0, 1)
-    crop = crop**2 ** draw.uniform(-1, 1)
-    return _in_8_bits(crop[draw.sample(range(3), 3)])
+    crop = (middle + 2 ** draw.uniform(0, strength) * (crop - middle)).clamp(0, 1)
+    return crop**2 ** draw.uniform(-strength, strength)
+
+
+def _cutout(crop: Tensor, draw: random.Random) -> Tensor:
+    height, width = crop.shape[1:]
+    y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    depth = torch.full((height, width), -1.0)
+    for _ in range(draw.randint(1, 12)):
+        length = draw.uniform(0.08, 0.4) * min(height, width)
+        breadth = draw.uniform(0.4, 1) * length
+        turn = draw.uniform(0, math.pi)
+        right, down = x - draw.uniform(0, width), y - draw.uniform(0, height)
+        along = (math.cos(turn) * right + math.sin(turn) * down) / length
+        across = (math.cos(turn) * down - math.sin(turn) * right) / breadth
+        power = draw.choice([2, 2, 2, 6])
+        distance = (along.abs() ** power + across.abs() ** power) ** (1 / power)
+        depth = torch.maximum(depth, (1 - distance) * breadth)
+    ground = draw.choice([(1.0,) * 3, (1.0,) * 3, (0.0,) * 3, tuple(draw.random() for _ in range(3))])
+    # half a pixel of edge on either side, as a lens leaves it
+    return torch.tensor(ground).view(3, 1, 1).lerp(crop, (depth + 0.5).clamp(0, 1))
 
 
 def _painted(crop: Tensor, draw: random.Random) -> Tensor:

@@ -3,15 +3,11 @@
 import time
 from collections.abc import Callable
 
-import torch
 from torch import Tensor
 
-from models.attack_alone import attack_alone
-from models.defense import PurificationError
-from models.metric import Metric, MetricError, UnsuitableSizeError
+from models.attack_alone import attack_alone, score_attack
 from models.metrics import find_metric
 from models.progress import telling
-from models.threads import one_thread
 from workers.orders import AttackOrder
 from workers.reports import AttackReport, told_of
 from workers.spans import tracer
@@ -34,32 +30,8 @@ def attack(
         done, file, facts = attack_alone(order.attack, image, metric, order.defense, order.seed)
     progress(ATTACKING)
     start = time.perf_counter()
-    with tracer.start_as_current_span("score"), one_thread():
-        plain = [_score(order, metric, one) for one in (image, done.images)]
-        defended = [_score(order, metric, one, defended=True) for one in (image, done.images)]
-    clean, attacked = plain if order.defense is None else defended
-    gained = None if clean is None or attacked is None else order.attack.goal.sign(metric) * (attacked - clean)
-    report = AttackReport(
-        **facts.model_dump(),
-        **told_of(name),
-        clean=plain[0],
-        attacked=plain[1],
-        defended_clean=defended[0],
-        defended_attacked=defended[1],
-        gained=gained,
-        budget=None if done.budget is None else int(done.budget.item()),
-    )
+    with tracer.start_as_current_span("score"):
+        scores = score_attack(order.attack, image, done, metric, order.defense, order.seed)
+    report = AttackReport(**facts.model_dump(), **told_of(name), **scores.model_dump())
     scoring = (time.perf_counter() - start) * 1000
     return report, file, {"attack": round(facts.seconds * 1000, 3), "score": round(scoring, 3)}
-
-
-def _score(order: AttackOrder, metric: Metric, image: Tensor, *, defended: bool = False) -> float | None:
-    """Return a score; None where there is none: an attack is done, whatever the metric says of what came of it."""
-    if defended and order.defense is None:
-        return None
-    try:
-        with torch.no_grad():
-            seen = order.defense(image, order.seed) if defended and order.defense else image
-            return float(metric(seen))
-    except (MetricError, PurificationError, UnsuitableSizeError):
-        return None

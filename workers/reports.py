@@ -4,7 +4,7 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
-from models.attack_alone import AttackFacts
+from models.attack_alone import AttackFacts, AttackScores
 from models.images import ImageFormat
 from models.metrics import find_metric
 
@@ -45,15 +45,8 @@ class Score(MetricSource, Comparison):
     """One metric's score of the image as it came and as defended."""
 
 
-class AttackReport(MetricSource, MetricScale, AttackFacts):
-    """What an attack did to an image, and to the metric's score of it. A score is null where the metric has none."""
-
-    clean: float | None = Field(description="Score of the image as it came.")
-    attacked: float | None = Field(description="Score of the attacked image.")
-    defended_clean: float | None = Field(description="Score of the image purified; null without a defense.")
-    defended_attacked: float | None = Field(description="Score of the attacked image purified.")
-    gained: float | None = Field(description="How far the attacked score, with its defense, went the attacker's way.")
-    budget: int | None = Field(description="Largest change that was allowed, in 8-bit levels; null: no such limit.")
+class AttackReport(AttackScores, MetricSource, MetricScale, AttackFacts):
+    """What an attack did to an image, and to the metric's score of it."""
 
 
 class ResultImage(BaseModel):

@@ -15,7 +15,7 @@ from app.errors import ProblemError, invalid_fields
 from app.orders import chosen_defense, chosen_metrics
 from app.settings import Settings
 from models.attack import Attack, AttackError, AttackUnavailableError, NoGradientError
-from models.attack_alone import AttackedImage, attack_alone
+from models.attack_alone import AttackedImage, AttackFacts, AttackScores, attack_alone, score_attack
 from models.attack_checks import Flag, check_defense, check_effect, check_gradients
 from models.attacks import UnknownAttackError, parse_attack
 from models.defense import Defense
@@ -39,8 +39,8 @@ class Order:
     seed: int
 
 
-class Outcome(BaseModel):
-    """What an attack did to one file."""
+class Asked(BaseModel):
+    """What was to be done with one file."""
 
     file: Path
     output: Path
@@ -49,16 +49,12 @@ class Outcome(BaseModel):
     attack: dict[str, Any]
     defense: dict[str, Any] | None
     seed: int
-    clean: float = Field(description="Score of the image as it was.")
-    attacked: float = Field(description="Score of the attacked image.")
-    defended_clean: float | None = Field(description="Score of the image purified; null without a defense.")
-    defended_attacked: float | None = Field(description="Score of the attacked image purified.")
-    linf: int = Field(description="Largest change of a value, in 8-bit levels.")
+
+
+class Outcome(AttackScores, AttackFacts, Asked):
+    """What an attack did to one file."""
+
     psnr: float | None = Field(description="Of the attacked image, in decibels; null: identical.")
-    budget: int | None = Field(description="Largest change that was allowed, in 8-bit levels; null: no such limit.")
-    queries: int = Field(description="How often the image was scored during the attack.")
-    first_slope: float | None = Field(description="Sum of the magnitudes of the first gradient of the loss.")
-    gained: float = Field(description="How far the attacked score, with its defense, went the attacker's way.")
     flags: list[Flag] = Field(description="Reasons to doubt the result.")
 
 
@@ -72,8 +68,7 @@ class Results:
 
     def doubts(self, order: Order) -> list[Flag]:
         """Return what is to be doubted about all files together."""
-        slopes = torch.tensor([torch.nan if one.first_slope is None else one.first_slope for one in self.done])
-        return _doubts(order, slopes, torch.tensor([one.gained for one in self.done]))
+        return _doubts(order, [one.first_slope for one in self.done], [one.gained for one in self.done])
 
 
 def make_order(attack: str, metric: str, defense: str | None, goal: str | None, seed: int) -> Order:
@@ -134,14 +129,8 @@ def _read(file: Path) -> Tensor:
 
 
 def _measure(order: Order, images: Tensor, made: AttackedImage, file: Path, output: Path) -> Outcome:
-    metric, defense, done = order.metric, order.defense, made.done
-    both = [images, done.images]
-    with torch.no_grad():
-        scores = [metric(one) for one in both]
-        defended = None if defense is None else [metric(defense(one, order.seed)) for one in both]
-    clean, attacked = defended or scores
-    gained = order.attack.goal.sign(metric) * (attacked - clean)
-    change = ((done.images - images) * 255).round()
+    scores = score_attack(order.attack, images, made.done, order.metric, order.defense, order.seed)
+    change = ((made.done.images - images) * 255).round()
     error = change.square().mean().item()
     return Outcome(
         file=file,
@@ -149,24 +138,19 @@ def _measure(order: Order, images: Tensor, made: AttackedImage, file: Path, outp
         metric=order.metric_name,
         goal=order.attack.goal,
         attack=order.attack.model_dump(mode="json"),
-        defense=None if defense is None else defense.model_dump(mode="json"),
+        defense=None if order.defense is None else order.defense.model_dump(mode="json"),
         seed=order.seed,
-        clean=scores[0].item(),
-        attacked=scores[1].item(),
-        defended_clean=defended[0].item() if defended else None,
-        defended_attacked=defended[1].item() if defended else None,
-        linf=made.facts.linf,
         psnr=10 * torch.log10(torch.tensor(255**2 / error)).item() if error else None,
-        budget=None if done.budget is None else int(done.budget.item()),
-        queries=made.facts.queries,
-        first_slope=made.facts.first_slope,
-        gained=gained.item(),
-        flags=_doubts(order, done.first_slope, gained),
+        flags=_doubts(order, [made.facts.first_slope], [scores.gained]),
+        **made.facts.model_dump(),
+        **scores.model_dump(),
     )
 
 
-def _doubts(order: Order, first_slope: Tensor, gained: Tensor) -> list[Flag]:
-    return [*check_gradients(first_slope), *check_defense(order.attack, order.defense), *check_effect(gained)]
+def _doubts(order: Order, first_slopes: list[float | None], gained: list[float | None]) -> list[Flag]:
+    slopes = torch.tensor([torch.nan if one is None else one for one in first_slopes])
+    known = torch.tensor([one for one in gained if one is not None])
+    return [*check_gradients(slopes), *check_defense(order.attack, order.defense), *check_effect(known)]
 
 
 def learn_pattern(order: Order, arguments: list[str], out: Path, epochs: int) -> list[tuple[Path, str]]:

@@ -108,7 +108,7 @@ def attacked(outcomes: list[Outcome], *, as_json: bool) -> None:
         scores = [one.clean, one.attacked, *([one.defended_clean, one.defended_attacked] if with_defense else [])]
         table.add_row(
             str(one.file),
-            *(f"{score:.4g}" for score in scores),
+            *("none" if score is None else f"{score:.4g}" for score in scores),
             f"{one.linf}/255",
             "none" if one.budget is None else f"{one.budget}/255",
             "identical" if one.psnr is None else f"{one.psnr:.1f} dB",

@@ -9,6 +9,7 @@ from standin_metrics import Standin
 from typer.testing import CliRunner
 
 from app.cli import app
+from models.metric import UndefinedScoreError
 from models.metrics import metrics
 from models.perturbation.universal import load
 
@@ -50,6 +51,28 @@ def test_the_written_files_are_as_the_report_says(run, folder, tmp_path):
         assert one["defended_clean"] is None
         assert one["queries"] == 10
         assert one["flags"] == []
+
+
+def test_a_file_is_attacked_though_the_metric_has_no_score_for_what_came_of_it(run, folder, tmp_path, monkeypatch):
+    real, queries = Standin.score, []
+
+    def at_last(self, images):
+        queries.append(1)
+        if len(queries) == 12:  # ten steps, the clean image, the attacked one
+            raise UndefinedScoreError("standin is not defined for this image")
+        return real(self, images)
+
+    monkeypatch.setattr(Standin, "score", at_last)
+    done = run("attack", folder / "a.png", "-a", "ifgsm", "-m", "standin", "-o", tmp_path / "x.png", "--json")
+    assert done.exit_code == 0, done.output
+    [one] = json.loads(done.stdout)
+    assert list(one)[:2] == ["file", "output"]
+    assert one["clean"] is not None
+    assert (one["attacked"], one["gained"], one["flags"]) == (None, None, [])
+    assert (tmp_path / "x.png").is_file()
+    queries.clear()
+    shown = run("attack", folder / "a.png", "-a", "ifgsm", "-m", "standin", "-o", tmp_path / "y.png")
+    assert "none" in shown.stdout
 
 
 def test_the_table_tells_scores_change_budget_and_psnr(run, folder, tmp_path):

@@ -4,10 +4,10 @@ import pytest
 import torch
 from known_photographs import NAMES, pixels, tensor
 
-from training.rare import enlarged, gray, mixed, painted, rare, unfocused, vivid
+from training.rare import cutout, enlarged, gray, mixed, painted, rare, toned, unfocused, vivid
 
 CROPS = torch.cat([tensor(pixels(name))[..., :96, :96] for name in NAMES] * 6)
-KINDS = [enlarged, gray, mixed, painted, rare, unfocused, vivid]
+KINDS = [cutout, enlarged, gray, mixed, painted, rare, toned, unfocused, vivid]
 
 
 def spread(images):
@@ -36,8 +36,28 @@ def test_vivid_crops_have_stronger_colors():
     assert spread(vivid(CROPS, seed=5)) > 1.3 * spread(CROPS)
 
 
-def test_a_crop_is_colored_alike_whatever_comes_after_it():
-    torch.testing.assert_close(vivid(CROPS[:3], seed=1), vivid(CROPS, seed=1)[:3], rtol=0, atol=0)
+@pytest.mark.parametrize("kind", [cutout, toned, vivid])
+def test_a_crop_is_made_alike_whatever_comes_after_it(kind):
+    torch.testing.assert_close(kind(CROPS[:3], seed=1), kind(CROPS, seed=1)[:3], rtol=0, atol=0)
+
+
+def test_toned_crops_keep_the_order_of_their_channels_and_change_less_than_vivid_ones():
+    made = toned(CROPS, seed=5)
+    apart = (CROPS[:, :1] - CROPS[:, 1:2]).abs() > 0.1
+    kept = (made[:, :1] - made[:, 1:2]) * (CROPS[:, :1] - CROPS[:, 1:2]) >= 0
+    assert bool(kept[apart].all())
+    assert 0.02 < float((made - CROPS).abs().mean()) < float((vivid(CROPS, seed=5) - CROPS).abs().mean())
+
+
+def test_cutout_crops_are_themselves_in_places_and_of_exactly_one_color_elsewhere():
+    for crop, made in zip(CROPS, cutout(CROPS, seed=6), strict=True):
+        pixels = made.flatten(1).T
+        colors, counts = pixels.unique(dim=0, return_counts=True)
+        ground = (pixels == colors[counts.argmax()]).all(1)
+        own = (pixels - crop.flatten(1).T).abs().amax(1) < 1e-6
+        assert float(ground.float().mean()) > 0.05
+        assert float(own.float().mean()) > 0.05
+        assert float((ground | own).float().mean()) > 0.85, "edges are thin"
 
 
 def test_gray_crops_have_no_color_or_one_for_all_of_the_crop():
