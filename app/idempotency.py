@@ -36,7 +36,9 @@ def read_key(request: Request) -> str | None:
 def fingerprint(form: BaseModel, images: Sequence[bytes], *facts: object) -> str:
     """Return a digest of what was sent: the same for the same order, however its defense or attack is spaced."""
     fields: dict[str, Any] = form.model_dump(mode="json", exclude_none=True)
-    fields |= {name: _spaced_alike(fields.get(name)) for name in ("defense", "attack")}
+    fields["defense"] = _spaced_alike(fields.get("defense"))
+    if "attack" in fields:  # not noted where there is none: keys of before there were any go on standing for the same
+        fields["attack"] = _spaced_alike(fields["attack"])
     content = [fields, [hashlib.sha256(image).hexdigest() for image in images], [str(fact) for fact in facts]]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 

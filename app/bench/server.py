@@ -73,7 +73,7 @@ class Server:
         if self._attacks is None:
             return f"{self.url} carries out no attacks (PURIFIQA_ATTACKS is not set there)"
         if (there := self._attacks.get(item.about["name"])) is None:
-            return "it reads a file of this machine"
+            return "it reads a file of this machine" if attack_of(item).is_local else f"{self.url} does not have it"
         return None if there.available else f"{self.url} cannot use it: {there.reason}"
 
     @functools.cached_property

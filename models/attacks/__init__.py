@@ -3,6 +3,7 @@
 import difflib
 import json
 import sys
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated, Union
 
 from pydantic import Field
@@ -14,11 +15,13 @@ from models.discovery import concrete_subclasses
 class UnknownAttackError(ValueError):
     """No attack has this name."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, offered: Iterable[str] = ()) -> None:
+        """Take the name, and those to choose from; all if none are given."""
         self.name = name
-        close = difflib.get_close_matches(name, ATTACKS, n=1, cutoff=0.5)
+        offered = [*offered] or [*ATTACKS]
+        close = difflib.get_close_matches(name, offered, n=1, cutoff=0.5)
         self.suggestion = close[0] if close else None
-        hint = f"; did you mean {self.suggestion!r}?" if close else f"; there are {', '.join(ATTACKS)}"
+        hint = f"; did you mean {self.suggestion!r}?" if close else f"; there are {', '.join(offered)}"
         super().__init__(f"there is no attack {name[:80]!r}{hint}")
 
 

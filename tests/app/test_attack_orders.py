@@ -40,6 +40,15 @@ def test_who_has_no_key_is_asked_for_one_before_anything_is_told_of_attacks(guar
     problem(attack(client=guarded, headers=keys["alice"]), 403, "attacks-off")
 
 
+def test_an_attack_is_its_keys_own_and_counts_among_its_jobs(open_client, keys, attack):
+    client = open_client(attacks=True, max_in_flight=1)
+    place = attack(client=client, headers=keys["alice"]).headers["location"]
+    problem(attack(client=client, headers=keys["alice"]), 429, "too-many-jobs")
+    problem(client.get(place, headers=keys["bob"]), 404, "job-unknown")
+    assert client.get(place, headers=keys["alice"]).json()["status"] == "queued"
+    assert attack(client=client, headers=keys["bob"]).status_code == 202
+
+
 @pytest.mark.parametrize("defense", [None, "flip", '{"name": "random-noise", "sigma": 0.02}'])
 def test_the_attacked_image_is_the_one_that_this_process_makes(attacking, attack, photo_png, defense):
     fields = {} if defense is None else {"defense": defense}
@@ -92,14 +101,15 @@ def test_a_black_box_attack_takes_a_metric_without_gradients_and_a_white_box_one
     ("fields", "status", "code", "field", "suggestion"),
     [
         ({"attack": "ifgms"}, 422, "unknown-attack", "attack", "ifgsm"),
+        ({"attack": "uapp"}, 422, "unknown-attack", "attack", None),
         ({"attack": '{"name": "ifgsm", "epsilon": 400}'}, 422, "invalid-request", "attack.epsilon", None),
         ({"attack": '{"name": "ifgsm", "epsilom": 4}'}, 422, "invalid-request", "attack.epsilom", "epsilon"),
         ({"attack": '{"name": '}, 422, "invalid-attack", "attack", None),
         ({"attack": "zhang-lpips"}, 409, "attack-unavailable", "attack", None),
         ({"metric": "fr-surogate"}, 422, "unknown-metric", "metric", "fr-surrogate"),
         ({"metric": "musiq"}, 409, "metric-unavailable", "metric", None),
-        ({"metric": "fr-surrogate,niqe"}, 422, "not-one", "metric", None),
-        ({"metric": ""}, 422, "not-one", "metric", None),
+        ({"metric": "fr-surrogate,metaiqa"}, 422, "too-many", "metric", None),
+        ({"metric": ""}, 422, "missing", "metric", None),
         ({"defense": "jpg"}, 422, "unknown-defense", "defense", "jpeg"),
         ({"defense": "mprnet"}, 409, "defense-unavailable", "defense", None),
         (

@@ -45,7 +45,7 @@ def exposed(valkey_socket, tmp_path_factory):
         for path in ("/livez", "/metrics"):
             client.get(path)
         text = client.get("/metrics").text
-    queue.leave("w")
+        queue.leave("w")
     samples = {}
     for family in text_string_to_metric_families(text):
         for sample in family.samples:

@@ -9,6 +9,7 @@ from hypothesis import settings as bounds
 from hypothesis import strategies as st
 from PIL import Image
 
+from models.attacks import ATTACKS
 from models.defenses import DEFENSES
 from models.images import ImageError, check
 
@@ -89,18 +90,20 @@ JSON = st.recursive(
 
 
 @st.composite
-def defenses(draw):
-    """A defense that nearly fits: real names of parameters, any values."""
-    kind = DEFENSES[draw(st.sampled_from(sorted(DEFENSES)))]
+def nearly(draw, kinds, another):
+    """A defense or attack that nearly fits: real names of parameters, any values."""
+    kind = kinds[draw(st.sampled_from(sorted(kinds)))]
     names = [name for name in kind.model_fields if name != "name"]
     values = draw(st.dictionaries(st.sampled_from([*names, "x"]), JSON, max_size=3))
-    return json.dumps({"name": draw(st.sampled_from([kind.model_fields["name"].default, "chain"])), **values})
+    return json.dumps({"name": draw(st.sampled_from([kind.model_fields["name"].default, another])), **values})
 
 
 FIELDS = st.fixed_dictionaries(
     {},
     optional={
-        "defense": defenses() | JSON.map(json.dumps) | st.text(max_size=40),
+        "defense": nearly(DEFENSES, "chain") | JSON.map(json.dumps) | st.text(max_size=40),
+        "attack": nearly(ATTACKS, "uap") | JSON.map(json.dumps) | st.text(max_size=40),
+        "metric": st.text(max_size=60) | st.sampled_from(["fr-surrogate", "piqe"]),
         "metrics": st.text(max_size=60) | st.sampled_from(["piqe", "piqe,piqe", ",", "niqe,brisque", "fr-surrogate"]),
         "seed": st.integers().map(str) | st.text(max_size=8),
         "samples": st.integers(-2, 40).map(str),
@@ -111,7 +114,7 @@ FIELDS = st.fixed_dictionaries(
 
 
 @FEW
-@given(fields=FIELDS, path=st.sampled_from(["/purify", "/score"]))
+@given(fields=FIELDS, path=st.sampled_from(["/purify", "/score", "/attack"]))
 def test_any_fields_are_an_order_or_a_problem(idle, fields, path):
     sendable = {name: value.encode(errors="surrogatepass") for name, value in fields.items()}
     answer = idle.post(path, files={"image": GOOD[0]} | {name: (None, value) for name, value in sendable.items()})
@@ -146,6 +149,10 @@ def idle(shared_service, tmp_path_factory):
 
     from app.main import create_app
 
-    more = {"redis_url": f"{shared_service.redis_url}?db=1", "data_dir": tmp_path_factory.mktemp("door")}
+    more = {
+        "redis_url": f"{shared_service.redis_url}?db=1",
+        "data_dir": tmp_path_factory.mktemp("door"),
+        "attacks": True,
+    }
     with TestClient(create_app(shared_service.model_copy(update=more)), raise_server_exceptions=False) as client:
         yield client

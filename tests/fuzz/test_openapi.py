@@ -18,13 +18,15 @@ OPERATIONS = [
 ]  # fmt: skip
 # Not checked: that all that fits the schema is accepted. No schema says which bytes are an image of at least 16 pixels.
 WAIT = {"Prefer": "wait=5"}
+ORDERS = ("purify", "score", "attack")
 CHEAP = ["none", "jpeg", '{"name": "jpeg", "quality": 5}', '{"name": "median-blur"}']
 
 
 @pytest.fixture(scope="module")
 def api(shared_service):
-    """The document, as an app with a real broker, store and worker gives it."""
-    return schemathesis.openapi.from_asgi("/openapi.json", create_app(shared_service))
+    """The document, as an app with a real broker, store and worker, and with attacks, gives it."""
+    app = create_app(shared_service.model_copy(update={"attacks": True}))
+    return schemathesis.openapi.from_asgi("/openapi.json", app)
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +41,7 @@ def test_every_operation_is_tried(operations):
 
 @pytest.mark.parametrize(("name", "mode"), [
     *((name, GenerationMode.POSITIVE) for name in OPERATIONS),
-    *((name, GenerationMode.NEGATIVE) for name in ("purify", "score")),  # the others take nothing that could be wrong
+    *((name, GenerationMode.NEGATIVE) for name in ORDERS),  # the others take nothing that could be wrong
 ])  # fmt: skip
 def test_every_answer_is_described_and_none_is_a_failure(operations, client, photo_png, name, mode):
     operation, seen = operations[name], set()
@@ -54,7 +56,9 @@ def test_every_answer_is_described_and_none_is_a_failure(operations, client, pho
     @given(case=operation.as_strategy(generation_mode=mode), good=st.booleans(), defense=st.sampled_from(CHEAP))
     def check(case, good, defense):
         if isinstance(case.body, dict) and good and mode is GenerationMode.POSITIVE:  # get past the door
-            case.body = {**case.body, "image": photo_png, "defense": defense, "metrics": "piqe"}
+            rest = {"attack": "fgsm", "metric": "fr-surrogate"} if name == "attack" else {"metrics": "piqe"}
+            case.body = {key: value for key, value in case.body.items() if key in ("seed", "samples", "format")}
+            case.body |= {"image": photo_png, "defense": defense, **rest}
         elif good and (place := {"job_id", "batch_id"} & set(case.path_parameters or {})):
             images = [("image", photo_png)] * (2 if "batch_id" in place else 1)
             sent = client.post("/purify", files=images, data={"defense": "none", "metrics": ""}, headers=WAIT)
@@ -64,6 +68,8 @@ def test_every_answer_is_described_and_none_is_a_failure(operations, client, pho
     check()
     print(name, mode, sorted(seen))
     assert not [status for status in seen if status >= 500]
+    if name in ORDERS and mode is GenerationMode.POSITIVE:
+        assert seen & {200, 202}, "none got past the door"
 
 
 def test_with_keys_every_answer_is_described_too(settings, photo_png):

@@ -1,6 +1,5 @@
 """What tests of the worker's parts have in common."""
 
-import asyncio
 import time
 
 import pytest
@@ -15,9 +14,7 @@ from workers.state.store import Store
 
 @pytest.fixture
 def queue(settings):
-    queue = JobQueue(settings)
-    yield queue
-    asyncio.run(queue.close())
+    return JobQueue(settings)
 
 
 @pytest.fixture
