@@ -145,7 +145,7 @@ def _keep(
     with contextlib.ExitStack() as places:
         try:
             for draft in drafts.values():
-                check_work(draft.order, draft.image, services.settings.max_work)
+                check_work(draft.order, draft.image, services.settings)
             services.queue.ping()  # without a broker nothing is written
             for job_id in drafts:
                 places.enter_context(place_for(services, origin.owner, job_id))

@@ -1,6 +1,6 @@
 """What an attack works on: the images, what may be done to them, and the score as the attacker can ask for it."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple, Self
 
 import torch
@@ -13,6 +13,8 @@ from models.noise import Noise, derive_seed
 
 AT_ONCE = 16
 """Variants of one image that are scored together: memory."""
+PIXELS_AT_ONCE = 2**22
+"""So many pixels at most do they have together, unless a single one has more."""
 
 
 class Slope(NamedTuple):
@@ -58,13 +60,14 @@ class Target:
         self._seeds, self._metric, self._defense, self._sign = seeds, metric, defense, sign
         self._draws = draws if defense is not None and defense.is_stochastic else 1
         self._range = width
-        self._at_once = max(len(images), AT_ONCE)
+        pixels = images.shape[2] * images.shape[3]
+        self._at_once = max(len(images), 1, min(AT_ONCE, PIXELS_AT_ONCE // pixels))
         self._steps = 0
 
     def of(self, index: int) -> Self:
         """Return the `index`-th image as a target of its own, whose queries are counted here too.
 
-        Its `loss` takes any number of variants of the image at once, all seen through the same draws.
+        Its `loss` and `losses` take any number of variants of the image at once, all seen through the same draws.
         """
         one = slice(index, index + 1)
         budget = None if self.budget is None else self.budget[one]
@@ -78,11 +81,17 @@ class Target:
 
     def loss(self, images: Tensor) -> Tensor:
         """Return the loss of each image, (N,), without a gradient."""
-        total = torch.zeros(len(images)).to(images)
-        for seeds in self._fresh_seeds(len(images)):
-            parts = zip(torch.split(images.detach(), self._at_once), _split(seeds, self._at_once), strict=True)
-            total += torch.cat([self._scores(*part) for part in parts])
-        return 1 - self._sign * total / (self._draws * self._width())
+        return self.losses(len(images), images.detach().__getitem__)
+
+    def losses(self, count: int, make: Callable[[slice], Tensor]) -> Tensor:
+        """Return the loss of `count` images, (count,), of which `make` makes a few at a time: memory."""
+        draws = list(self._fresh_seeds(count))
+        totals = []
+        for start in range(0, count, self._at_once):
+            some = slice(start, min(start + self._at_once, count))
+            images = make(some)
+            totals.append(torch.stack([self._scores(images, seeds[some]) for seeds in draws]).sum(0))
+        return 1 - self._sign * torch.cat(totals) / (self._draws * self._width())
 
     def gradient(self, images: Tensor) -> Slope:
         """Return the loss of each image and its gradient; no graph is kept.
@@ -129,7 +138,3 @@ class Target:
             else:
                 self._range = torch.full((len(self.images),), high - low).to(self.images)
         return self._range
-
-
-def _split(seeds: tuple[int, ...], size: int) -> Iterator[tuple[int, ...]]:
-    return (seeds[start : start + size] for start in range(0, len(seeds), size))

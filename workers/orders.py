@@ -54,6 +54,10 @@ class Order(BaseModel, ABC):
     def work(self, size: tuple[int, int]) -> float:
         """Return roughly how much work an image of (height, width) is, in pixels x evaluations of a small network."""
 
+    def held(self, size: tuple[int, int]) -> float:
+        """Return how much of that work is kept in memory at once, for a gradient; in the same unit."""
+        return 0
+
 
 class DefenseOrder(Order):
     """To purify an image, or to score it before and after."""
@@ -108,10 +112,15 @@ class AttackOrder(Order):
         return settings.timeout_attack
 
     def work(self, size: tuple[int, int]) -> float:
-        height, width = size if self.defense is None else self.defense.output_size(size)
-        once = height * width * WORK[Cost.NETWORK] + (0 if self.defense is None else self.defense.work(size))
         draws = self.attack.draws if self.defense is not None and self.defense.is_stochastic else 1
-        return once * draws * self.attack.evaluations
+        return self._once(size) * draws * self.attack.evaluations
+
+    def held(self, size: tuple[int, int]) -> float:
+        return self._once(size) if self.attack.white_box else 0
+
+    def _once(self, size: tuple[int, int]) -> float:
+        height, width = size if self.defense is None else self.defense.output_size(size)
+        return height * width * WORK[Cost.NETWORK] + (0 if self.defense is None else self.defense.work(size))
 
 
 AnyOrder = Annotated[DefenseOrder | AttackOrder, Field(discriminator="kind")]

@@ -10,6 +10,7 @@ from fastapi import Depends, Request
 from app.documents import seconds_until_shorter
 from app.errors import ProblemError, field_problem
 from app.guard.callers import Caller, SubmitterDep
+from app.guard.settings import GuardSettings
 from app.services import Services, ServicesDep
 from models.images import ImageFacts
 from workers.orders import Order
@@ -83,13 +84,18 @@ def count_images(services: Services, owner: str, images: int) -> None:
         services.queue.quota.owe_turns(owner, settings.rate, settings.burst, images - 1)
 
 
-def check_work(order: Order, image: ImageFacts, most: float) -> None:
-    """Raise a 422 problem if an order is more work than `most` megapixel evaluations of a small network."""
-    actual = float(f"{order.work((image.height, image.width)) / 1e6:.4g}")
-    if actual > most:
-        raise field_problem(
-            422, order.subject, "too-much-work",
-            f"this order is {actual:g} megapixel evaluations of a small network, at most {most:g} are accepted; "
-            "take fewer steps, queries or samples, a cheaper defense or a smaller image",
-            limit=most, actual=actual,
-        )  # fmt: skip
+def check_work(order: Order, image: ImageFacts, settings: GuardSettings) -> None:
+    """Raise a 422 problem if an order is more work than is accepted, or keeps more of it in memory at once."""
+    size = (image.height, image.width)
+    for code, pixels, most, whole, less in (
+        ("too-much-work", order.work(size), settings.max_work, "is", "fewer steps, queries or samples"),
+        ("too-much-memory", order.held(size), settings.max_held, "keeps the gradient of", "fewer steps of a sampler"),
+    ):
+        actual = float(f"{pixels / 1e6:.4g}")
+        if actual > most:
+            raise field_problem(
+                422, order.subject, code,
+                f"this order {whole} {actual:g} megapixel evaluations of a small network, at most {most:g} are "
+                f"accepted; take {less}, a cheaper defense or a smaller image",
+                limit=most, actual=actual,
+            )  # fmt: skip

@@ -41,6 +41,11 @@ class GuardSettings(WorkerSettings):
         gt=0,
         description="Most work of one order: megapixels x evaluations of a small network x samples; near core seconds.",
     )
+    max_held: float = Field(
+        3,
+        gt=0,
+        description="Most of that work that an attack may keep in memory at once, for a gradient; 1 to 2 GB a unit.",
+    )
     max_connections: int = Field(500, ge=1, le=100_000, description="Connections to one API process at a time.")
     header_seconds: float = Field(10, gt=0, le=600, description="Longest that a request's header may take to arrive.")
     body_seconds: float = Field(300, gt=0, le=3_600, description="Longest that a request's body may take to arrive.")

@@ -1,4 +1,5 @@
 import math
+from functools import partial
 from typing import ClassVar, Literal
 
 import torch
@@ -30,7 +31,7 @@ class Nes(Attack):
     pairs: int = Field(20, ge=1, le=1000, description="Pairs of noisy copies that one gradient is estimated from.")
     sigma: float = Field(0.001, ge=0.0001, le=0.1, description="Standard deviation of the noise; 1: black to white.")
     step: float = Field(0.1, ge=0.001, le=100, description="Euclidean length of a step, where 1 is black to white.")
-    tile: int = Field(32, ge=1, le=1024, description="Side of the square of noise that is repeated, in pixels.")
+    tile: int = Field(32, ge=1, le=128, description="Side of the square of noise that is repeated, in pixels.")
 
     def budgets(self, images: Tensor) -> Tensor:
         return torch.full((len(images),), self.epsilon)
@@ -45,16 +46,24 @@ class Nes(Attack):
         pairs = min(self.pairs, self.queries // 2)
         images = target.images.clone()
         for _ in tracked(range(self.queries // (2 * pairs))):
-            noise = self._noise(target, pairs)
-            losses = target.loss((images + self.sigma * torch.cat([noise, -noise])).clamp_(0, 1))
-            differences = losses[:pairs] - losses[pairs:]
-            gradient = torch.einsum("p,pchw->chw", differences, noise)
+            tiles = self._tiles(target, pairs)
+            both = torch.cat([tiles, -tiles])
+            losses = target.losses(2 * pairs, partial(self._copies, images, both))
+            gradient = _repeated(torch.einsum("p,pchw->chw", losses[:pairs] - losses[pairs:], tiles)[None], images)
             images = (images - self.step * gradient / gradient.norm().clamp(min=1e-20)).clamp_(low, high)
         return images
 
-    def _noise(self, target: Target, pairs: int) -> Tensor:
-        height, width = target.images.shape[2:]
-        tile = torch.empty(pairs, 3, min(self.tile, height), min(self.tile, width))
-        tile.normal_(generator=target.noise.generators[0])
-        times = math.ceil(height / tile.shape[2]), math.ceil(width / tile.shape[3])
-        return tile.to(target.images).repeat(1, 1, *times)[..., :height, :width]
+    def _tiles(self, target: Target, pairs: int) -> Tensor:
+        height, width = (min(self.tile, edge) for edge in target.images.shape[2:])
+        tiles = torch.empty(pairs, 3, height, width).normal_(generator=target.noise.generators[0])
+        return tiles.to(target.images)
+
+    def _copies(self, image: Tensor, tiles: Tensor, some: slice) -> Tensor:
+        return (image + self.sigma * _repeated(tiles[some], image)).clamp_(0, 1)
+
+
+def _repeated(tiles: Tensor, image: Tensor) -> Tensor:
+    """Return tiles, (N, 3, h, w), side by side to the size of the image."""
+    height, width = image.shape[2:]
+    times = math.ceil(height / tiles.shape[2]), math.ceil(width / tiles.shape[3])
+    return tiles.repeat(1, 1, *times)[..., :height, :width]

@@ -41,7 +41,9 @@ class Onepixel(Attack):
         first = torch.rand(population, GENES * self.pixels, generator=generator).numpy()
 
         def losses(genes: NDArray[np.float64]) -> NDArray[Any]:  # (genes, candidates), as SciPy hands them over
-            return np.asarray(target.loss(_paint(target.images, genes.T)).cpu())
+            candidates = genes.T
+            found = target.losses(len(candidates), lambda some: _paint(target.images, candidates[some]))
+            return np.asarray(found.cpu())
 
         found = differential_evolution(
             losses,

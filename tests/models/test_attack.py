@@ -107,6 +107,23 @@ def test_variants_of_one_image_share_their_draws_and_are_counted_for_it():
     assert aim.queries.tolist() == [0, 20]
 
 
+def test_variants_are_made_a_few_at_a_time_and_fewer_of_a_large_image(monkeypatch):
+    asked = []
+
+    def make(some):
+        asked.append(some.stop - some.start)
+        return aim.images[:1] * torch.linspace(0, 1, 40)[some].view(-1, 1, 1, 1)
+
+    aim = target(Standin(), parse_defense("random-noise"), draws=3).of(0)
+    together = aim.losses(40, make)
+    assert asked == [16, 16, 8]
+    monkeypatch.setattr("models.attack_target.PIXELS_AT_ONCE", 3 * aim.images[0, 0].numel())
+    aim = target(Standin(), parse_defense("random-noise"), draws=3).of(0)
+    asked.clear()
+    assert torch.equal(aim.losses(40, make), together)
+    assert asked == [3] * 13 + [1]
+
+
 @pytest.mark.parametrize("epsilon", [0.9, 1, 2.5, 10 * 255 / 255, 7.9999999])
 def test_a_budget_counts_whole_levels(epsilon):
     images = photograph_like(1, 16, 16)

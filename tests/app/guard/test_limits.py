@@ -11,9 +11,10 @@ from app.documents import seconds_until_shorter
 from app.errors import ProblemError
 from app.guard.admission import check_work
 from app.guard.settings import GuardSettings
+from models.attacks import parse_attack
 from models.defenses import make_defense, parse_defense
 from models.images import check
-from workers.orders import DefenseOrder
+from workers.orders import AttackOrder, DefenseOrder
 from workers.state.queue import JobQueue
 
 
@@ -191,16 +192,35 @@ def test_the_store_is_measured_again(open_client, submit, photo_png):
 def test_work_is_pixels_times_steps_times_samples(defense, samples, accepted, photo_png):
     facts = check(photo_png).model_copy(update={"height": 2000, "width": 3000})
     order = DefenseOrder(kind="score", defense=parse_defense(defense), metrics=("piqe",), samples=samples)
-    most = GuardSettings.model_fields["max_work"].default
+    settings = GuardSettings()
     if accepted:
-        check_work(order, facts, most)
+        check_work(order, facts, settings)
         return
     with pytest.raises(ProblemError, match="megapixel") as caught:
-        check_work(order, facts, most)
+        check_work(order, facts, settings)
     [wrong] = caught.value.errors
-    assert wrong.limit == most
-    assert wrong.actual > most
+    assert wrong.limit == settings.max_work
+    assert wrong.actual > settings.max_work
     assert not caught.value.is_about_the_order, "with a smaller image it may be accepted"
+
+
+@pytest.mark.parametrize(("attack", "defense", "megapixels", "accepted"), [
+    ("ifgsm", None, 2.9, True), ("ifgsm", None, 3.1, False), ("ifgsm", "diffpure", 1.6, False),
+    ('{"name": "ifgsm", "draws": 4}', "diffpure", 1.4, True),
+    ("ifgsm", '{"name": "diffpure", "sampler": "ancestral", "timestep": 30}', 0.2, False),
+    ('{"name": "nes", "queries": 100, "pairs": 50}', None, 39, True),
+])  # fmt: skip
+def test_what_an_attack_keeps_in_memory_for_a_gradient_is_bounded(attack, defense, megapixels, accepted, photo_png):
+    facts = check(photo_png).model_copy(update={"height": 1000, "width": int(1000 * megapixels)})
+    through = None if defense is None else parse_defense(defense)
+    order = AttackOrder(attack=parse_attack(attack), defense=through, metrics=("fr-surrogate",))
+    if accepted:
+        check_work(order, facts, GuardSettings())
+        return
+    with pytest.raises(ProblemError, match="keeps the gradient of") as caught:
+        check_work(order, facts, GuardSettings())
+    assert caught.value.code == "too-much-memory"
+    assert caught.value.errors[0].field == "attack"
 
 
 def test_work_grows_with_the_image_for_every_defense():
