@@ -1,6 +1,5 @@
 """Real parts for tests: a Valkey per session, a warm worker process, the app. No mocks of Redis."""
 
-import asyncio
 import contextlib
 import os
 import shutil
@@ -53,7 +52,11 @@ def settings(valkey_socket, tmp_path, monkeypatch):
 
 @pytest.fixture(autouse=True)
 def closed_queues(monkeypatch):
-    """Close what a test opens: a socket that is found open later is blamed on whichever test runs then."""
+    """Close what a test opens: a socket that is found open later is blamed on whichever test runs then.
+
+    The connections of an event loop are left to the app that the loop is of. A service that outlives the test, which
+    only happened to be the first to ask for it, opens its others again.
+    """
     made, init = [], JobQueue.__init__
 
     def noted(self, *arguments, **options):
@@ -63,7 +66,8 @@ def closed_queues(monkeypatch):
     monkeypatch.setattr(JobQueue, "__init__", noted)
     yield
     for queue in made:
-        asyncio.run(queue.close())
+        queue._redis.close()
+        queue._probe.close()
 
 
 @pytest.fixture
