@@ -2,7 +2,7 @@
 
 import torch
 
-from models.metric import Metric, MetricCard
+from models.metric import Metric, MetricCard, UndefinedScoreError
 
 
 class Standin(Metric):
@@ -40,3 +40,17 @@ def photograph_like(count, height, width, seed=0):
     images = (0.1 + 0.8 * shades + 0.03 * noise).clamp(0, 1)
     images[..., :4, :4], images[..., -4:, -4:] = 0, 1
     return images.mul(255).round() / 255
+
+
+def undefined_at(monkeypatch, number):
+    """Let the stand-in have no score for the `number`-th image that it is asked about; return a list that grows."""
+    real, queries = Standin.score, []
+
+    def score(self, images):
+        queries.append(1)
+        if len(queries) == number:
+            raise UndefinedScoreError("standin is not defined for this image")
+        return real(self, images)
+
+    monkeypatch.setattr(Standin, "score", score)
+    return queries

@@ -5,11 +5,10 @@ import json
 import cv2
 import numpy as np
 import pytest
-from standin_metrics import Standin
+from standin_metrics import Standin, undefined_at
 from typer.testing import CliRunner
 
 from app.cli import app
-from models.metric import UndefinedScoreError
 from models.metrics import metrics
 from models.perturbation.universal import load
 
@@ -54,15 +53,7 @@ def test_the_written_files_are_as_the_report_says(run, folder, tmp_path):
 
 
 def test_a_file_is_attacked_though_the_metric_has_no_score_for_what_came_of_it(run, folder, tmp_path, monkeypatch):
-    real, queries = Standin.score, []
-
-    def at_last(self, images):
-        queries.append(1)
-        if len(queries) == 12:  # ten steps, the clean image, the attacked one
-            raise UndefinedScoreError("standin is not defined for this image")
-        return real(self, images)
-
-    monkeypatch.setattr(Standin, "score", at_last)
+    queries = undefined_at(monkeypatch, 12)  # ten steps, the clean image, the attacked one
     done = run("attack", folder / "a.png", "-a", "ifgsm", "-m", "standin", "-o", tmp_path / "x.png", "--json")
     assert done.exit_code == 0, done.output
     [one] = json.loads(done.stdout)

@@ -130,6 +130,14 @@ def test_the_implementation_is_that_of_the_code_and_the_weights_that_ship():
     assert len(answers_module.implementation()) == 64
 
 
+def test_the_implementation_is_that_of_orders_reports_and_what_is_between_them(monkeypatch):
+    looked_at = []
+    monkeypatch.setattr(answers_module.checkpoints, "digest", lambda file: looked_at.append(file.name) or "")
+    answers_module.implementation.__wrapped__()
+    assert {"orders.py", "jobs.py", "together.py", "attacking.py", "reports.py", "attack_alone.py"} <= set(looked_at)
+    assert "model.safetensors" in looked_at
+
+
 @pytest.mark.parametrize("damage", ["changed", "gone", "erased", "expired"])
 def test_a_damaged_or_erased_answer_is_computed(idle_client, played, photo_png, settings, broker, damage):
     job = send(idle_client, photo_png).json()

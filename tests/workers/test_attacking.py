@@ -5,13 +5,12 @@ import json
 import pytest
 import torch
 from pydantic import TypeAdapter, ValidationError
-from standin_metrics import Standin, photograph_like
+from standin_metrics import Standin, photograph_like, undefined_at
 
 from models.attack import NoGradientError
 from models.attacks import parse_attack
 from models.defenses import parse_defense
 from models.images import ImageFormat, encode
-from models.metric import UndefinedScoreError
 from models.metrics import metrics
 from workers.jobs import execute
 from workers.orders import AnyOrder, AttackOrder, DefenseOrder, Kind
@@ -113,15 +112,7 @@ def test_an_attack_is_stopped_between_two_looks_at_a_metric_that_has_no_layers(s
 
 
 def test_a_metric_that_has_no_score_for_the_attacked_image_does_not_undo_the_attack(standin, monkeypatch):
-    real, queries = Standin.score, []
-
-    def at_last(self, images):
-        queries.append(1)
-        if len(queries) == 12:  # ten steps, the clean image, the attacked one
-            raise UndefinedScoreError("standin is not defined for this image")
-        return real(self, images)
-
-    monkeypatch.setattr(Standin, "score", at_last)
+    queries = undefined_at(monkeypatch, 12)  # ten steps, the clean image, the attacked one
     report, file = execute(order(), PNG)
     assert len(queries) == 12
     assert (report.attack.attacked, report.attack.gained) == (None, None)

@@ -16,9 +16,9 @@ from redis import Redis
 from redis.client import Pipeline
 
 import models
+import workers
 from models import checkpoints
 from models.metrics import find_metric
-from workers import attacking, jobs, orders, reports, together
 from workers.orders import Kind, Order
 from workers.settings import WorkerSettings
 from workers.state.broker import refusals
@@ -107,7 +107,7 @@ def implementation() -> str:
     """
     digest = hashlib.sha256()
     root = Path(str(models.__file__)).parent
-    ours = [Path(str(module.__file__)) for module in (attacking, jobs, orders, reports, together)]
+    ours = sorted(Path(str(workers.__file__)).parent.glob("*.py"))
     for file in [*sorted(root.rglob("*")), *ours]:
         if file.is_file() and file.suffix != ".pyc":
             digest.update(str(file.relative_to(root.parent)).encode())
