@@ -3,7 +3,7 @@
 import importlib.util
 from collections.abc import Iterator, Sequence
 
-from app.bench import beside_the_paper, doubts, opinions, summary, wins
+from app.bench import beside_the_paper, cheats, doubts, opinions, summary, wins
 from app.bench.cells import Findings
 from app.bench.folder import Folder, write_whole
 from app.bench.html import to_html
@@ -70,6 +70,7 @@ def _metric(manifest: Manifest, findings: Findings, folder: Folder, metric: str)
         yield from _plots(manifest, findings, folder, metric, rows, adaptive=adaptive)
     yield from _attacks(manifest, findings, metric)
     yield from opinions.agreements(manifest, cells, metric)
+    yield from cheats.cheats(manifest, cells, metric)
     yield from wins.winners(cells, parameters, metric)
     yield from wins.falls(cells, parameters, metric)
     yield from beside_the_paper.comparison(cells, parameters, metric)

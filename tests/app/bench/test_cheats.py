@@ -1,0 +1,63 @@
+"""The report tells what one attacked picture gains among honest ones, on cells whose numbers are known."""
+
+import pytest
+from standin_metrics import Standin
+
+from app.bench.cells import CLEAN, Cell
+from app.bench.cheats import cheats
+from app.bench.choices import Choices, draft
+from models.metrics import metrics
+
+PICTURES = ["a.png", "b.png", "c.png", "d.png"]
+MOS = {"a.png": 1.0, "b.png": 2.0, "c.png": 3.0}
+SCORES = {
+    (CLEAN, "none"): [1, 2, 3, 4], ("ifgsm", "none"): [9, 9, 9, 9], ("fgsm(goal=lower)", "none"): [0, 0, 0, 0],
+    (CLEAN, "jpeg"): [1, 2, 3, 4], ("ifgsm", "jpeg"): [1, 3.5, 3.5, 4], ("fgsm(goal=lower)", "jpeg"): [0, 0, 0, 0],
+}  # fmt: skip
+
+
+def study(tmp_path, monkeypatch, *, higher_is_better=True):
+    monkeypatch.setitem(metrics(), "standin", Standin(higher_is_better=higher_is_better))
+    attacks = 'ifgsm,{"name":"fgsm","goal":"lower"}'
+    choices = Choices(tmp_path, tmp_path / "out", attacks=attacks, defenses="jpeg", metrics="standin")
+    manifest = draft(choices, "1")
+    assert {attack.label for attack in manifest.parameters.attacks} == {attack for attack, _ in SCORES} - {CLEAN}
+    sign = 1 if higher_is_better else -1
+    return manifest, [
+        Cell(image, "standin", attack, defense, False, {"score": sign * score})
+        for (attack, defense), row in SCORES.items() for image, score in zip(PICTURES, row, strict=True)
+    ]  # fmt: skip
+
+
+def rows(text):
+    lines = [line.strip("| ").split(" | ") for line in text if line[:2] == "| "]
+    return {line[0]: [cell.split(" ")[0] for cell in line[1:]] for line in lines[1:]}
+
+
+@pytest.mark.parametrize("higher_is_better", [True, False])
+def test_the_best_defense_comes_first_and_attacks_that_lower_do_not_count(tmp_path, monkeypatch, higher_is_better):
+    manifest, cells = study(tmp_path, monkeypatch, higher_is_better=higher_is_better)
+    found = rows(cheats(manifest, cells, "standin"))
+    # behind jpeg b passes c, and c nobody; undefended all come out on top
+    assert found == {"jpeg": [f"{1 / 12:.3f}"], "none": ["0.500"]}
+    assert list(found) == ["jpeg", "none"]
+
+
+def test_with_opinions_it_tells_how_many_pairs_stay_in_order(tmp_path, monkeypatch):
+    manifest, cells = study(tmp_path, monkeypatch)
+    found = rows(cheats(manifest.model_copy(update={"opinions": MOS}), cells, "standin"))
+    assert found["none"][1:] == ["1.000", "0.000"]
+    assert found["jpeg"][1:] == ["1.000", f"{2 / 3:.3f}"]
+
+
+def test_attacks_through_a_defense_stand_beside_those_that_know_nothing(tmp_path, monkeypatch):
+    manifest, cells = study(tmp_path, monkeypatch)
+    cells += [Cell(image, "standin", "ifgsm", "jpeg", True, {"score": 9}) for image in PICTURES]
+    found = rows(cheats(manifest, cells, "standin"))
+    assert found == {"jpeg": [f"{1 / 12:.3f}", "0.500"], "none": ["0.500", "-"]}
+
+
+def test_nothing_is_told_of_two_pictures_or_of_one_defense(tmp_path, monkeypatch):
+    manifest, cells = study(tmp_path, monkeypatch)
+    assert not list(cheats(manifest, [cell for cell in cells if cell.image < "c"], "standin"))
+    assert not list(cheats(manifest, [cell for cell in cells if cell.defense == "none"], "standin"))
