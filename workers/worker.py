@@ -15,18 +15,15 @@ from collections.abc import Callable, Iterator
 import cv2
 import torch
 
-from models.attack import AttackError, AttackUnavailableError, NoGradientError
 from models.cancellation import cancellable
-from models.checkpoints import CheckpointError
-from models.defense import DefenseUnavailableError, PurificationError
 from models.defenses import parse_defense
-from models.images import ImageError, ImageFormat, encode
-from models.metric import MetricError, MetricUnavailableError, UndefinedScoreError, UnsuitableSizeError
+from models.images import ImageFormat, encode
 from models.metrics import find_metric
 from workers.jobs import execute
 from workers.orders import DefenseOrder, Kind
 from workers.process.batch import Batcher, is_device_lost, room_for
-from workers.process.consumer import TimeLimitError, consume
+from workers.process.consumer import consume
+from workers.process.failures import InputLostError, explain, given_up
 from workers.process.lease import Hold, Keeper
 from workers.process.memory import resident_megabytes
 from workers.process.stopping import StoppedError, Stopping
@@ -39,7 +36,7 @@ from workers.state.manifest import close_manifest, read_manifest
 from workers.state.measures import MODEL_LOAD_SECONDS
 from workers.state.pulse import Pulse
 from workers.state.queue import JobQueue
-from workers.state.record import MOST_SETBACKS, Failure, JobRecord, Status
+from workers.state.record import MOST_SETBACKS, JobRecord, Status
 from workers.state.store import Store
 from workers.telemetry import tracing, vitals
 from workers.together import Outcome
@@ -125,7 +122,7 @@ def _try(here: Context, record: JobRecord, hold: Hold, outcome: Outcome | None) 
                 again = functools.partial(here.queue.put_back, record, front=False, setbacks=setbacks, in_hand=True)
                 _insist(here, again)
                 return
-            failure = Failure(code="internal-error", detail="The job failed inside the service.")
+            failure = given_up(error)
         _insist(here, functools.partial(here.queue.fail, record, failure))
         close_manifest(here.store, _ended(record, Status.FAILED, failure=failure))
         tracing.failed(failure.code)
@@ -208,46 +205,11 @@ def _retire_if_old(here: Context) -> None:
         here.stopping.retire()
 
 
-class InputLostError(RuntimeError):
-    """The store no longer holds the image of a job."""
-
-
 def _read_input(here: Context, job_id: str) -> bytes:
     try:
         return here.store.read(job_id, "input")
     except FileNotFoundError as error:
         raise InputLostError(job_id) from error
-
-
-def explain(error: Exception) -> Failure | None:
-    """Return what to tell the sender about an expected failure; None for one that another try may cure."""
-    match error:
-        case ImageError():
-            return Failure(code=error.code, detail=str(error), status=422)
-        case UnsuitableSizeError():
-            return Failure(code="image-size-unsuitable", detail=str(error), status=422)
-        case MetricUnavailableError():
-            return Failure(code="metric-unavailable", detail=str(error), status=409)
-        case DefenseUnavailableError() | CheckpointError():
-            return Failure(code="defense-unavailable", detail=str(error), status=409)
-        case AttackUnavailableError():
-            return Failure(code="attack-unavailable", detail=str(error), status=409)
-        case NoGradientError():
-            return Failure(code="no-gradient", detail=str(error), status=422)
-        case AttackError():
-            return Failure(code="attack-failed", detail=str(error))
-        case UndefinedScoreError():
-            return Failure(code="metric-failed", detail=str(error), status=422)
-        case MetricError():
-            return Failure(code="metric-failed", detail=str(error))
-        case PurificationError():
-            return Failure(code="purification-failed", detail=str(error))
-        case TimeLimitError():
-            return Failure(code="time-limit", detail="The job ran longer than such a job may.")
-        case InputLostError():
-            return Failure(code="input-lost", detail="The image is no longer in the store.")
-        case _:
-            return None
 
 
 def serve() -> None:

@@ -7,6 +7,7 @@ import sys
 import time
 
 import pytest
+import torch
 from conftest import start_worker
 
 from models.defenses import parse_defense
@@ -113,6 +114,23 @@ def test_an_unexpected_failure_that_stays_fails_without_its_story(submit, burst,
     assert (record.status, record.failure.code) == (Status.FAILED, "internal-error")
     assert "secret" not in record.failure.detail
     assert all(broker.ttl(key) > 0 for key in broker.scan_iter() if b"job1" in key)
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"), MemoryError()])
+def test_memory_that_runs_out_twice_is_told_with_what_to_do(submit, burst, queue, monkeypatch, error):
+    tries = []
+
+    def greedy(*_args, **_kwargs):
+        tries.append(1)
+        raise error
+
+    monkeypatch.setattr(worker_module, "execute", greedy)
+    submit("job1")
+    burst()
+    record = queue.get("job1")
+    assert len(tries) == 2, "others on the device may have needed it only for a while"
+    assert (record.status, record.failure.code) == (Status.FAILED, "out-of-memory")
+    assert "smaller" in record.failure.detail
 
 
 def test_a_job_over_its_time_limit_fails_with_that_word(submit, burst, queue, monkeypatch):
