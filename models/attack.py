@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
+from pathlib import Path
 from typing import ClassVar, NamedTuple, final
 
 import torch
@@ -97,6 +98,19 @@ class Attack(BaseModel, ABC):
     def budgets(self, images: Tensor) -> Tensor | None:
         """Return how far each image's values may go in 8-bit levels, (N,). Default: None, no such limit."""
         return None
+
+    def misleads(self, metric: Metric) -> bool:
+        """Return whether it is made against this metric. Default: yes, it looks at the score of the image at hand."""
+        return True
+
+    def goes_through(self, defense: Defense) -> bool:
+        """Return whether its result depends on a defense that it is told of. Default: yes, as above."""
+        return True
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Files of this machine that its result depends on. Default: none."""
+        return ()
 
     def availability(self) -> Availability:
         """Return whether it can attack on this machine, without loading anything. Default: it can."""

@@ -5,9 +5,10 @@ import statistics
 from collections.abc import Iterator, Mapping, Sequence
 
 from app.bench.cells import CLEAN, Cell
+from app.bench.items import label_of
 from app.bench.markdown import NOTHING, shown, table
 from app.bench.parameters import Parameters
-from app.bench.presets import GRADIENT_ATTACKS, ZHANG_ATTACKS
+from app.bench.presets import GRADIENT_ATTACKS, PRESETS, ZHANG_ATTACKS
 from app.bench.summary import mean
 from models.evaluation.correlation import srocc
 
@@ -47,10 +48,9 @@ PAPER: Mapping[str, Mapping[str, tuple[float, float]]] = {
 def comparison(cells: Sequence[Cell], parameters: Parameters, metric: str) -> Iterator[str]:
     """Yield the paper's Gain and quality beside ours, over the same attacks, and how alike both rank the defenses."""
     attacks = [attack.label for attack in parameters.attacks if attack.label in GROUPS]
-    labels: dict[str, str] = {}
-    for defense in parameters.defenses:
-        if defense.about["name"] in PAPER:
-            labels.setdefault(defense.about["name"], defense.label)
+    theirs = {label_of(text) for text in PRESETS["paper"].defenses}
+    of_both = [one for one in parameters.defenses if one.about["name"] in PAPER and one.label in theirs]
+    labels = {one.about["name"]: one.label for one in of_both}
     its = [cell for cell in cells if cell.metric == metric and not cell.adaptive and cell.attack in attacks]
     ours = {name: [cell for cell in its if cell.defense == label] for name, label in labels.items()}
     ours = {name: some for name, some in ours.items() if some}
@@ -58,7 +58,8 @@ def comparison(cells: Sequence[Cell], parameters: Parameters, metric: str) -> It
         return
     yield "### Beside the paper's numbers\n"
     yield f"Left arXiv 2404.06957 on Linearity, read off its code's plots, right ours on {metric}: other pictures and"
-    yield f"another metric. Means over {', '.join(attacks)}; the paper's groups stand for each of their attacks.\n"
+    yield f"another metric. Defenses with the parameters of the preset `paper` only. Means over {', '.join(attacks)};"
+    yield "the paper's groups stand for each of their attacks.\n"
     rows = []
     for name, some in sorted(ours.items(), key=lambda item: _paper(item[0], attacks, 1)):
         values = (f"{_paper(name, attacks, 1):.3f}", shown(mean(some, "gain")))

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from app.bench.folder import AttackRecord, DefenseRecord, FailureRecord, Folder, Record, write_whole
+from app.bench.folder import AttackRecord, DefenseRecord, FailureRecord, Folder, Record, is_done, write_whole
 from app.bench.items import Item, metric_of
 from app.bench.parameters import Manifest
 from app.bench.units import ATTACK, Unit, units_of
@@ -50,6 +50,8 @@ class Findings:
 
     cells: list[Cell] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
+    unscored: list[Failure] = field(default_factory=list)
+    """Of finished steps, the metrics that have no score."""
     steps: int = 0
     """That the study has."""
     done: int = 0
@@ -63,10 +65,12 @@ def read(manifest: Manifest, folder: Folder) -> Findings:
     for unit in units_of(manifest.parameters):
         records = folder.records(unit)
         findings.steps += len(unit.steps)
-        findings.done += sum(not isinstance(records.get(step), FailureRecord | None) for step in unit.steps)
-        findings.failures += [
-            Failure(unit.place, step, one.why) for step, one in records.items() if isinstance(one, FailureRecord)
-        ]
+        findings.done += sum(is_done(unit, records.get(step)) for step in unit.steps)
+        for step, one in records.items():
+            if isinstance(one, FailureRecord):
+                findings.failures.append(Failure(unit.place, step, one.why))
+            elif isinstance(one, DefenseRecord):
+                findings.unscored += [Failure(unit.place, step, f"{name}: {why}") for name, why in one.unscored.items()]
         if unit.attack is None:
             clean[unit.picture.key] = _defended(records)
         findings.cells += _cells(unit, records, clean[unit.picture.key])
@@ -82,13 +86,14 @@ def _cells(unit: Unit, records: dict[str, Record], clean: dict[str, DefenseRecor
         if not isinstance(record, DefenseRecord):
             continue
         for metric in unit.metrics:
-            measures = _fidelity(record)
-            score, before = record.scores[metric.label], undefended.scores[metric.label]
-            measures["score"], measures["clean_score"] = score, before
+            score, before = record.scores.get(metric.label), undefended.scores.get(metric.label)
+            if score is None or before is None:
+                continue
+            measures = {**_fidelity(record), "score": score, "clean_score": before}
             if unit.attack is None:
                 measures["clean_shift"] = shift(before, score)
             else:
-                after = None if of_clean is None else of_clean.scores[metric.label]
+                after = None if of_clean is None else of_clean.scores.get(metric.label)
                 measures |= _gains(metric, before, score, after)
             if isinstance(attack, AttackRecord):
                 measures |= {"attack_ms": attack.seconds * 1000, "queries": attack.queries, "linf": attack.linf}
@@ -112,6 +117,7 @@ def _gains(metric: Item, before: float, score: float, after: float | None) -> di
         found["robust_abs_gain"] = absolute_gain(before, score, width)
     if after is not None:
         found |= {"defended_clean_score": after, "both_defended_rel_gain": relative_gain(after, score)}
+        found["movement"] = gain(after, score)
         if width:
             found["both_defended_abs_gain"] = absolute_gain(after, score, width)
     return found

@@ -24,12 +24,14 @@ from app.bench.items import (
 )
 from app.bench.measure import MEASURES
 from app.bench.opinions import read_opinions
-from app.bench.parameters import Manifest, Pair, Parameters, check_added, check_same
+from app.bench.parameters import Apart, Manifest, Pair, Parameters, check_added, check_same, check_version
 from app.bench.presets import PRESETS, Preset
 from app.bench.server import Server
 from app.settings import Settings
+from models.checkpoints import digest
 from models.evaluation import perceptual
 from models.images import ImageLimits
+from workers.state.answers import implementation
 from workers.worker import pick_device
 
 GALLERY = 3
@@ -74,6 +76,8 @@ def draft(choices: Choices, version: str, server: Server | None = None) -> Manif
     defenses = _found(to_defend, choices.defenses, preset.defenses)
     is_all_ordered = server is not None and not server.attacks_here(attacks.items)
     pairs, impossible = _pairs(attacks.items, metrics.items, {item.label for item in attacks.items if choices.attacks})
+    adaptive = _adaptive(choices.adaptive, defenses.items, is_all_ordered=is_all_ordered)
+    apart, unmoved = _apart(attacks.items, [item for item in defenses.items if item.label in adaptive])
     measures = {name: perceptual.availability(called) for name, called in MEASURES.items()}
     parameters = Parameters(
         size=_size(choices.size, preset),
@@ -83,8 +87,10 @@ def draft(choices: Choices, version: str, server: Server | None = None) -> Manif
         metrics=metrics.items,
         attacks=attacks.items,
         defenses=defenses.items,
-        adaptive=_adaptive(choices.adaptive, defenses.items, is_all_ordered=is_all_ordered),
+        adaptive=adaptive,
         pairs=pairs,
+        apart=apart,
+        files={str(file): digest(file) for item in attacks.items for file in attack_of(item).files},
         measures=tuple(name for name, state in measures.items() if state.available),
         gallery=GALLERY,
     )
@@ -92,8 +98,14 @@ def draft(choices: Choices, version: str, server: Server | None = None) -> Manif
         Skipped(kind="measure", name=name, reason=state.explanation)
         for name, state in measures.items() if not state.available
     ]  # fmt: skip
-    skipped = (*missing, *attacks.skipped, *defenses.skipped, *metrics.skipped, *impossible)
-    return Manifest(version=version, command=choices.command, parameters=parameters, skipped=skipped)
+    skipped = (*missing, *attacks.skipped, *defenses.skipped, *metrics.skipped, *impossible, *unmoved)
+    return Manifest(
+        version=version,
+        states=(implementation()[:12],),
+        command=choices.command,
+        parameters=parameters,
+        skipped=skipped,
+    )
 
 
 def settle(choices: Choices, drafted: Manifest) -> Manifest:
@@ -103,8 +115,10 @@ def settle(choices: Choices, drafted: Manifest) -> Manifest:
     """
     folder, parameters = Folder(choices.out), drafted.parameters
     check = check_added if choices.add else check_same
-    before = folder.manifest()
+    before, states = folder.manifest(), drafted.states
     if before:
+        check_version(before, drafted)
+        states = (*(state for state in before.states if state not in states), *states)
         parameters = parameters.model_copy(update={"measures": _as_before(before.parameters, parameters)})
     if before:
         check(before.parameters, parameters.model_copy(update={"pictures": before.parameters.pictures}))
@@ -128,7 +142,12 @@ def settle(choices: Choices, drafted: Manifest) -> Manifest:
         check(before.parameters, parameters)
     opinions = read_opinions(choices.mos, [picture.name for picture in chosen]) if choices.mos else {}
     manifest = drafted.model_copy(
-        update={"parameters": parameters, "skipped": (*drafted.skipped, *unusable), "opinions": opinions}
+        update={
+            "parameters": parameters,
+            "states": states,
+            "skipped": (*drafted.skipped, *unusable),
+            "opinions": opinions,
+        }
     )
     folder.set_manifest(manifest)
     return manifest
@@ -166,8 +185,12 @@ def _pairs(attacks: Sequence[Item], metrics: Sequence[Item], named: set[str]) ->
     for attack in attacks:
         before = len(pairs)
         for metric in metrics:
+            reason = None
             if attack_of(attack).white_box and not metric_of(metric).card.differentiable:
                 reason = f"{attack.label} follows gradients and {metric.label} has none"
+            elif not attack_of(attack).misleads(metric_of(metric)):
+                reason = f"{attack.label} was made against another metric than {metric.label}"
+            if reason:
                 impossible.append(Skipped(kind="pair", name=f"{attack.label} on {metric.label}", reason=reason))
             else:
                 pairs.append(Pair(attack=attack.label, metric=metric.label))
@@ -176,6 +199,19 @@ def _pairs(attacks: Sequence[Item], metrics: Sequence[Item], named: set[str]) ->
     if not pairs:
         raise BenchError(f"no attack can mislead a metric: {'; '.join(one.reason for one in impossible)}")
     return tuple(pairs), impossible
+
+
+def _apart(attacks: Sequence[Item], defenses: Sequence[Item]) -> tuple[tuple[Apart, ...], list[Skipped]]:
+    """Return which attacks do not go through which of the defenses, and that they are left out."""
+    apart = tuple(
+        Apart(attack=attack.label, defense=defense.label)
+        for attack in attacks for defense in defenses
+        if not attack_of(attack).goes_through(defense_of(defense))
+    )  # fmt: skip
+    reason = "it was made beforehand, without this defense"
+    return apart, [
+        Skipped(kind="pair", name=f"{one.attack} through {one.defense}", reason=reason) for one in apart
+    ]  # fmt: skip
 
 
 def _adaptive(given: str | None, defenses: Sequence[Item], *, is_all_ordered: bool) -> tuple[str, ...]:

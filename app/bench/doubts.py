@@ -1,6 +1,6 @@
 """Reasons to doubt a study's own numbers: attacks that may be weaker than they could be."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 
@@ -8,6 +8,7 @@ from app.bench.cells import CLEAN, Cell
 from app.bench.items import attack_of, metric_of
 from app.bench.parameters import Parameters
 from app.bench.summary import mean
+from models.attack import Attack
 from models.attack_checks import Flag, check_black_box, check_defense, check_effect, check_gradients
 from models.defenses import parse_defense
 
@@ -20,13 +21,15 @@ NEAR_ZERO = 0.05
 CLEAN_NEAR_ZERO, WEAKER_THAN_TRANSFER = "clean-score-near-zero", "weaker-than-transfer"
 """Doubts that only a study can have, beside those of `Code`; docs/attacks.md explains all."""
 
+Place = tuple[str, str, str, bool]
+"""Metric, attack, defense, and whether the attack went through it."""
 Doubt = tuple[str, str, str, str, str]
 """Metric, attack, defense that it goes through, code, and why."""
 
 
 def doubts(parameters: Parameters, cells: Sequence[Cell]) -> Iterator[Doubt]:
     """Yield what is to be doubted about each attack, alone and through a defense, where it was run."""
-    by_place: dict[tuple[str, str, str, bool], list[Cell]] = {}
+    by_place: dict[Place, list[Cell]] = {}
     for cell in cells:
         if cell.attack != CLEAN:
             by_place.setdefault((cell.metric, cell.attack, cell.defense, cell.adaptive), []).append(cell)
@@ -34,7 +37,8 @@ def doubts(parameters: Parameters, cells: Sequence[Cell]) -> Iterator[Doubt]:
     metrics = {item.label: metric_of(item) for item in parameters.metrics}
     defenses = {item.label: parse_defense(item.json_text) for item in parameters.defenses}
     for metric in metrics:
-        yield from _near_zero(metric, cells)
+        for defense in defenses:
+            yield from _near_zero(metric, defense, cells)
     for (metric, label, through, adaptive), its in by_place.items():
         if not adaptive and through != "none":
             continue
@@ -46,8 +50,7 @@ def doubts(parameters: Parameters, cells: Sequence[Cell]) -> Iterator[Doubt]:
             flags += check_gradients(slopes)
         if adaptive:
             flags += check_defense(attack, defenses[through])
-        else:
-            flags += _beaten(parameters, by_place, metric, label)
+        flags += _beaten(attacks, by_place, (metric, label, through, adaptive), sign)
         named = through if adaptive else "nothing"
         yield from ((metric, label, named, str(flag.code), flag.message) for flag in flags)
         if adaptive:
@@ -60,17 +63,24 @@ def _gained(cells: Sequence[Cell], sign: int) -> torch.Tensor:
     return sign * torch.tensor(changes)
 
 
-def _near_zero(metric: str, cells: Sequence[Cell]) -> Iterator[Doubt]:
-    """Tell of pictures whose clean score is about zero or of another sign than most: Gain and shift divide by it."""
-    its = [cell for cell in cells if cell.metric == metric and cell.defense == "none" and _has_both(cell)]
+def _near_zero(metric: str, defense: str, cells: Sequence[Cell]) -> Iterator[Doubt]:
+    """Tell of pictures whose clean score is about zero or of another sign than most.
+
+    Gain and shift divide by the undefended one, movement by the defended one.
+    """
+    its = [cell for cell in cells if (cell.metric, cell.defense) == (metric, defense) and _has_both(cell)]
     clean = {cell.image: cell.measures["defended_clean_score"] for cell in its}
     least = NEAR_ZERO * sum(map(abs, clean.values())) / max(1, len(clean))
     side = 1 if sum(score > 0 for score in clean.values()) * 2 >= len(clean) else -1
     few = sum(side * score <= least for score in clean.values())
     if few:
         which = f"the clean score of {few} of {len(clean)} pictures"
-        why = f"{which} is about 0 or beyond it; Gain, which divides by it, says nothing"
-        yield metric, "all", "nothing", CLEAN_NEAR_ZERO, why
+        if defense == "none":
+            why = f"{which} is about 0 or beyond it; Gain, which divides by it, says nothing"
+            yield metric, "all", "nothing", CLEAN_NEAR_ZERO, why
+        else:
+            why = f"{which} behind it is about 0 or beyond it; movement, which divides by it, says nothing"
+            yield metric, "all", defense, CLEAN_NEAR_ZERO, why
 
 
 def _has_both(cell: Cell) -> bool:
@@ -78,32 +88,41 @@ def _has_both(cell: Cell) -> bool:
 
 
 def _beaten(
-    parameters: Parameters, by_place: dict[tuple[str, str, str, bool], list[Cell]], metric: str, black: str
+    attacks: Mapping[str, Attack], by_place: Mapping[Place, Sequence[Cell]], place: Place, sign: int
 ) -> list[Flag]:
-    """Flag a black-box attack that does more than every one with gradients that changed values at least as far."""
-    attacks = {item.label: attack_of(item) for item in parameters.attacks}
+    """Flag a black-box attack that does more than every one with gradients that changed values at least as far.
+
+    Each pair of attacks, alone or through the same defense, is compared on the pictures that both were made on.
+    """
+    metric, black, through, adaptive = place
     if attacks[black].white_box or attacks[black].universal:
         return []
-    sign = attacks[black].goal.sign(metric_of(next(item for item in parameters.metrics if item.label == metric)))
-    its = by_place[metric, black, "none", False]
-    reach = max(cell.measures["linf"] for cell in its)
-    best: torch.Tensor | None = None
+    flags: list[Flag] = []
     for label, attack in attacks.items():
-        others = by_place.get((metric, label, "none", False), [])
-        comparable = attack.white_box and attack.goal == attacks[black].goal and others
-        if comparable and max(cell.measures["linf"] for cell in others) >= reach:
-            gained = _gained(others, sign)
-            best = gained if best is None or gained.mean() > best.mean() else best
-    return [] if best is None else check_black_box(best, _gained(its, sign))
+        others = by_place.get((metric, label, through, adaptive), [])
+        white, its = _shared(others, by_place[place])
+        if not (attack.white_box and attack.goal == attacks[black].goal and its):
+            continue
+        if max(cell.measures["linf"] for cell in white) >= max(cell.measures["linf"] for cell in its):
+            found = check_black_box(_gained(white, sign), _gained(its, sign))
+            if not found:
+                return []
+            flags = flags or found
+    return flags
+
+
+def _shared(ones: Sequence[Cell], others: Sequence[Cell]) -> tuple[list[Cell], list[Cell]]:
+    """Return the cells of either side whose pictures the other side has too."""
+    images = {cell.image for cell in ones if _has_both(cell)} & {cell.image for cell in others if _has_both(cell)}
+    mine, theirs = ([cell for cell in cells if cell.image in images] for cells in (ones, others))
+    return mine, theirs
 
 
 def _weaker(
     metric: str, attack: str, through: str, adaptive: Sequence[Cell], transfer: Sequence[Cell]
 ) -> Iterator[Doubt]:
     """Tell of an attack through a defense that moves the defended score less than one that knows of no defense."""
-    images = {cell.image for cell in adaptive} & {cell.image for cell in transfer}
-    shared = [[cell for cell in cells if cell.image in images] for cells in (adaptive, transfer)]
-    one, other = (mean(cells, "both_defended_rel_gain") for cells in shared)
+    one, other = (mean(cells, "movement") for cells in _shared(adaptive, transfer))
     if one and other and one.value < WEAKER * other.value:
         why = f"it moves the defended score by {one.value:.3g}; without knowing of the defense, by {other.value:.3g}"
         yield metric, attack, through, WEAKER_THAN_TRANSFER, why

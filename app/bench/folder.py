@@ -3,7 +3,7 @@
 import fcntl
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
@@ -11,7 +11,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from torch import Tensor
 
-from app.bench.items import BenchError, slug
+from app.bench.items import BenchError, Item, slug
 from app.bench.parameters import Manifest
 from app.bench.units import ATTACK, Unit
 from models.attack_alone import AttackFacts
@@ -43,6 +43,7 @@ class DefenseRecord(BaseModel):
     kind: Literal["defense"] = "defense"
     defense: str
     scores: dict[str, float] = Field(description="By metric.")
+    unscored: dict[str, str] = Field({}, description="Why a metric has no score, by metric.")
     psnr: float
     ssim: float
     aligned_psnr: float | None = Field(description="Null: no pixel of the source is left.")
@@ -55,6 +56,10 @@ class DefenseRecord(BaseModel):
     def step(self) -> str:
         """Return the step that is done."""
         return self.defense
+
+    def has_asked(self, metrics: Iterable[Item]) -> bool:
+        """Return whether all these metrics were asked."""
+        return all(metric.label in self.scores or metric.label in self.unscored for metric in metrics)
 
 
 class FailureRecord(BaseModel):
@@ -150,14 +155,20 @@ class Folder:
 
     def finished(self, unit: Unit) -> dict[str, Record]:
         """Return the record of every step that needs not be done again."""
-        records = self.records(unit).items()
-        found: dict[str, Record] = {step: one for step, one in records if not isinstance(one, FailureRecord)}
+        found = {step: record for step, record in self.records(unit).items() if is_done(unit, record)}
         if unit.attack is not None and (ATTACK not in found or not self.attacked_picture(unit).is_file()):
             return {}
         return found
 
     def _records(self, unit: Unit) -> Path:
         return self.root / "records" / f"{unit.place}.jsonl"
+
+
+def is_done(unit: Unit, record: Record | None) -> bool:
+    """Return whether a step needs not be done again; one that lacks a metric which the study got later does."""
+    if isinstance(record, DefenseRecord):
+        return record.has_asked(unit.metrics)
+    return isinstance(record, AttackRecord)
 
 
 def _read(file: Path) -> Tensor:

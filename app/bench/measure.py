@@ -26,6 +26,8 @@ class Purified(NamedTuple):
     """The purified image as a PNG: 8 bits, as the service hands it out."""
     scores: dict[str, float]
     """By metric, of the purified pixels as computed, before they were rounded to 8 bits: so does the service."""
+    unscored: dict[str, str]
+    """Why a metric has no score, by metric."""
     seconds: float
     """That the defense took."""
 
@@ -45,6 +47,7 @@ def measure(unit: Unit, folder: Folder, item: Item, clean: Tensor, done: Purifie
     return DefenseRecord(
         defense=item.label,
         scores=done.scores,
+        unscored=done.unscored,
         psnr=plain.psnr,
         ssim=plain.ssim,
         aligned_psnr=finite(back.psnr),

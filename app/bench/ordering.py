@@ -1,5 +1,6 @@
 """How a step of a study is ordered from a service, and what becomes of its answer."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from app.bench.folder import AttackRecord, DefenseRecord, Folder, write_whole
@@ -7,7 +8,11 @@ from app.bench.items import Item
 from app.bench.measure import Purified, measure
 from app.bench.server import Server, check_version
 from app.bench.units import Unit
+from app.command.client import ServerError
 from models.attack_alone import AttackFacts
+
+NO_SCORE = ("metric-failed", "image-size-unsuitable")
+"""Codes of the problems that an order fails with if a metric has no score for the picture."""
 
 
 def order_attack(server: Server, folder: Folder, unit: Unit) -> AttackRecord:
@@ -30,23 +35,46 @@ def order_attack(server: Server, folder: Folder, unit: Unit) -> AttackRecord:
 
 def order_defense(server: Server, folder: Folder, unit: Unit, item: Item) -> DefenseRecord:
     """Let the service purify and score the picture, clean or attacked, and compare what it made. Raises as above."""
-    image = folder.attacked_picture(unit) if unit.attack else folder.clean_picture(unit.picture.key)
+    image = (folder.attacked_picture(unit) if unit.attack else folder.clean_picture(unit.picture.key)).read_bytes()
+    try:
+        done = _purified(server, unit, item, image, unit.metrics)
+    except ServerError as error:
+        if error.code not in NO_SCORE or len(unit.metrics) == 1:
+            raise
+        done = _asked_one_by_one(server, unit, item, image)
+    return measure(unit, folder, item, folder.read_clean(unit), done)
+
+
+def _purified(server: Server, unit: Unit, item: Item, image: bytes, metrics: Sequence[Item]) -> Purified:
     fields = {
         "defense": item.json_text,
-        "metrics": ",".join(metric.label for metric in unit.metrics),
+        "metrics": ",".join(metric.label for metric in metrics),
         "seed": str(unit.picture.seed),
         "format": "png",
     }
-    job, file = _ordered(server, "purify", image.read_bytes(), fields)
-    scores = {one["metric"]: one for one in job["result"]["scores"]}
+    job, file = _ordered(server, "purify", image, fields)
+    told = {one["metric"]: one for one in job["result"]["scores"]}
+    for metric in metrics:
+        check_version(server.url, metric, told[metric.label])
+    scores = {metric.label: float(told[metric.label]["defended"]) for metric in metrics}
+    return Purified(file, scores, {}, job["timings_ms"]["purify"] / 1000)
+
+
+def _asked_one_by_one(server: Server, unit: Unit, item: Item, image: bytes) -> Purified:
+    """Return what the defense made, with the scores that there are: the service answers all of an order or nothing."""
+    done: list[Purified] = []
+    unscored: dict[str, str] = {}
     for metric in unit.metrics:
-        check_version(server.url, metric, scores[metric.label])
-    done = Purified(
-        file,
-        {metric.label: float(scores[metric.label]["defended"]) for metric in unit.metrics},
-        job["timings_ms"]["purify"] / 1000,
-    )
-    return measure(unit, folder, item, folder.read_clean(unit), done)
+        try:
+            done.append(_purified(server, unit, item, image, [metric]))
+        except ServerError as error:
+            if error.code not in NO_SCORE:
+                raise
+            unscored[metric.label] = f"server: {error}"[:1000]
+            if len(unscored) == len(unit.metrics):
+                raise
+    scores = {name: score for one in done for name, score in one.scores.items()}
+    return done[0]._replace(scores=scores, unscored=unscored)
 
 
 def _ordered(server: Server, kind: str, image: bytes, fields: dict[str, str]) -> tuple[dict[str, Any], bytes]:

@@ -30,6 +30,15 @@ class Pair(BaseModel):
     metric: str
 
 
+class Apart(BaseModel):
+    """An attack that comes out the same whether or not it goes through the defense."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    attack: str
+    defense: str
+
+
 class Parameters(BaseModel):
     """What a study does."""
 
@@ -44,6 +53,8 @@ class Parameters(BaseModel):
     defenses: tuple[Item, ...]
     adaptive: tuple[str, ...] = Field(description="Labels of the defenses that are also attacked through.")
     pairs: tuple[Pair, ...] = Field(description="Which attack misleads which metric.")
+    apart: tuple[Apart, ...] = Field((), description="Which attacks do not go through which defenses.")
+    files: dict[str, str] = Field({}, description="sha256 of the files that attacks read, by path.")
     measures: tuple[str, ...] = Field(
         (), description="Learned distances that are measured too: their weights are here."
     )
@@ -56,13 +67,23 @@ class Manifest(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     version: str
+    states: tuple[str, ...] = Field((), description="Digests of the code and weights that worked in it, the last last.")
     command: str = Field(description="That made it, the last one.")
     parameters: Parameters
     skipped: tuple[Skipped, ...]
     opinions: dict[str, float] = Field({}, description="What people said of pictures, by name; of the last command.")
 
 
-_LISTS = ("pictures", "metrics", "attacks", "defenses", "adaptive", "pairs")
+_LISTS = ("pictures", "metrics", "attacks", "defenses", "adaptive", "pairs", "apart")
+
+
+def check_version(before: Manifest, now: Manifest) -> None:
+    """Raise BenchError if a study was begun by another version, whose numbers could differ."""
+    if before.version != now.version:
+        raise BenchError(
+            f"the folder holds a study by PurifIQA {before.version}, this is {now.version}: numbers could differ. "
+            "Name another --out"
+        )
 
 
 def check_same(before: Parameters, now: Parameters) -> None:
@@ -86,7 +107,10 @@ def check_added(before: Parameters, now: Parameters) -> None:
     for name in old:
         if name == "gallery":
             continue
-        kept = all(one in new[name] for one in old[name]) if name in _LISTS else old[name] == new[name]
+        if name == "files":
+            kept = old[name].items() <= new[name].items()
+        else:
+            kept = all(one in new[name] for one in old[name]) if name in _LISTS else old[name] == new[name]
         if not kept:
             difference = _difference(old[name], new[name])
             raise BenchError(f"--add only adds to what the folder holds, and this changes {name}: {difference}")

@@ -16,9 +16,12 @@ from models.attack_alone import attack_alone
 from models.defense import Defense
 from models.defenses import parse_defense
 from models.images import ImageFormat, encode
+from models.metric import MetricError, UnsuitableSizeError
 
 FAILURES = (RuntimeError, ValueError, OSError, MemoryError)
 """What a step may raise and the study goes on: all that attacks, defenses and metrics say, and no memory."""
+NO_SCORE = (MetricError, UnsuitableSizeError)
+"""What a metric raises that has no score for an image; others may have one."""
 _WARM_UP_SIDE = 64
 
 
@@ -92,9 +95,23 @@ def _defend(unit: Unit, folder: Folder, item: Item, clean: Tensor, image: Tensor
         purified = defense(image, seed)
         _wait(image)
         seconds = time.perf_counter() - start
-        scores = {metric.label: float(metric_of(metric)(purified)) for metric in unit.metrics}
-    done = Purified(encode(purified.cpu(), ImageFormat.PNG), scores, seconds)
+        scores, unscored = _scores(unit, purified)
+    done = Purified(encode(purified.cpu(), ImageFormat.PNG), scores, unscored, seconds)
     folder.append(unit, measure(unit, folder, item, clean.cpu(), done))
+
+
+def _scores(unit: Unit, image: Tensor) -> tuple[dict[str, float], dict[str, str]]:
+    """Return the scores, and why a metric has none. Raises what the last metric raised if none has one."""
+    scores: dict[str, float] = {}
+    unscored: dict[str, str] = {}
+    for metric in unit.metrics:
+        try:
+            scores[metric.label] = float(metric_of(metric)(image))
+        except NO_SCORE as error:
+            unscored[metric.label] = f"{type(error).__name__}: {error}"[:1000]
+            if len(unscored) == len(unit.metrics):
+                raise
+    return scores, unscored
 
 
 @functools.cache

@@ -44,6 +44,9 @@ def _text(manifest: Manifest, findings: Findings, folder: Folder) -> Iterator[st
     yield f"`results.csv`. Made by\n\n    {manifest.command}\n"
     if findings.done < findings.steps:
         yield f"**Incomplete: {findings.done} of {findings.steps} steps are done**; means are over what was run.\n"
+    if len(manifest.states) > 1:
+        yield f"**Made with {len(manifest.states)} states of the code and its weights** ({', '.join(manifest.states)}):"
+        yield "its steps need not be alike.\n"
     yield NOTES + "\n"
     for metric in parameters.metrics:
         yield from _metric(manifest, findings, folder, metric.label)
@@ -160,6 +163,9 @@ def _left_out(manifest: Manifest, findings: Findings) -> Iterator[str]:
     if findings.failures:
         yield f"## Failed ({len(findings.failures)} steps)\n"
         yield from table(("where", "step", "why"), [[one.place, one.step, one.why] for one in findings.failures])
+    if findings.unscored:
+        yield f"## Without a score ({len(findings.unscored)})\n"
+        yield from table(("where", "step", "why"), [[one.place, one.step, one.why] for one in findings.unscored])
 
 
 def _has_any(row: Row) -> bool:

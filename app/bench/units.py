@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pydantic import BaseModel, ConfigDict
 
 from app.bench.items import Item, slug
-from app.bench.parameters import Parameters, Picture
+from app.bench.parameters import Apart, Parameters, Picture
 
 ATTACK = "attack"
 """The step that makes the attacked image; the other steps are the labels of defenses."""
@@ -66,6 +66,8 @@ def units_of(parameters: Parameters) -> Iterator[Unit]:
                 defenses=parameters.defenses, keeps_purified=shown, measures=parameters.measures,
             )  # fmt: skip
             for defense in throughs:
+                if Apart(attack=attack.label, defense=defense.label) in parameters.apart:
+                    continue
                 yield Unit(
                     picture=picture, metrics=metric, attack=attack, through=defense,
                     defenses=(defense,), measures=parameters.measures,

@@ -24,27 +24,31 @@ def winners(cells: Sequence[Cell], parameters: Parameters, metric: str) -> Itera
             found[defense.label] = gain, quality
     if len(found) < 2:
         return
+    whole = {label: means for label, means in found.items() if means[0].n == max(gain.n for gain, _ in found.values())}
     yield "### Which defenses win, at what cost\n"
-    yield "On the front: no other defense has both a lower Gain and a higher aligned quality. Only attacks that know of"
-    yield "no defense count here. Movement is |f(D(clean)) - f(D(attacked))| / f(D(clean)): what an attack still does"
-    yield "where defended scores are compared with defended ones. PSNR (dB) and SSIM are aligned.\n"
+    yield "On the front: no other defense has both a lower Gain and a higher aligned quality; - where fewer pictures"
+    yield "were measured than of others. Only attacks that know of no defense count here. Movement is |f(D(clean)) -"
+    yield "f(D(attacked))| / |f(D(clean))|: what an attack still does where defended scores are compared with defended"
+    yield "ones. PSNR (dB) and SSIM are aligned.\n"
     rows = []
     learned = [f"aligned_{name}" for name in parameters.measures]
     for label in sorted(found, key=lambda label: found[label][0].value):
         mine = [cell for cell in its if cell.defense == label]
         attacked = [cell for cell in mine if cell.attack != CLEAN]
         clean = [cell for cell in mine if cell.attack == CLEAN]
-        shift, size = mean(clean, "clean_shift"), [abs(cell.measures["clean_shift"]) for cell in clean]
+        shift = mean(clean, "clean_shift")
+        size = [abs(cell.measures["clean_shift"]) for cell in clean if "clean_shift" in cell.measures]
         values = (
-            shown(found[label][0]), shown(mean(attacked, "both_defended_rel_gain")),
+            shown(found[label][0]), shown(mean(attacked, "movement")),
             shown(found[label][1]), shown(mean(attacked, "aligned_psnr"), 2),
             shown(mean(attacked, "aligned_ssim")), shown(shift), f"{statistics.fmean(size):.3f}" if size else NOTHING,
             f"{statistics.median(cell.measures['ms'] for cell in mine):.3g}",
         )  # fmt: skip
         distances = [shown(mean(attacked, name)) for name in learned]
-        rows.append([label, *values, *distances, "yes" if _is_on_front(label, found) else ""])
+        front = NOTHING if label not in whole else "yes" if _is_on_front(label, whole) else ""
+        rows.append([label, *values, *distances, front, str(found[label][0].n)])
     header = ("defense", "Gain ↓", "movement ↓", "aligned quality ↑", "PSNR ↑", "SSIM ↑", "clean shift", "its size ↓",
-              "ms", *(f"{name.upper()} ↓" for name in parameters.measures), "front")  # fmt: skip
+              "ms", *(f"{name.upper()} ↓" for name in parameters.measures), "front", "n")  # fmt: skip
     yield from table(header, rows)
 
 
@@ -68,7 +72,7 @@ def falls(cells: Sequence[Cell], parameters: Parameters, metric: str) -> Iterato
             continue
         took_off = nothing.value - before.value
         collapses = took_off > 0 and nothing.value - after.value < COLLAPSED * took_off
-        defended = [mean(some, "both_defended_rel_gain") for some in (through, _of(plain, defense.label))]
+        defended = [mean(some, "movement") for some in (through, _of(plain, defense.label))]
         rows.append(
             [defense.label, shown(nothing), shown(before), shown(after), *map(shown, reversed(defended)),
              "yes" if collapses else "", str(after.n)]
@@ -76,9 +80,9 @@ def falls(cells: Sequence[Cell], parameters: Parameters, metric: str) -> Iterato
     if rows:
         yield "### Before and after the attack knows the defense\n"
         yield "A defense collapses if it loses more than half of what it took off the undefended Gain. Movement is that"
-        yield "of the defended score, |f(D(clean)) - f(D(attacked))| / f(D(clean)), what the attack can do whatever the"
-        yield "defense does to clean pictures: a low Gain beside a high movement only says that the attack lifts the"
-        yield "score by about as much as the defense lowers it.\n"
+        yield "of the defended score, |f(D(clean)) - f(D(attacked))| / |f(D(clean))|, what the attack can do whatever"
+        yield "the defense does to clean pictures: a low Gain beside a high movement only says that the attack lifts"
+        yield "the score by about as much as the defense lowers it.\n"
         header = ("defense", "Gain undefended", "Gain, attack knows nothing", "Gain, attack goes through",
                   "movement, knows nothing", "movement, goes through", "collapses", "n")  # fmt: skip
         yield from table(header, rows)

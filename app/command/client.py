@@ -87,7 +87,8 @@ class Client:
             self.erase(job)
             raise
         if job["status"] != "finished":
-            raise ServerError(job["error"]["detail"] if job["error"] else f"the job was {job['status']}")
+            error = job["error"] or {"detail": f"the job was {job['status']}"}
+            raise ServerError(error["detail"], code=error.get("code", ""))
         place = job["result"]["image_url"]
         return job, self.send("GET", place).content if place else None
 

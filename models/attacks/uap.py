@@ -8,6 +8,8 @@ from torch import Tensor
 from models.attack import Attack
 from models.attack_target import Target
 from models.availability import AVAILABLE, Availability, unavailable
+from models.defense import Defense
+from models.metric import Metric
 from models.perturbation.universal import UniversalFileError, load
 
 LEARN = "Run: purifiqa attack FOLDER --attack uap --metric NAME --learn -o FILE.safetensors, and name it as `file`"
@@ -40,6 +42,16 @@ class Uap(Attack):
         if learned_for is not self.goal:
             return unavailable(f"{self.file} was learned to {learned_for} the claimed quality", LEARN)
         return AVAILABLE
+
+    def misleads(self, metric: Metric) -> bool:
+        return load(Path(self.file)).facts.metric == metric.card.name
+
+    def goes_through(self, defense: Defense) -> bool:
+        return load(Path(self.file)).facts.defense == defense.model_dump_json()
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        return (Path(self.file),) if self.file else ()
 
     def budgets(self, images: Tensor) -> Tensor:
         return torch.full((len(images),), self.epsilon)

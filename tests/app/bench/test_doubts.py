@@ -19,14 +19,14 @@ def parameters(tmp_path, standin):
 def cell(attack, defense="none", *, adaptive=False, score=6.0, linf=10, slope=100.0, image="a", clean=5.0):
     moved = abs(score - 5) / 5
     measures = {
-        "score": score, "defended_clean_score": clean, "linf": linf, "first_slope": slope, "both_defended_rel_gain": moved
+        "score": score, "defended_clean_score": clean, "linf": linf, "first_slope": slope, "movement": moved
     }  # fmt: skip
     if attack != "ifgsm":
         del measures["first_slope"]
     return Cell(image, "standin", attack, defense, adaptive, measures)
 
 
-SQUARE = "square(queries=9)"
+SQUARE, NOT_AVERAGED = "square(queries=9)", "randomness-not-averaged"
 
 
 @pytest.mark.parametrize(
@@ -44,8 +44,29 @@ SQUARE = "square(queries=9)"
             [(SQUARE, "jpeg", "weaker-than-transfer")],
         ),
         ([cell(SQUARE, "jpeg", adaptive=True, score=5.6), cell(SQUARE, "jpeg", score=5.5)], []),
+        (
+            [cell("ifgsm", "random-noise", adaptive=True), cell(SQUARE, "random-noise", adaptive=True, score=7)],
+            [
+                ("ifgsm", "random-noise", NOT_AVERAGED),
+                (SQUARE, "random-noise", NOT_AVERAGED),
+                (SQUARE, "random-noise", "black-box-wins"),
+            ],
+        ),
+        ([cell("ifgsm", image="b"), cell(SQUARE, score=7)], []),
     ],
-    ids=["none", "zero", "no effect", "black box", "stronger black box", "bpda", "no eot", "weaker", "stronger"],
+    ids=[
+        "none",
+        "zero",
+        "no effect",
+        "black box",
+        "stronger black box",
+        "bpda",
+        "no eot",
+        "weaker",
+        "stronger",
+        "black box through a defense",
+        "black box on other pictures",
+    ],
 )
 def test_each_reason_to_doubt_is_told_where_it_holds_and_nowhere_else(parameters, cells, expected):
     found = [(attack, through, code) for _, attack, through, code, _ in doubts(parameters, cells)]
@@ -57,6 +78,15 @@ def test_scores_about_zero_are_nothing_to_divide_by(parameters, clean, told):
     cells = [cell("ifgsm", image=str(n), clean=float(one), score=one + 1.0) for n, one in enumerate(clean)]
     found = [why for _, _, _, code, why in doubts(parameters, cells) if code == "clean-score-near-zero"]
     assert [why.partition(" of ")[2].split()[0] for why in found] == ["1"] * told
+
+
+def test_defended_scores_about_zero_are_told_of_the_defense(parameters):
+    clean = {"a": 5.0, "b": 0.01, "c": 4.0}
+    cells = [cell("ifgsm", "jpeg", image=name, clean=one, score=one + 1) for name, one in clean.items()]
+    [(_, attack, through, code, why)] = doubts(parameters, cells)
+    assert (attack, through, code) == ("all", "jpeg", "clean-score-near-zero")
+    assert "1 of 3 pictures behind it" in why
+    assert "movement" in why
 
 
 def test_other_pictures_are_no_comparison(parameters):

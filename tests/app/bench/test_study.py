@@ -59,6 +59,7 @@ def test_every_number_is_what_the_parts_give_by_themselves(choices, standin):
     assert measures["gain"] == abs(c - da) / c
     assert measures["robust_abs_gain"] == abs(c - da) / 10
     assert measures["both_defended_rel_gain"] == pytest.approx(abs(dc - da) / dc)
+    assert measures["movement"] == abs(dc - da) / dc
     seen = decode(encode(noise(attacked, picture.seed), ImageFormat.PNG))[0]
     assert measures["quality"] == compare(clean, seen).quality
     assert measures["linf"] == 10

@@ -4,7 +4,7 @@ import pytest
 
 from app.bench import beside_the_paper, wins
 from app.bench.cells import CLEAN, Cell
-from app.bench.items import find_attacks, find_defenses, find_metrics
+from app.bench.items import find_attacks, find_defenses, find_metrics, label_of
 from app.bench.parameters import Parameters
 
 
@@ -18,7 +18,7 @@ def parameters(attacks, defenses):
 
 def cell(defense, gain, quality=0.5, *, attack="ifgsm", adaptive=False, image="a", movement=0.1):
     measures = {"gain": gain, "aligned_quality": quality, "quality": quality, "ms": 1}
-    return Cell(image, "entropy", attack, defense, adaptive, {**measures, "both_defended_rel_gain": movement})
+    return Cell(image, "entropy", attack, defense, adaptive, {**measures, "movement": movement})
 
 
 def rows(lines):
@@ -38,11 +38,33 @@ def test_on_the_front_is_what_no_other_beats_in_both():
     cells.append(Cell("a", "entropy", CLEAN, "jpeg", False, {"clean_shift": -0.25, "ms": 3}))
     found = rows(wins.winners(cells, parameters(["ifgsm"], ["jpeg", "resize", "flip"]), "entropy"))
     assert {defense: row[-1] for defense, row in found.items()} == {
+        "jpeg": "1", "resize": "1", "flip": "1", "none": "1",
+    }  # fmt: skip
+    assert {defense: row[-2] for defense, row in found.items()} == {
         "jpeg": "yes", "resize": "", "flip": "yes", "none": "yes",
     }  # fmt: skip
     assert found["jpeg"][:2] == ["0.100", "0.300"]
     assert found["jpeg"][5:8] == ["-0.250", "0.250", "2"]
     assert list(found) == ["jpeg", "resize", "flip", "none"]
+
+
+def test_a_defense_that_was_measured_on_fewer_pictures_is_not_on_the_front():
+    cells = [
+        *(cell("none", 0.8, 0.4, image=image) for image in "ab"),
+        *(cell("median-blur", 0.3, image=image) for image in "ab"),
+        cell("jpeg", 0.1, 0.9),
+    ]
+    found = rows(wins.winners(cells, parameters(["ifgsm"], ["jpeg", "median-blur"]), "entropy"))
+    assert {defense: row[-2:] for defense, row in found.items()} == {
+        "jpeg": ["-", "1"], "median-blur": ["yes", "2"], "none": ["", "2"],
+    }  # fmt: skip
+
+
+def test_a_clean_score_of_zero_has_no_shift_and_stops_nothing():
+    cells = [cell("none", 0.8), cell("jpeg", 0.1), cell("jpeg", 0.2, image="b")]
+    cells += [Cell("a", "entropy", CLEAN, "jpeg", False, {"clean_shift": 0.5, "ms": 3})]
+    cells += [Cell("b", "entropy", CLEAN, "jpeg", False, {"ms": 3})]
+    assert rows(wins.winners(cells, parameters(["ifgsm"], ["jpeg"]), "entropy"))["jpeg"][6] == "0.500"
 
 
 @pytest.mark.parametrize(("after", "collapses"), [(0.1, ""), (0.44, ""), (0.46, "yes"), (0.9, "yes")])
@@ -58,17 +80,34 @@ def test_a_defense_that_took_nothing_off_cannot_collapse():
     assert rows(wins.falls(cells, parameters(["ifgsm"], ["jpeg"]), "entropy"))["jpeg"][-2] == ""
 
 
+PAPERS = {
+    "resize": '{"name":"resize","antialias":false}',
+    "rotate": '{"name":"rotate","interpolation":"nearest","border":"zeros"}',
+    "jpeg": '{"name":"jpeg","channel_order":"bgr"}',
+}
+
+
 def test_the_papers_numbers_stand_beside_ours_over_the_same_attacks():
     ours = {"none": 0.9, "flip": 0.4, "jpeg": 0.3, "median-blur": 0.5, "rotate": 0.6, "fcn": 0.8}
-    cells = [cell(name, gain, attack=attack) for name, gain in ours.items() for attack in ("ifgsm", "madc")]
+    texts = [PAPERS.get(name, name) for name in ours]
+    labels = {name: label_of(text) for name, text in zip(ours, texts, strict=True)}
+    cells = [cell(labels[name], gain, attack=attack) for name, gain in ours.items() for attack in ("ifgsm", "madc")]
     text = list(
-        beside_the_paper.comparison(cells, parameters(["ifgsm", "madc", "square"], [*ours, "unsharp"]), "entropy")
+        beside_the_paper.comparison(cells, parameters(["ifgsm", "madc", "square"], [*texts, "unsharp"]), "entropy")
     )
     found = rows(text)
-    assert found["jpeg"] == [f"{(0.079 + 0.14) / 2:.3f}", "0.300", f"{(0.601 + 0.642) / 2:.3f}", "0.500"]
-    assert list(found)[:6] == ["flip", "median-blur", "jpeg", "rotate", "fcn", "none"]  # by the paper's Gain
+    assert found[labels["jpeg"]] == [f"{(0.079 + 0.14) / 2:.3f}", "0.300", f"{(0.601 + 0.642) / 2:.3f}", "0.500"]
+    order = ["flip", "median-blur", "jpeg", "rotate", "fcn", "none"]  # by the paper's Gain
+    assert list(found)[:6] == [labels[name] for name in order]
     assert found["all of them"] == ["0.70 (n = 5)", "-"]
     assert "square" not in "".join(text)
+
+
+def test_a_defense_with_other_parameters_than_the_papers_does_not_stand_beside_it():
+    texts = ["flip", "fcn", '{"name":"jpeg","quality":5}', PAPERS["jpeg"]]
+    cells = [cell(label_of(text), 0.3) for text in ("none", *texts)]
+    found = rows(beside_the_paper.comparison(cells, parameters(["ifgsm"], texts), "entropy"))
+    assert {name for name in found if "jpeg" in name} == {"jpeg(channel_order=bgr)"}
 
 
 def test_too_few_defenses_of_the_paper_are_not_compared():
