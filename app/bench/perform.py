@@ -1,5 +1,6 @@
 """Do a piece of a study: attack a picture, purify, score, compare; step by step, each kept as soon as it is done."""
 
+import contextlib
 import functools
 import time
 from collections.abc import Collection, Iterator
@@ -17,6 +18,7 @@ from models.defense import Defense
 from models.defenses import parse_defense
 from models.images import ImageFormat, encode
 from models.metric import MetricError, UnsuitableSizeError
+from models.metrics import find_metric
 
 FAILURES = (RuntimeError, ValueError, OSError, MemoryError)
 """What a step may raise and the study goes on: all that attacks, defenses and metrics say, and no memory."""
@@ -79,6 +81,7 @@ def _attack(unit: Unit, folder: Folder, clean: Tensor) -> Tensor:
     if unit.attack is None:
         raise ValueError("a clean picture is not attacked")
     through = None if unit.through is None else defense_of(unit.through)
+    _warm_metric(unit.metrics[0].label, clean.device)
     done, file, facts = attack_alone(
         attack_of(unit.attack), clean, metric_of(unit.metrics[0]), through, unit.picture.seed
     )
@@ -120,6 +123,15 @@ def _warm(json_text: str, device: torch.device) -> Defense:
     defense = parse_defense(json_text)
     defense(torch.full((1, 3, _WARM_UP_SIDE, _WARM_UP_SIDE), 0.5, device=device))
     return defense
+
+
+@functools.cache
+def _warm_metric(label: str, device: torch.device) -> None:
+    """Let a metric be loaded, so that the time of the first attack on it is not that; whether it has a score or not."""
+    metric = find_metric(label)
+    side = max(_WARM_UP_SIDE, metric.card.min_side)
+    with torch.no_grad(), contextlib.suppress(*NO_SCORE):
+        metric(torch.rand(1, 3, side, side, generator=torch.Generator().manual_seed(0)).to(device))
 
 
 def _wait(images: Tensor) -> None:

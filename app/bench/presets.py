@@ -44,7 +44,8 @@ PRESETS: Mapping[str, Preset] = {
         size=(192, 192),
         images=4,
     ),
-    # The ten attacks and sixteen purifiers of arXiv 2404.06957, each as its code has them (299 pixels, as NIPS 2017).
+    # The ten attacks and sixteen purifiers of arXiv 2404.06957, each as its code has them (299 pixels, as NIPS 2017)
+    # but the diffpures, which are ours: a small denoiser, one-shot, at the image's own size.
     "paper": Preset(
         attacks=("adv-cf", *ZHANG_ATTACKS, "amifgsm", "ifgsm", "mifgsm", "korhonen", "madc", "ssah"),
         defenses=(

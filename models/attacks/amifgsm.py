@@ -16,7 +16,7 @@ class Amifgsm(Attack):
     """MI-FGSM with a budget that follows the image: the better it looks to NIQE, the larger.
 
     Sang et al. (The Visual Computer, 2023): the budget is k / NIQE of the clean image. Public codes disagree about k
-    (1/8, 1/2, 1, or a fixed budget of 10 levels); the default, 1/8, gives 10 levels at NIQE 3.2, the budget of the
+    (1/8, 1/2, 1, or a fixed budget of 10 levels); the default, 1/8, gives 10 levels at NIQE 3.18, the budget of the
     other two in Gushchin et al. (arXiv 2404.06957).
     """
 

@@ -24,7 +24,7 @@ class Onepixel(Attack):
     white_box: ClassVar[bool] = False
     stochastic: ClassVar[bool] = True
     source: ClassVar[str] = "arXiv 1710.08864"
-    presets: ClassVar = {"pixels": (3, 10, 20, 40)}
+    presets: ClassVar = {"pixels": (10, 20, 40)}
 
     pixels: int = Field(3, ge=1, le=256, description="How many pixels may change.")
     queries: int = Field(3300, ge=10, le=1_000_000, description="How often each image may be scored, per draw.")

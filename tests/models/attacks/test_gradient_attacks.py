@@ -44,10 +44,22 @@ def test_ifgsm_is_written_out():
     assert torch.equal(change(Ifgsm(epsilon=5, step=2, iterations=4), images), expected)
 
 
-def test_momentum_keeps_the_direction_and_none_is_ifgsm():
+@pytest.mark.parametrize("momentum", [0, 0.7, 1])
+def test_mifgsm_is_written_out(momentum):
+    images = photograph_like(1, 17, 20)
+    attacked, gathered = images.clone(), torch.zeros_like(images)
+    for _ in range(6):
+        gathered = momentum * gathered + rising(attacked)
+        attacked = attacked + 2 / 255 * gathered.sign()
+        attacked = attacked.clamp(images - 5 / 255, images + 5 / 255).clamp(0, 1)
+    expected = ((attacked - images) * 255).round()
+    assert torch.equal(change(Mifgsm(epsilon=5, step=2, iterations=6, momentum=momentum), images), expected)
+
+
+def test_momentum_matters_and_none_is_ifgsm():
     images = photograph_like(1, 17, 20)
     assert torch.equal(change(Mifgsm(momentum=0), images), change(Ifgsm(), images))
-    assert change(Mifgsm(), images).abs().mean() >= change(Ifgsm(), images).abs().mean()
+    assert not torch.equal(change(Mifgsm(), images), change(Ifgsm(), images))
 
 
 def test_korhonen_leaves_flat_regions_alone():
@@ -69,6 +81,19 @@ def test_activity_is_the_horizontal_edge_widened_to_a_disc():
     assert activity[10, 4:13].tolist() == pytest.approx([0, 0.5, 1, 1, 1, 1, 1, 0.5, 0])
     assert activity[11, 4:13].tolist() == pytest.approx([0, 0, 0.5, 0.5, 0.5, 0.5, 0.5, 0, 0])
     assert activity[12].max() == 0
+
+
+def test_madc_steps_across_the_distance_from_the_original():
+    images = photograph_like(1, 17, 20)
+    attacked = images.clone()
+    for _ in range(3):
+        slope, moved = rising(attacked), attacked - images
+        if moved.any():
+            slope = slope - (slope * moved).sum() / moved.square().sum() * moved
+            assert abs(float((slope * moved).sum())) < 1e-4 * float(slope.norm() * moved.norm())
+        attacked = (attacked + 0.01 * slope.sign()).clamp(0, 1)
+    expected = ((attacked - images) * 255).round()
+    assert torch.equal(change(Madc(learning_rate=0.01, epsilon=64, iterations=3), images), expected)
 
 
 def test_madc_holds_its_distance_after_rounding_too():
