@@ -1,5 +1,6 @@
 """The command `purifiqa`. Heavy imports wait until a command needs them, so that `--help` and `health` are quick."""
 
+import logging
 import os
 import sys
 from enum import StrEnum
@@ -18,6 +19,7 @@ from app.cli_options import (
     ServerOption,
     end,
     fail,
+    in_words,
     said_plainly,
 )
 
@@ -71,14 +73,16 @@ def api() -> None:
     """Run only the API; where Redis is and what it listens on come from PURIFIQA_* variables."""
     from app.main import create_app
     from app.server import serve
-    from app.settings import Settings
+    from app.settings import Settings, unknown_variables
     from workers.telemetry import tracing
 
-    with said_plainly():
+    with said_plainly(os.EX_CONFIG):
         settings = Settings()
         tracing.configure("purifiqa-api")
         service = create_app(settings)
     _log(settings.log_level, settings.log_format)
+    for line in unknown_variables(os.environ):
+        logging.getLogger("purifiqa.api").warning(line)
     serve(service, settings)
 
 
@@ -90,7 +94,7 @@ def worker() -> None:
     from workers.telemetry import tracing
     from workers.worker import context, serve
 
-    with said_plainly():
+    with said_plainly(os.EX_CONFIG):
         settings = WorkerSettings()
         _log(settings.log_level, settings.log_format)
         tracing.configure("purifiqa-worker")
@@ -134,6 +138,8 @@ def score(
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
 ) -> None:
     """Score images as they come and as defended."""
+    if as_json and as_csv:
+        fail("choose --json or --csv")
     fields = {"defense": defense, "metrics": metrics, "samples": str(samples)}
     _run("score", images, fields, seed, server, None, "json" if as_json else "csv" if as_csv else "table")
 
@@ -259,7 +265,7 @@ def _run(
     try:
         found = batch.run(kind, images, fields, seed, server, out)
     except (FilesError, ServerError, ValueError) as error:
-        fail(str(error))
+        fail(in_words(error))
     listing.results(found, form)
     end(found.failed, interrupted=found.interrupted)
 

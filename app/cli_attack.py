@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from app.cli_options import DefenseOption, Images, JsonOption, end, fail
+from app.cli_options import Images, JsonOption, end, fail
 
 
 class Goal(StrEnum):
@@ -34,7 +34,9 @@ def attack(
     ],
     metric: Annotated[str, typer.Option("--metric", "-m", help="The metric to mislead.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder; or a PNG file for one image.")],
-    defense: DefenseOption = None,
+    defense: Annotated[
+        str | None, typer.Option("--defense", "-d", help="Attack through it; name or JSON. Left out: through none.")
+    ] = None,
     goal: Annotated[Goal | None, typer.Option(help="Which way the claimed quality shall go.")] = None,
     seed: Annotated[int, typer.Option(min=0, max=2**53 - 1, help="Of everything random.")] = 0,
     learn: Annotated[

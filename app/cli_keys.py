@@ -1,6 +1,7 @@
 """How `purifiqa keys` is called: make, list and revoke API keys. A running service notices at once."""
 
 import os
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -57,8 +58,11 @@ def list_keys(file: FileOption = None, as_json: JsonOption = False) -> None:
 
     from app.guard.keys import read_file
 
+    place = file or keys_file()
     with said_plainly():
-        found = read_file(file or keys_file())
+        found = read_file(place) if place.exists() else []
+    if not found and not as_json:
+        print(f"there are no keys in {place}", file=sys.stderr)
     if as_json:
         print(json.dumps([{"id": one.id, "scopes": sorted(one.scopes), "hash": one.hash} for one in found]))
         return

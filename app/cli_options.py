@@ -26,18 +26,34 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 @contextlib.contextmanager
-def said_plainly() -> Iterator[None]:
-    """Turn what an operator set wrongly into one line."""
+def said_plainly(status: int = 1) -> Iterator[None]:
+    """Turn what an operator set wrongly into one line, and exit with the status."""
     try:
         yield
     except (OSError, ValueError) as error:
-        fail(str(error))
+        fail(in_words(error), status)
 
 
-def fail(message: str) -> NoReturn:
-    """Print the message and exit with 1."""
+def in_words(error: Exception) -> str:
+    """Return what an error says; of settings that are wrong, the variables."""
+    from pydantic import ValidationError
+
+    from app.settings import Settings
+
+    if not isinstance(error, ValidationError) or error.title not in {kind.__name__ for kind in Settings.__mro__}:
+        return str(error)
+    wrong = []
+    for one in error.errors():
+        variable, said = f"PURIFIQA_{'_'.join(map(str, one['loc'])).upper()}", one["msg"].removeprefix("Value error, ")
+        is_secret = any(word in variable for word in ("SECRET", "PASSWORD", "KEY"))
+        wrong.append(f"{variable}: {said}" + ("" if is_secret else f"; it is {str(one['input'])[:80]!r}"))
+    return "; ".join(wrong)
+
+
+def fail(message: str, status: int = 1) -> NoReturn:
+    """Print the message and exit with the status."""
     print(f"purifiqa: {message}", file=sys.stderr)
-    raise typer.Exit(1)
+    raise typer.Exit(status)
 
 
 def end(failed: Iterable[tuple[Path, str]], *, interrupted: bool) -> None:

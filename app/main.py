@@ -25,8 +25,7 @@ from app.settings import Settings
 from app.telemetry import RequestMetrics, make_registry
 from app.webhooks.sender import Sender, sending
 from app.webhooks.signing import read_secrets
-from models.defenses import parse_defense
-from models.metrics import find_metric
+from workers.defaults import check_defaults
 from workers.state.queue import JobQueue
 from workers.state.store import Store
 
@@ -41,9 +40,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
     Raises ValueError for defaults that do not exist, and where it would stand open and nobody said so."""
     settings = settings or Settings()
-    parse_defense(settings.default_defense)  # a wrong default is the operator's to know, now
-    for name in settings.default_metric_names:
-        find_metric(name)
+    check_defaults(settings)
     secrets = read_secrets(settings)
     keys = (
         KeyRing(settings.keys_file)

@@ -1,10 +1,15 @@
 """What an operator can set about the API: `PURIFIQA_*` environment variables, beside those of the workers."""
 
+import difflib
+from collections.abc import Iterable
 from pathlib import Path
 
 from pydantic import Field, SecretStr
 
 from app.guard.settings import GuardSettings
+
+CI_CACHE = "PURIFIQA_CI_CACHE"
+"""Where `.ci/run` keeps environments."""
 
 
 class Settings(GuardSettings):
@@ -40,3 +45,16 @@ class Settings(GuardSettings):
         10, gt=0, le=3600, description="Seconds until a webhook is tried again; each wait is three times the last."
     )
     webhook_timeout: float = Field(15, gt=0, le=30, description="Seconds that sending a webhook may take.")
+
+
+def unknown_variables(names: Iterable[str]) -> list[str]:
+    """Return a line for each variable that begins as a setting's does and is none: a misspelled one changes nothing."""
+    prefix = str(Settings.model_config["env_prefix"])
+    known = [f"{prefix}{name.upper()}" for name in Settings.model_fields]
+    lines = []
+    for name in names:
+        if name.startswith(prefix) and name not in known and name != CI_CACHE:
+            close = difflib.get_close_matches(name, known, n=1, cutoff=0.85)  # all begin alike
+            hint = f"; did you mean {close[0]}?" if close else ""
+            lines.append(f"there is no setting {name}{hint}")
+    return lines

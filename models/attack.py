@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import ClassVar, NamedTuple, final
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor
 
 from models.attack_target import Target
@@ -15,6 +15,7 @@ from models.availability import AVAILABLE, Availability
 from models.defense import Defense
 from models.metric import Metric, UnsuitableSizeError
 from models.noise import Noise
+from models.parameters import Parameters
 from models.tensors import MIN_SIDE, check_images
 
 
@@ -58,15 +59,13 @@ class Attacked(NamedTuple):
     """Sum of the magnitudes of each image's first gradient of the loss, (N,); NaN: no gradient was asked for."""
 
 
-class Attack(BaseModel, ABC):
+class Attack(Parameters, ABC):
     """An attack on a metric. The object is its parameters; calling it attacks.
 
     To add one, put a file into `models/attacks/` with one subclass whose `name` equals the file's name (dashes for
     underscores), whose fields are its parameters (each with a bound and a description) and whose docstring's first
     line is the public description. Write `perturb`; the rest follows from it.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True)
 
     name: str
     white_box: ClassVar[bool] = True

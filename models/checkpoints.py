@@ -202,12 +202,22 @@ def read_state(file: Path) -> dict[str, Any]:
     except Exception as error:
         if type(error).__name__ != "UnpicklingError":  # pickle is not imported here, on purpose
             raise
+        if not _is_pickled(file):
+            reason = "it is neither .safetensors nor what torch.save writes"
+            raise CheckpointError(f"{file} cannot be read as weights: {reason}") from error
         named = _ASKED_FOR.search(str(error))
         what = f" ({named[1]})" if named else ""
         raise PickledObjectsError(f"{file} holds more than tensors{what}, and running it is refused") from error
     if not isinstance(state, dict):
         raise CheckpointError(f"{file} holds a {type(state).__name__}, not a dictionary of tensors")
     return state
+
+
+def _is_pickled(file: Path) -> bool:
+    """Return whether a file begins as torch's do: as a zip, or with a pickle's PROTO and a version."""
+    with file.open("rb") as stream:
+        start = stream.read(2)
+    return start == b"PK" or (start[:1] == b"\x80" and start[1:2] <= b"\x05")
 
 
 def check_state(file: Path, state: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:

@@ -8,11 +8,11 @@ from typing import Any, ClassVar, NamedTuple, cast, final
 
 import torch
 import torch.nn.functional as F
-from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
 from models.availability import AVAILABLE, Availability
 from models.noise import Noise
+from models.parameters import Parameters
 from models.tensors import check_images, clamp_to_image
 
 
@@ -55,15 +55,13 @@ class Aligned(NamedTuple):
     """Bool, (N, 1, H, W): where a pixel really comes from the purified image."""
 
 
-class Defense(BaseModel, ABC):
+class Defense(Parameters, ABC):
     """A purification method. The object is its parameters; calling it purifies.
 
     To add one, put a file into `models/defenses/` with one subclass whose `name` equals the file's name (dashes for
     underscores), whose fields are its parameters (each with a bound and a description) and whose docstring's first
     line is the public description. Write `purify`; the rest of the service follows from it.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True)
 
     name: str
     differentiable: ClassVar[bool]

@@ -51,8 +51,14 @@ class Weight(BaseModel):
     def cure(self) -> str:
         """Return the instruction that brings the file to its place."""
         if self.folder == "{huggingface}":
-            return f"run HF_HUB_CACHE={huggingface_hub()} hf download {self.file.rpartition('/')[0]}"
-        return f"save {self.url} as {self.path()}"
+            return f"run HF_HUB_CACHE={from_home(huggingface_hub())} hf download {self.file.rpartition('/')[0]}"
+        return f"save {self.url} as {from_home(self.path())}"
+
+
+def from_home(path: Path) -> Path:
+    """Return the path as a shell on this machine reads it, without whose home it lies in: messages reach others."""
+    home = Path.home()
+    return "~" / path.relative_to(home) if path.is_relative_to(home) else path
 
 
 def torch_hub() -> Path:

@@ -15,6 +15,7 @@ class MetricScale(BaseModel):
     metric: str = Field(description="The metric, by the name it was asked for.")
     higher_is_better: bool = Field(description="Whether a larger score means better quality.")
     range: tuple[float | None, float | None] = Field(description="Lowest and highest score; null: unbounded.")
+    range_is_exact: bool = Field(False, description="Whether every score lies in it; else what is usual.")
 
 
 class MetricSource(BaseModel):

@@ -16,9 +16,8 @@ import cv2
 import torch
 
 from models.cancellation import cancellable
-from models.defenses import parse_defense
 from models.images import ImageFormat, encode
-from models.metrics import find_metric
+from workers.defaults import check_defaults, usable_defaults
 from workers.jobs import execute
 from workers.orders import DefenseOrder, Kind
 from workers.process.batch import Batcher, is_device_lost, room_for
@@ -52,6 +51,8 @@ class Context:
     """What a process needs to perform jobs, made once."""
 
     def __init__(self, settings: WorkerSettings) -> None:
+        """Raise ValueError for defaults that do not exist."""
+        check_defaults(settings)
         self.settings = settings
         self.name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(2)}"
         self.queue = JobQueue(settings, patient=True)
@@ -248,10 +249,7 @@ def serve() -> None:
 
 def warm_up(here: Context) -> None:
     """Load what the default request needs, so that the first job is as fast as the second."""
-    names = here.settings.default_metric_names
-    ready = tuple(name for name in names if find_metric(name).availability().available)
-    for name in set(names) - set(ready):
-        log.warning("the default metric %s is not available: %s", name, find_metric(name).availability().reason)
+    defense, metrics = usable_defaults(here.settings)
     ramp = torch.linspace(0, 1, 256).expand(1, 3, 256, 256).contiguous()
-    order = DefenseOrder(kind=Kind.PURIFY, defense=parse_defense(here.settings.default_defense), metrics=ready)
+    order = DefenseOrder(kind=Kind.PURIFY, defense=defense, metrics=metrics)
     execute(order, encode(ramp, ImageFormat.PNG), device=here.device)

@@ -121,11 +121,11 @@ class Folder:
 
     def read_clean(self, unit: Unit) -> Tensor:
         """Return the picture, (1, 3, H, W). Raises NotKeptError if it cannot be read back."""
-        return _read(self.clean_picture(unit.picture.key))
+        return read_picture(self.clean_picture(unit.picture.key))
 
     def read_attacked(self, unit: Unit) -> Tensor:
         """Return the attacked picture, as `read_clean`."""
-        return _read(self.attacked_picture(unit))
+        return read_picture(self.attacked_picture(unit))
 
     def append(self, unit: Unit, record: Record) -> None:
         """Add a record, whole or not at all: a line that was cut short is passed over. Raises NotKeptError."""
@@ -171,7 +171,8 @@ def is_done(unit: Unit, record: Record | None) -> bool:
     return isinstance(record, AttackRecord)
 
 
-def _read(file: Path) -> Tensor:
+def read_picture(file: Path) -> Tensor:
+    """Return a picture of the folder, (1, 3, H, W). Raises NotKeptError, with what to do, if it cannot be read back."""
     try:
         return decode(file.read_bytes(), _LIMITS)[0]
     except (ImageError, OSError) as error:

@@ -10,10 +10,9 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from numpy.typing import NDArray
 
-from app.bench.folder import DefenseRecord, Folder, write_whole
+from app.bench.folder import DefenseRecord, Folder, read_picture, write_whole
 from app.bench.parameters import Parameters
 from app.bench.units import Unit, units_of
-from models.images import ImageLimits, decode
 
 COLUMNS = 6
 TILE = 1.75
@@ -80,7 +79,8 @@ def _shortened(name: str) -> str:
 
 
 def _score(record: object, metric: str) -> str:
-    return f"score {record.scores[metric]:.4g}" if isinstance(record, DefenseRecord) else "not scored"
+    score = record.scores.get(metric) if isinstance(record, DefenseRecord) else None
+    return "not scored" if score is None else f"score {score:.4g}"
 
 
 def _difference(picture: Pixels, clean: Pixels) -> Pixels:
@@ -90,6 +90,5 @@ def _difference(picture: Pixels, clean: Pixels) -> Pixels:
 
 
 def _read(file: Path) -> Pixels:
-    image, _ = decode(file.read_bytes(), ImageLimits(max_bytes=2**31, max_pixels=178_000_000))
-    pixels: Pixels = image[0].permute(1, 2, 0).numpy()
+    pixels: Pixels = read_picture(file)[0].permute(1, 2, 0).numpy()
     return pixels

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from app.bench.folder import write_whole
 from app.bench.items import slug
 from app.bench.labels import place_labels
-from app.bench.summary import Row
+from app.bench.summary import Row, is_on_front
 from models.evaluation.bootstrap import Mean
 
 INK, ACCENT, BASELINE = "#222222", "#1f6fb2", "#b2431f"
@@ -49,7 +49,7 @@ def draw(
 
 
 def _front(rows: Sequence[Row]) -> Figure | None:
-    """Mean Gain against mean aligned quality; the line is the front: nothing is better in both."""
+    """Mean Gain against mean aligned quality; the line is the front, as in `is_on_front`."""
     points = [(row.defense, row.gain, row.aligned_quality) for row in rows if row.gain and row.aligned_quality]
     if not points:
         return None
@@ -63,7 +63,7 @@ def _front(rows: Sequence[Row]) -> Figure | None:
         )  # fmt: skip
     front = sorted(
         (gain.value, quality.value) for _, gain, quality in points
-        if not any(one.value < gain.value and other.value > quality.value for _, one, other in points)
+        if is_on_front((gain, quality), [(one, other) for _, one, other in points])
     )  # fmt: skip
     axes.plot(*zip(*front, strict=True), color=ACCENT, linewidth=1, linestyle=":", zorder=0)
     axes.set_xlabel("mean Gain  (lower: the score is closer to that of the clean picture)")

@@ -39,7 +39,7 @@ ZHANG_ATTACKS = ("zhang-ssim", "zhang-lpips", "zhang-dists")
 
 PRESETS: Mapping[str, Preset] = {
     "quick": Preset(
-        attacks=("ifgsm", "korhonen"),
+        attacks=("ifgsm", "korhonen", _with("square", queries=100)),
         defenses=("none", "jpeg", "gaussian-blur", "median-blur", "resize", "flip"),
         size=(192, 192),
         images=4,

@@ -84,6 +84,13 @@ def grouped(
     return found
 
 
+def is_on_front(one: tuple[Mean, Mean], others: Iterable[tuple[Mean, Mean]]) -> bool:
+    """Return whether none of the others has a Gain as low and a quality as high, and one of the two better."""
+    mine = (-one[0].value, one[1].value)
+    theirs = [(-gain.value, quality.value) for gain, quality in others]
+    return not any(two != mine and two[0] >= mine[0] and two[1] >= mine[1] for two in theirs)
+
+
 def _by(cells: Iterable[Cell], defense: str) -> list[Cell]:
     return [cell for cell in cells if cell.defense == defense]
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from app.bench.cells import CLEAN, Cell
 from app.bench.markdown import NOTHING, shown, table
 from app.bench.parameters import Parameters
-from app.bench.summary import mean
+from app.bench.summary import is_on_front, mean
 from models.evaluation.bootstrap import Mean
 
 COLLAPSED = 0.5
@@ -26,10 +26,10 @@ def winners(cells: Sequence[Cell], parameters: Parameters, metric: str) -> Itera
         return
     whole = {label: means for label, means in found.items() if means[0].n == max(gain.n for gain, _ in found.values())}
     yield "### Which defenses win, at what cost\n"
-    yield "On the front: no other defense has both a lower Gain and a higher aligned quality; - where fewer pictures"
-    yield "were measured than of others. Only attacks that know of no defense count here. Movement is |f(D(clean)) -"
-    yield "f(D(attacked))| / |f(D(clean))|: what an attack still does where defended scores are compared with defended"
-    yield "ones. PSNR (dB) and SSIM are aligned.\n"
+    yield "On the front: no other defense is as good in both Gain and aligned quality and better in one; - where fewer"
+    yield "pictures were measured than of others. Only attacks that know of no defense count here. Movement is"
+    yield "|f(D(clean)) - f(D(attacked))| / |f(D(clean))|: what an attack still does where defended scores are compared"
+    yield "with defended ones. PSNR (dB) and SSIM are aligned.\n"
     rows = []
     learned = [f"aligned_{name}" for name in parameters.measures]
     for label in sorted(found, key=lambda label: found[label][0].value):
@@ -45,16 +45,11 @@ def winners(cells: Sequence[Cell], parameters: Parameters, metric: str) -> Itera
             f"{statistics.median(cell.measures['ms'] for cell in mine):.3g}",
         )  # fmt: skip
         distances = [shown(mean(attacked, name)) for name in learned]
-        front = NOTHING if label not in whole else "yes" if _is_on_front(label, whole) else ""
+        front = NOTHING if label not in whole else "yes" if is_on_front(whole[label], whole.values()) else ""
         rows.append([label, *values, *distances, front, str(found[label][0].n)])
     header = ("defense", "Gain ↓", "movement ↓", "aligned quality ↑", "PSNR ↑", "SSIM ↑", "clean shift", "its size ↓",
               "ms", *(f"{name.upper()} ↓" for name in parameters.measures), "front", "n")  # fmt: skip
     yield from table(header, rows)
-
-
-def _is_on_front(label: str, found: dict[str, tuple[Mean, Mean]]) -> bool:
-    gain, quality = found[label]
-    return not any(one.value < gain.value and other.value > quality.value for one, other in found.values())
 
 
 def falls(cells: Sequence[Cell], parameters: Parameters, metric: str) -> Iterator[str]:

@@ -4,7 +4,12 @@ import glob
 from dataclasses import dataclass
 from pathlib import Path
 
-SUFFIXES = {".png", ".jpg", ".jpeg", ".webp"}
+SUFFIXES = {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp"}
+"""Of images that can be read."""
+OTHERS = {
+    ".avif", ".bmp", ".gif", ".heic", ".heif", ".j2k", ".jp2", ".jxl", ".pgm", ".pnm", ".ppm", ".tga", ".tif", ".tiff",
+}  # fmt: skip
+"""Of images that cannot: found in a folder they are named too, so that each is told of instead of passed over."""
 
 
 class FilesError(ValueError):
@@ -46,7 +51,7 @@ def _named_by(argument: str) -> list[ImageFile]:
     if path.is_file():
         return [ImageFile(path, Path(path.name))]
     if path.is_dir():
-        files = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file())
+        files = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES | OTHERS and file.is_file())
         return [ImageFile(file, file.relative_to(path)) for file in files]
     matches = sorted(Path(match) for match in glob.glob(argument, recursive=True))  # noqa: PTH207 - absolute patterns
     return [ImageFile(match, Path(match.name)) for match in matches if match.is_file()]
@@ -55,9 +60,17 @@ def _named_by(argument: str) -> list[ImageFile]:
 def plan_outputs(images: list[ImageFile], out: Path, suffix: str) -> list[Path]:
     """Return where each purified image goes: below the folder `out`, or `out` itself for one image and a file name.
 
-    Raises FilesError if two would have the same name or one would overwrite its own input.
+    Raises FilesError if two would have the same name or one would overwrite its own input, and for a file name that
+    results cannot have.
     """
-    single = len(images) == 1 and out.suffix.lower() in SUFFIXES and not out.is_dir()
+    ending = "" if out.is_dir() else out.suffix.lower()
+    if ending in OTHERS:
+        raise FilesError(f"{out}: results are PNG, JPEG or WebP; name such a file, or a folder")
+    if out.is_file() and ending not in SUFFIXES:
+        raise FilesError(f"{out} is a file; name a folder, or a PNG, JPEG or WebP file for one image")
+    if ending in SUFFIXES and len(images) > 1:
+        raise FilesError(f"{out} names one file, and there are {len(images)} images; name a folder")
+    single = len(images) == 1 and ending in SUFFIXES
     outputs = [out if single else out / image.name.with_suffix(suffix) for image in images]
     inputs = {image.path.resolve(): image.path for image in images}
     taken: dict[Path, Path] = {}

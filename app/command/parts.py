@@ -49,10 +49,12 @@ class Part:
         )
 
     def revive(self) -> None:
-        """Start it again if it has died. Raises StartError if it keeps dying at once."""
+        """Start it again if it has died. Raises StartError if it keeps dying at once, or cannot work as it is set."""
         if self.process is None or self.process.poll() is None:
             return
         lived = time.monotonic() - self.started
+        if self.process.returncode == os.EX_CONFIG:
+            raise StartError(f"{self.name} cannot work with these settings; see above")
         died = self.process.returncode != 0  # 0: it has ended by itself, to be started afresh
         self.quick_deaths = self.quick_deaths + 1 if died and lived < QUICK_DEATH_SECONDS else 0
         if self.quick_deaths >= QUICK_DEATHS_ALLOWED:

@@ -16,12 +16,14 @@ def needs_keys(auth: str, host: str, publish: str, keys_file: Path) -> bool:
     if keys_file.exists():
         return True
     if auth == "keys":
-        raise ValueError(f"PURIFIQA_AUTH=keys, but there is no {keys_file}; make a key: purifiqa keys new NAME")
+        raise ValueError(
+            f"PURIFIQA_AUTH=keys, but there is no {keys_file}; make a key: purifiqa keys new NAME --file {keys_file}"
+        )
     if is_loopback(_host(publish) if publish else host):
         return False
     raise ValueError(
-        f"anyone who reaches {publish or host} could use this service: make a key with `purifiqa keys new NAME` "
-        f"(it is kept in {keys_file}), or say that this is meant with PURIFIQA_AUTH=off"
+        f"anyone who reaches {publish or host} could use this service: make a key with "
+        f"`purifiqa keys new NAME --file {keys_file}`, or say that this is meant with PURIFIQA_AUTH=off"
     )
 
 

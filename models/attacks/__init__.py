@@ -1,7 +1,6 @@
 """A file here is an attack. `parse_attack` makes any of them by name; nothing else lists them."""
 
 import difflib
-import json
 import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated, Union
@@ -10,6 +9,7 @@ from pydantic import Field
 
 from models.attack import Attack
 from models.discovery import concrete_subclasses
+from models.parameters import read_json
 
 
 class UnknownAttackError(ValueError):
@@ -19,7 +19,7 @@ class UnknownAttackError(ValueError):
         """Take the name, and those to choose from; all if none are given."""
         self.name = name
         offered = [*offered] or [*ATTACKS]
-        close = difflib.get_close_matches(name, offered, n=1, cutoff=0.5)
+        close = difflib.get_close_matches(name.lower(), offered, n=1, cutoff=0.5)
         self.suggestion = close[0] if close else None
         hint = f"; did you mean {self.suggestion!r}?" if close else f"; there are {', '.join(offered)}"
         super().__init__(f"there is no attack {name[:80]!r}{hint}")
@@ -57,8 +57,8 @@ def parse_attack(text: str) -> Attack:
     value: object = {"name": text}
     if text.startswith(("{", "[", '"')):
         try:
-            value = json.loads(text)
-        except (json.JSONDecodeError, RecursionError) as error:
+            value = read_json(text)
+        except ValueError as error:
             raise ValueError(f"this is neither the name of an attack nor JSON: {error}") from error
     if not isinstance(value, dict) or not isinstance(value.get("name"), str):
         raise ValueError('an attack is an object with a "name", such as {"name": "ifgsm", "epsilon": 4}')

@@ -1,7 +1,6 @@
 """A file here is a defense. `AnyDefense` validates any of them by name; nothing else lists them."""
 
 import difflib
-import json
 import sys
 from typing import TYPE_CHECKING, Annotated, Any, Union
 
@@ -9,6 +8,7 @@ from pydantic import Field
 
 from models.defense import Defense
 from models.discovery import concrete_subclasses
+from models.parameters import read_json
 
 
 class UnknownDefenseError(ValueError):
@@ -16,7 +16,7 @@ class UnknownDefenseError(ValueError):
 
     def __init__(self, name: str) -> None:
         self.name = name
-        close = difflib.get_close_matches(name, DEFENSES, n=1, cutoff=0.5)
+        close = difflib.get_close_matches(name.lower(), DEFENSES, n=1, cutoff=0.5)
         self.suggestion = close[0] if close else None
         hint = f"; did you mean {self.suggestion!r}?" if close else f"; there are {', '.join(DEFENSES)}"
         super().__init__(f"there is no defense {name[:80]!r}{hint}")
@@ -53,8 +53,8 @@ def parse_defense(text: str) -> Defense:
     if not text.startswith(("{", "[", '"')):
         return make_defense({"name": text})
     try:
-        value = json.loads(text)
-    except (json.JSONDecodeError, RecursionError) as error:
+        value = read_json(text)
+    except ValueError as error:
         raise ValueError(f"this is neither the name of a defense nor JSON: {error}") from error
     return make_defense(value)
 

@@ -13,7 +13,7 @@ class UnknownMetricError(ValueError):
 
     def __init__(self, name: str) -> None:
         self.name = name
-        close = difflib.get_close_matches(name, metrics(), n=1, cutoff=0.5)
+        close = difflib.get_close_matches(name.lower(), metrics(), n=1, cutoff=0.5)
         self.suggestion = close[0] if close else None
         hint = f"; did you mean {self.suggestion!r}?" if close else ""
         super().__init__(f"there is no metric {name[:80]!r}{hint}")

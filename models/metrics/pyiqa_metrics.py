@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from models.availability import AVAILABLE, Availability, unavailable
 from models.metric import Metric, MetricCard, MetricError, MetricUnavailableError
-from models.weights import OfflineError, Weight, careful_loading, move_libraries, offline
+from models.weights import OfflineError, Weight, careful_loading, from_home, move_libraries, offline
 
 FACTS = Path(__file__).with_suffix(".toml")
 LICENSE = "PolyForm-Noncommercial-1.0.0 (pyiqa, parts NTU S-Lab 1.0)"
@@ -104,7 +104,7 @@ class PyiqaMetric(Metric):
         if facts.cuda and not torch.cuda.is_available():
             return unavailable("it needs CUDA", "Run it on a machine with an NVIDIA GPU")
         if missing := [weight for weight in facts.needs if not weight.path().is_file()]:
-            names = ", ".join(f"{weight.name} (in {weight.path().parent})" for weight in missing)
+            names = ", ".join(f"{weight.name} (in {from_home(weight.path().parent)})" for weight in missing)
             return unavailable(f"weight files are missing: {names}", f"To get them, {_cures(missing)}")
         return AVAILABLE
 

@@ -89,6 +89,38 @@ def test_the_format_is_that_of_the_file_name_given(run, folder, tmp_path):
     assert "not a name" in done.stderr
 
 
+def test_pictures_of_other_formats_in_a_folder_are_told_of(run, folder):
+    (folder / "scan.TIF").write_bytes(b"II*\0")
+    (folder / "notes.txt").write_text("no picture")
+    done = run("score", folder, "-m", "entropy", "-d", "none", "--csv")
+    assert done.exit_code == 1
+    assert "scan.TIF: the file is not a PNG, JPEG or WebP image" in done.stderr
+    assert "notes" not in done.stderr
+    assert len(done.stdout.splitlines()) == 1 + 2
+
+
+@pytest.mark.parametrize(
+    ("out", "inputs", "told"),
+    [
+        ("out.gif", ["a.png"], "out.gif: results are PNG, JPEG or WebP"),
+        ("out.png", ["a.png", "below/b.png"], "out.png names one file, and there are 2 images"),
+        ("there", ["a.png"], "there is a file; name a folder"),
+    ],
+)
+def test_a_name_that_results_cannot_have_is_refused_before_anything_is_done(run, folder, tmp_path, out, inputs, told):
+    (tmp_path / "there").write_text("a file")
+    done = run("purify", *(folder / name for name in inputs), "-d", "none", "-o", tmp_path / out)
+    assert done.exit_code == 1
+    assert told in done.stderr
+    assert [path.name for path in tmp_path.glob("out*")] == []
+
+
+def test_two_forms_of_the_same_answer_are_refused(run, folder):
+    done = run("score", folder / "a.png", "-m", "entropy", "--csv", "--json")
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert "choose --json or --csv" in done.stderr
+
+
 def test_results_are_not_purified_again(run, folder):
     for _ in range(2):
         assert run("purify", folder, "-o", folder / "out").exit_code == 0
@@ -128,7 +160,8 @@ def test_what_is_set_wrongly_is_one_line(run, folder, monkeypatch):
     monkeypatch.setenv("PURIFIQA_MAX_BYTES", "abc")
     done = run("score", folder / "a.png", "-m", "entropy")
     assert done.exit_code == 1
-    assert "max_bytes" in done.stderr
+    assert "purifiqa: PURIFIQA_MAX_BYTES: Input should be a valid integer" in done.stderr
+    assert done.stderr.strip().endswith("it is 'abc'")
     assert "Traceback" not in done.stderr
     for arguments in (["score", folder / "a.png", "--server", "http://[::1"], ["health", "--url", "http://[::1"]):
         done = run(*arguments)

@@ -99,6 +99,32 @@ def test_a_worker_that_dies_is_started_again_and_jobs_survive_a_restart_of_every
     assert httpx2.get(f"{again.address()}/jobs/{job['id']}").json()["status"] == "finished"
 
 
+@pytest.mark.parametrize(
+    ("variable", "value", "told"),
+    [
+        ("PURIFIQA_DEFAULT_DEFENSE", "nope", "PURIFIQA_DEFAULT_DEFENSE: there is no defense 'nope'"),
+        ("PURIFIQA_MAX_PIXELS", "abc", "PURIFIQA_MAX_PIXELS: Input should be a valid integer"),
+    ],
+)
+def test_what_no_process_can_work_with_ends_it_at_once_in_one_line(up, monkeypatch, variable, value, told):
+    monkeypatch.setenv(variable, value)
+    service = up()
+    assert service.process.wait(60) == 1
+    log = service.log_path.read_text()
+    assert f"purifiqa: {told}" in log
+    assert "cannot work with these settings; see above" in log
+    assert "Traceback" not in log
+    assert "starting it again" not in log
+
+
+def test_a_default_defense_without_its_weights_is_told_and_other_orders_are_done(up, monkeypatch, photo_png):
+    monkeypatch.setenv("PURIFIQA_DEFAULT_DEFENSE", "real-esrgan")
+    service = up()
+    assert purify(service.address(), photo_png, defense="jpeg").status_code == 200
+    assert purify(service.address(), photo_png).json()["code"] == "defense-unavailable"
+    assert "the default defense real-esrgan is not available" in service.log_path.read_text()
+
+
 @pytest.mark.slow
 def test_nothing_outlives_a_supervisor_that_is_killed(up):
     service = up()

@@ -88,6 +88,15 @@ def strip_times(text):
     return re.sub(rb'"seconds":[^,}]*', b"", text)
 
 
+@pytest.mark.parametrize("kind", ["clean", "attacked"])
+def test_a_picture_that_cannot_be_read_back_is_named_with_the_cure(choices, kind):
+    performed(choices)
+    damaged = next((choices.out / kind).rglob("a.png"))
+    damaged.write_bytes(b"junk")
+    with pytest.raises(BenchError, match=rf"{kind}.*a\.png cannot be read back.*remove it and run the same command"):
+        study.run(choices, "1", study.Means(jobs=1))
+
+
 def test_a_missing_attacked_picture_is_made_again(choices):
     manifest, folder = performed(choices)
     unit = next(unit for unit in units_of(manifest.parameters) if unit.attack)

@@ -48,6 +48,12 @@ def test_on_the_front_is_what_no_other_beats_in_both():
     assert list(found) == ["jpeg", "resize", "flip", "none"]
 
 
+def test_as_good_in_one_and_worse_in_the_other_is_not_on_the_front():
+    cells = [cell("none", 0.8, 0.7), cell("flip", 0.3, 0.7), cell("jpeg", 0.3, 0.6), cell("resize", 0.3, 0.7)]
+    found = rows(wins.winners(cells, parameters(["ifgsm"], ["flip", "jpeg", "resize"]), "entropy"))
+    assert {defense for defense, row in found.items() if row[-2] == "yes"} == {"flip", "resize"}
+
+
 def test_a_defense_that_was_measured_on_fewer_pictures_is_not_on_the_front():
     cells = [
         *(cell("none", 0.8, 0.4, image=image) for image in "ab"),

@@ -1,5 +1,7 @@
 """Who may ask: keys, scopes, revocation, and that a service never stands open unless somebody said so."""
 
+import re
+
 import pytest
 from problems import problem
 from typer.testing import CliRunner
@@ -88,6 +90,14 @@ def test_only_hashes_are_kept_and_only_for_their_owner_to_read(keys, settings):
         assert key not in text
         assert hash_of(key) in text
     assert settings.keys_file.stat().st_mode & 0o077 == 0
+
+
+def test_no_keys_is_an_answer_and_the_cure_names_the_file_that_is_read(tmp_path):
+    listed = CliRunner().invoke(command, ["keys", "list", "--file", str(tmp_path / "api-keys")])
+    assert (listed.exit_code, listed.stdout) == (0, "")
+    assert f"there are no keys in {tmp_path / 'api-keys'}" in listed.stderr
+    with pytest.raises(ValueError, match=re.escape(f"purifiqa keys new NAME --file {tmp_path / 'api-keys'}")):
+        needs_keys("auto", "0.0.0.0", "", tmp_path / "api-keys")
 
 
 def test_keys_are_long_and_never_the_same():
