@@ -14,6 +14,7 @@ from app.cli_options import (
     DATA_DIR,
     DefenseOption,
     Images,
+    InFlightOption,
     JsonOption,
     SeedOption,
     ServerOption,
@@ -116,11 +117,12 @@ def purify(
         Format | None, typer.Option(help="Of the purified images.", show_default="that of the file name, else png")
     ] = None,
     server: ServerOption = None,
+    in_flight: InFlightOption = 16,
     as_json: JsonOption = False,
 ) -> None:
     """Purify images with a chosen defense."""
     fields = {"defense": defense, "metrics": metrics, "format": str(format) if format else None}
-    _run("purify", images, fields, seed, server, out, "json" if as_json else "table" if metrics else "files")
+    _run("purify", images, fields, seed, server, in_flight, out, "json" if as_json else "table" if metrics else "files")
 
 
 @app.command()
@@ -134,6 +136,7 @@ def score(
     samples: Annotated[int, typer.Option(min=1, max=32, help="Median over this many seeds.")] = 1,
     seed: SeedOption = None,
     server: ServerOption = None,
+    in_flight: InFlightOption = 16,
     as_json: JsonOption = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
 ) -> None:
@@ -141,7 +144,7 @@ def score(
     if as_json and as_csv:
         fail("choose --json or --csv")
     fields = {"defense": defense, "metrics": metrics, "samples": str(samples)}
-    _run("score", images, fields, seed, server, None, "json" if as_json else "csv" if as_csv else "table")
+    _run("score", images, fields, seed, server, in_flight, None, "json" if as_json else "csv" if as_csv else "table")
 
 
 @app.command()
@@ -255,6 +258,7 @@ def _run(
     fields: dict[str, str | None],
     seed: int | None,
     server: str | None,
+    in_flight: int,
     out: Path | None,
     form: str,
 ) -> None:
@@ -262,11 +266,12 @@ def _run(
     from app.command.client import ServerError
     from app.command.files import FilesError
 
+    results = listing.Results(form)
     try:
-        found = batch.run(kind, images, fields, seed, server, out)
+        found = batch.run(kind, images, fields, seed, server, out, in_flight, results.tell)
     except (FilesError, ServerError, ValueError) as error:
         fail(in_words(error))
-    listing.results(found, form)
+    results.end()
     end(found.failed, interrupted=found.interrupted)
 
 

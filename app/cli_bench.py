@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from app.cli_options import ServerOption, fail
+from app.cli_options import InFlightOption, ServerOption, fail
 
 
 class PresetName(StrEnum):
@@ -53,9 +53,7 @@ def bench(
         typer.Option(help="CSV table of opinions (file,mos): the report tells how well scores follow them."),
     ] = None,
     server: ServerOption = None,
-    in_flight: Annotated[
-        int, typer.Option(min=1, max=1000, help="With --server: orders at a time; at least two per worker.")
-    ] = 16,
+    in_flight: InFlightOption = 16,
     add: Annotated[
         bool, typer.Option("--add", help="Go on in a folder with more pictures, attacks, defenses or metrics.")
     ] = False,

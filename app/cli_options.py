@@ -22,16 +22,21 @@ DefenseOption = Annotated[
 ]
 SeedOption = Annotated[int | None, typer.Option(help="For random defenses; left out: a fresh one, which is told.")]
 ServerOption = Annotated[str | None, typer.Option(help="URL of a running service; left out: in this process.")]
+InFlightOption = Annotated[
+    int, typer.Option(min=1, max=1000, help="With --server: orders at a time; at least two per worker.")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 @contextlib.contextmanager
 def said_plainly(status: int = 1) -> Iterator[None]:
-    """Turn what an operator set wrongly into one line, and exit with the status."""
+    """Turn what an operator set wrongly into one line, and exit with the status; what the machine lacks, with 1."""
     try:
         yield
-    except (OSError, ValueError) as error:
+    except ValueError as error:
         fail(in_words(error), status)
+    except OSError as error:
+        fail(str(error))
 
 
 def in_words(error: Exception) -> str:

@@ -9,6 +9,7 @@ says of each (100: the original). No person's opinion is in it. What it is for:
 
 import argparse
 import csv
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -16,6 +17,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from app.bench.items import slug
 from app.bench.opinions import COLUMNS
 from training import pseudo_mos
 from training.distorted import center, distort
@@ -35,18 +37,28 @@ def main(arguments: Sequence[str] | None = None) -> None:
     torch.set_num_threads(1)
     options.out.mkdir(parents=True, exist_ok=True)
     files = photographs(options.photos)[: options.count]
+    rows: list[tuple[str, str]] = []
+    for number, file in enumerate(files):
+        drawn = np.random.default_rng([options.seed, number])
+        name = slug(str(file.relative_to(options.photos)))
+        try:
+            made = [*rated(file, name, options.out, options.side, options.damaged, drawn)]
+        except ValueError as error:
+            print(f"left out: {error}", file=sys.stderr)
+            continue
+        rows += [(version, f"{label:.2f}") for version, label in made]
     with (options.out / "mos.csv").open("w", newline="", encoding="utf-8") as stream:
-        table = csv.writer(stream, lineterminator="\n")
-        table.writerow(COLUMNS)
-        for number, file in enumerate(files):
-            drawn = np.random.default_rng([options.seed, number])
-            for name, label in rated(file, options.out, options.side, options.damaged, drawn):
-                table.writerow((name, f"{label:.2f}"))
-    print(f"{len(files)} photographs; purifiqa bench --images {options.out} --mos {options.out / 'mos.csv'} ...")
+        csv.writer(stream, lineterminator="\n").writerows([COLUMNS, *rows])
+    print(f"{len(rows)} pictures; purifiqa bench --images {options.out} --mos {options.out / 'mos.csv'} ...")
 
 
-def rated(file: Path, out: Path, side: int, damaged: int, drawn: np.random.Generator) -> Iterator[tuple[str, float]]:
-    """Write the versions of one photograph; yield the name and the pseudo-MOS of each."""
+def rated(
+    file: Path, called: str, out: Path, side: int, damaged: int, drawn: np.random.Generator
+) -> Iterator[tuple[str, float]]:
+    """Write the versions of one photograph; yield the name and the pseudo-MOS of each.
+
+    Raises ValueError for a photograph smaller than `side`.
+    """
     families = drawn.choice(sorted(FAMILIES), damaged, replace=False).tolist()
     wanted = {family: [int(drawn.choice(LEVELS))] for family in families}
     samples, stack = distort(center(file, side), file.name, wanted)
@@ -54,7 +66,7 @@ def rated(file: Path, out: Path, side: int, damaged: int, drawn: np.random.Gener
     labels = pseudo_mos.fuse(values, pseudo_mos.read_scale())
     labels[0] = 100
     for sample, pixels, label in zip(samples, stack, labels, strict=True):
-        name = f"{file.stem}-{sample.family}-{sample.level}.png"
+        name = f"{called}-{sample.family}-{sample.level}.png"
         Image.fromarray(pixels).save(out / name)
         yield name, float(label)
 

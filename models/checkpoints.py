@@ -198,19 +198,23 @@ def read_state(file: Path) -> dict[str, Any]:
         raise CheckpointError(f"{file} does not exist") from error
     except (SafetensorError, RuntimeError, OSError, ValueError, EOFError, KeyError) as error:
         reason = str(error).strip().partition("\n")[0][:300] or "it is empty or cut off"
+        if file.suffix != ".safetensors" and not _is_pickled(file):
+            reason = NO_WEIGHTS
         raise CheckpointError(f"{file} cannot be read as weights: {reason}") from error
     except Exception as error:
         if type(error).__name__ != "UnpicklingError":  # pickle is not imported here, on purpose
             raise
         if not _is_pickled(file):
-            reason = "it is neither .safetensors nor what torch.save writes"
-            raise CheckpointError(f"{file} cannot be read as weights: {reason}") from error
+            raise CheckpointError(f"{file} cannot be read as weights: {NO_WEIGHTS}") from error
         named = _ASKED_FOR.search(str(error))
         what = f" ({named[1]})" if named else ""
         raise PickledObjectsError(f"{file} holds more than tensors{what}, and running it is refused") from error
     if not isinstance(state, dict):
         raise CheckpointError(f"{file} holds a {type(state).__name__}, not a dictionary of tensors")
     return state
+
+
+NO_WEIGHTS = "it is neither .safetensors nor what torch.save writes"
 
 
 def _is_pickled(file: Path) -> bool:

@@ -2,6 +2,8 @@
 
 import logging
 
+from pydantic import ValidationError
+
 from models.defense import Defense
 from models.defenses import parse_defense
 from models.metrics import find_metric
@@ -18,6 +20,9 @@ def check_defaults(settings: WorkerSettings) -> None:
         variable = "PURIFIQA_DEFAULT_METRICS"
         for name in settings.default_metric_names:
             find_metric(name)
+    except ValidationError as error:
+        wrong = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
+        raise ValueError(f"{variable}: {wrong}") from error
     except ValueError as error:
         raise ValueError(f"{variable}: {error}") from error
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from app.bench.folder import AttackRecord, DefenseRecord, FailureRecord, Folder, Record, is_done, write_whole
+from app.bench.folder import AttackRecord, DefenseRecord, Folder, Record, is_done, write_whole
 from app.bench.items import Item, metric_of
 from app.bench.parameters import Manifest
 from app.bench.units import ATTACK, Unit, units_of
@@ -66,10 +66,9 @@ def read(manifest: Manifest, folder: Folder) -> Findings:
         records = folder.records(unit)
         findings.steps += len(unit.steps)
         findings.done += sum(is_done(unit, records.get(step)) for step in unit.steps)
+        findings.failures += [Failure(unit.place, step, why) for step, why in folder.failures(unit).items()]
         for step, one in records.items():
-            if isinstance(one, FailureRecord):
-                findings.failures.append(Failure(unit.place, step, one.why))
-            elif isinstance(one, DefenseRecord):
+            if isinstance(one, DefenseRecord):
                 findings.unscored += [Failure(unit.place, step, f"{name}: {why}") for name, why in one.unscored.items()]
         if unit.attack is None:
             clean[unit.picture.key] = _defended(records)

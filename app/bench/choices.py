@@ -24,14 +24,13 @@ from app.bench.items import (
 )
 from app.bench.measure import MEASURES
 from app.bench.opinions import read_opinions
-from app.bench.parameters import Apart, Manifest, Pair, Parameters, check_added, check_same, check_version
+from app.bench.parameters import UNKNOWN, Apart, Manifest, Pair, Parameters, check_added, check_same, check_version
 from app.bench.presets import PRESETS, Preset
 from app.bench.server import Server
 from app.settings import Settings
 from models.checkpoints import digest
 from models.evaluation import perceptual
 from models.images import ImageLimits
-from workers.state.answers import implementation
 from workers.worker import pick_device
 
 GALLERY = 3
@@ -99,13 +98,7 @@ def draft(choices: Choices, version: str, server: Server | None = None) -> Manif
         for name, state in measures.items() if not state.available
     ]  # fmt: skip
     skipped = (*missing, *attacks.skipped, *defenses.skipped, *metrics.skipped, *impossible, *unmoved)
-    return Manifest(
-        version=version,
-        states=(implementation()[:12],),
-        command=choices.command,
-        parameters=parameters,
-        skipped=skipped,
-    )
+    return Manifest(version=version, command=choices.command, parameters=parameters, skipped=skipped)
 
 
 def settle(choices: Choices, drafted: Manifest) -> Manifest:
@@ -115,10 +108,9 @@ def settle(choices: Choices, drafted: Manifest) -> Manifest:
     """
     folder, parameters = Folder(choices.out), drafted.parameters
     check = check_added if choices.add else check_same
-    before, states = folder.manifest(), drafted.states
+    before = folder.manifest()
     if before:
         check_version(before, drafted)
-        states = (*(state for state in before.states if state not in states), *states)
         parameters = parameters.model_copy(update={"measures": _as_before(before.parameters, parameters)})
     if before:
         check(before.parameters, parameters.model_copy(update={"pictures": before.parameters.pictures}))
@@ -144,7 +136,7 @@ def settle(choices: Choices, drafted: Manifest) -> Manifest:
     manifest = drafted.model_copy(
         update={
             "parameters": parameters,
-            "states": states,
+            "states": (before.states or (UNKNOWN,)) if before else (),
             "skipped": (*drafted.skipped, *unusable),
             "opinions": opinions,
         }

@@ -1,5 +1,6 @@
 """A study's folder: what is finished is kept there, and nothing in it is ever half written."""
 
+import contextlib
 import fcntl
 import json
 import os
@@ -139,19 +140,26 @@ class Folder:
                 os.fsync(opened.fileno())
 
     def records(self, unit: Unit) -> dict[str, Record]:
-        """Return the last record of every step."""
+        """Return the last record of every step; of a step that was done and then failed with more metrics, the done."""
+        found: dict[str, Record] = {}
+        for record in self._lines(unit):
+            if not isinstance(record, FailureRecord) or not isinstance(found.get(record.step), DefenseRecord):
+                found[record.step] = record
+        return found
+
+    def failures(self, unit: Unit) -> dict[str, str]:
+        """Return why steps failed, of those that failed when they were last tried."""
+        last = {record.step: record for record in self._lines(unit)}
+        return {step: record.why for step, record in last.items() if isinstance(record, FailureRecord)}
+
+    def _lines(self, unit: Unit) -> Iterator[Record]:
         try:
             lines = self._records(unit).read_bytes().splitlines()
         except FileNotFoundError:
-            return {}
-        found: dict[str, Record] = {}
+            return
         for line in lines:
-            try:
-                record = _RECORD.validate_python(json.loads(line))
-            except ValueError:  # empty, or cut short by a kill
-                continue
-            found[record.step] = record
-        return found
+            with contextlib.suppress(ValueError):  # empty, or cut short by a kill
+                yield _RECORD.validate_python(json.loads(line))
 
     def finished(self, unit: Unit) -> dict[str, Record]:
         """Return the record of every step that needs not be done again."""

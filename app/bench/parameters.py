@@ -61,13 +61,17 @@ class Parameters(BaseModel):
     gallery: int = Field(ge=0, description="Of so many pictures the purified ones are kept.")
 
 
+UNKNOWN = "unknown"
+"""State of the code that made a study before states were told."""
+
+
 class Manifest(BaseModel):
     """What lies in a study's folder beside its results."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     version: str
-    states: tuple[str, ...] = Field((), description="Digests of the code and weights that worked in it, the last last.")
+    states: tuple[str, ...] = Field((), description="Digests of the code and weights that worked in it, each once.")
     command: str = Field(description="That made it, the last one.")
     parameters: Parameters
     skipped: tuple[Skipped, ...]

@@ -49,7 +49,7 @@ def draw(
 
 
 def _front(rows: Sequence[Row]) -> Figure | None:
-    """Mean Gain against mean aligned quality; the line is the front, as in `is_on_front`."""
+    """Mean Gain against mean aligned quality; the line is the front of what was measured most often."""
     points = [(row.defense, row.gain, row.aligned_quality) for row in rows if row.gain and row.aligned_quality]
     if not points:
         return None
@@ -61,10 +61,9 @@ def _front(rows: Sequence[Row]) -> Figure | None:
             gain.value, quality.value, xerr=_reach(gain), yerr=_reach(quality),
             fmt="o", color=color, ecolor=color, elinewidth=0.8, alpha=0.75, markersize=6,
         )  # fmt: skip
-    front = sorted(
-        (gain.value, quality.value) for _, gain, quality in points
-        if is_on_front((gain, quality), [(one, other) for _, one, other in points])
-    )  # fmt: skip
+    most = max(gain.n for _, gain, _ in points)
+    whole = [(gain, quality) for _, gain, quality in points if gain.n == most]
+    front = sorted((gain.value, quality.value) for gain, quality in whole if is_on_front((gain, quality), whole))
     axes.plot(*zip(*front, strict=True), color=ACCENT, linewidth=1, linestyle=":", zorder=0)
     axes.set_xlabel("mean Gain  (lower: the score is closer to that of the clean picture)")
     axes.set_ylabel("mean aligned quality  (higher: closer to the clean picture)")

@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from app.bench import pool, remote, report
 from app.bench.cells import Findings, read, write_csv, write_parquet
@@ -18,6 +19,7 @@ from app.bench.progress import Bar, Estimate
 from app.bench.remote import Orders
 from app.bench.server import Server
 from app.bench.units import ATTACK, Unit, units_of
+from workers.state.answers import state_of_things
 
 
 @dataclass(frozen=True)
@@ -55,8 +57,11 @@ def run(choices: Choices, version: str, means: Means = Means()) -> Outcome:
         try:
             with folder.alone():
                 manifest = settle(choices, drafted)
+                ahead = _ahead(units_of(manifest.parameters), folder)
+                if ahead.waiting:
+                    manifest = _worked_in(manifest, folder)
                 try:
-                    interrupted = not _do(manifest, folder, means, server, deadline)
+                    interrupted = not _do(manifest, folder, ahead, means, server, deadline)
                 except KeyboardInterrupt:
                     interrupted = True
                 except BenchError:
@@ -67,13 +72,22 @@ def run(choices: Choices, version: str, means: Means = Means()) -> Outcome:
             raise BenchError(f"{pool.CANNOT_KEEP}: {error}. {pool.GO_ON}") from error
 
 
-def _do(manifest: Manifest, folder: Folder, means: Means, server: Server | None, deadline: float | None) -> bool:
-    waiting, ahead, total = _ahead(units_of(manifest.parameters), folder)
+def _worked_in(manifest: Manifest, folder: Folder) -> Manifest:
+    """Note which code and weights are at work in the folder from now on."""
+    if (now := state_of_things()) not in manifest.states:
+        manifest = manifest.model_copy(update={"states": (*manifest.states, now)})
+        folder.set_manifest(manifest)
+    return manifest
+
+
+def _do(
+    manifest: Manifest, folder: Folder, ahead: "Ahead", means: Means, server: Server | None, deadline: float | None
+) -> bool:
     device = manifest.parameters.device
     jobs = means.jobs or (1 if device == "cuda" else _cores())
     here = server.attacks_here(manifest.parameters.attacks) if server else {}
-    estimate = Estimate(ahead, jobs)
-    with Bar(total, total - ahead.total(), estimate) as bar:
+    estimate = Estimate(ahead.kinds, jobs)
+    with Bar(ahead.total, ahead.total - ahead.kinds.total(), estimate) as bar:
 
         def tell(unit: Unit, ended: Ended) -> None:
             is_here = server is None or (ended.step == ATTACK and unit.attack and unit.attack.label in here)
@@ -82,9 +96,9 @@ def _do(manifest: Manifest, folder: Folder, means: Means, server: Server | None,
             bar.advance()
 
         if server is None:
-            return pool.run(waiting, folder.root, device, jobs, tell, deadline)
+            return pool.run(ahead.waiting, folder.root, device, jobs, tell, deadline)
         orders = Orders(server, folder, means.in_flight, here)
-        return remote.run(waiting, orders, device, jobs, tell, bar.say, deadline)
+        return remote.run(ahead.waiting, orders, device, jobs, tell, bar.say, deadline)
 
 
 def _cores() -> int:
@@ -92,19 +106,29 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _ahead(units: Iterable[Unit], folder: Folder) -> tuple[list[Unit], Counter[str], int]:
-    """Return the units with something to do, how many steps of each kind that is, and all steps of all units."""
+class Ahead(NamedTuple):
+    """What is still to be done."""
+
+    waiting: list[Unit]
+    """The units with something to do."""
+    kinds: Counter[str]
+    """How many steps of each kind that is."""
+    total: int
+    """Steps of all units, done or not."""
+
+
+def _ahead(units: Iterable[Unit], folder: Folder) -> Ahead:
     waiting: list[Unit] = []
-    ahead: Counter[str] = Counter()
+    kinds: Counter[str] = Counter()
     total = 0
     for unit in units:
         finished = folder.finished(unit)
         steps = [unit.kind_of(step) for step in unit.steps if step not in finished]
         total += len(unit.steps)
-        ahead.update(steps)
+        kinds.update(steps)
         if steps:
             waiting.append(unit)
-    return waiting, ahead, total
+    return Ahead(waiting, kinds, total)
 
 
 def _write(manifest: Manifest, folder: Folder) -> Findings:

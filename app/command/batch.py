@@ -1,7 +1,9 @@
 """Many image files, one order for all: in this process, or by a running service. A broken file stops no other."""
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,7 +29,14 @@ EXPECTED = (
 )  # fmt: skip
 """What is wrong with one file, and no reason to stop."""
 
-Carrier = Callable[[str, bytes, dict[str, str]], tuple[dict[str, Any], bytes | None]]
+Answer = tuple[dict[str, Any], bytes | None]
+"""A job document, as far as it is needed here, and the file that was made."""
+Carrier = Callable[[str, bytes, dict[str, str]], Answer]
+
+PATIENCE_SECONDS = 300
+"""How long a server that is busy, or stops answering in between, is asked again."""
+WAIT_SECONDS = 5
+"""How long one request stays open: so long at most does it take to stop."""
 
 
 class Done(NamedTuple):
@@ -56,10 +65,13 @@ def run(
     seed: int | None,
     server: str | None,
     out: Path | None,
+    in_flight: int = 1,
+    tell: Callable[[Done], None] = lambda _: None,
 ) -> Results:
     """Carry out `kind` on every image that the arguments name, with a progress bar on a terminal.
 
-    `given` are the fields of the form; None: left out, so that the service's default is used.
+    `given` are the fields of the form; None: left out, so that the service's default is used. A server has `in_flight`
+    orders at a time. `tell` is called for each file that is done, in order, as soon as that is known.
     Ctrl-C ends it; what is done stays done and is returned.
     Raises FilesError for names that cannot be worked with, before anything is done, and for an order that cannot be
     carried out on any file.
@@ -72,13 +84,19 @@ def run(
     images = find_images(arguments, out)
     outputs = plan_outputs(images, out, ImageFormat(fields["format"]).suffix) if out else [None] * len(images)
     results = Results()
-    with _carrier(server) as carry, progress_bar() as bar:
+
+    def work(place: int) -> dict[str, Any]:
+        job, file = carry(kind, images[place].path.read_bytes(), fields)
+        if (output := outputs[place]) is not None and file is not None:
+            write_whole(output, file)
+        return job
+
+    with _carrier(server) as (carry, stop), progress_bar() as bar:
         task = bar.add_task(kind, total=len(images))
-        for image, output in zip(images, outputs, strict=True):
+        for place, outcome in _outcomes(work, len(images), in_flight if server else 1, stop):
+            image, output = images[place], outputs[place]
             try:
-                job, file = carry(kind, image.path.read_bytes(), fields)
-                if output is not None and file is not None:
-                    write_whole(output, file)
+                job = outcome()
             except EXPECTED as error:
                 if isinstance(error, ProblemError | ServerError) and error.is_about_the_order:
                     raise FilesError(str(error)) from error  # it would be the same for every file
@@ -89,6 +107,7 @@ def run(
             else:
                 scores = job["result"]["scores"]
                 results.done.append(Done(image.path, output, job["seed"], job["defense"], scores))
+                tell(results.done[-1])
             bar.advance(task)
     return results
 
@@ -110,12 +129,32 @@ def write_whole(path: Path, data: bytes) -> None:
 
 
 @contextlib.contextmanager
-def _carrier(server: str | None) -> Iterator[Carrier]:
+def _carrier(server: str | None) -> Iterator[tuple[Carrier, Callable[[], None]]]:
+    """Yield what carries an order out, and what makes orders under way in other threads end soon."""
     if server is None:
-        yield _carry_out_here
+        yield _carry_out_here, lambda: None
         return
-    with Client(server) as client:
-        yield client.order
+    with Client(server) as hasty:  # one that is down now is told now
+        hasty.send("GET", "/livez")
+    with Client(server, patience=PATIENCE_SECONDS, wait=WAIT_SECONDS) as client:
+        yield client.order, client.stop
+
+
+def _outcomes(
+    work: Callable[[int], dict[str, Any]], count: int, at_once: int, stop: Callable[[], None]
+) -> Iterator[tuple[int, Callable[[], dict[str, Any]]]]:
+    """Yield 0 to `count` - 1, each with what returns, or raises, what came of it; `at_once` of them are under way."""
+    if at_once == 1:
+        yield from ((place, functools.partial(work, place)) for place in range(count))
+        return
+    with ThreadPoolExecutor(at_once, "order") as threads:
+        futures = [threads.submit(work, place) for place in range(count)]
+        try:
+            yield from ((place, future.result) for place, future in enumerate(futures))
+        finally:
+            if not all(future.done() for future in futures):
+                stop()
+                threads.shutdown(cancel_futures=True)
 
 
 def _carry_out_here(kind: str, data: bytes, fields: dict[str, str]) -> tuple[dict[str, Any], bytes | None]:

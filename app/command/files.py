@@ -60,18 +60,23 @@ def _named_by(argument: str) -> list[ImageFile]:
 def plan_outputs(images: list[ImageFile], out: Path, suffix: str) -> list[Path]:
     """Return where each purified image goes: below the folder `out`, or `out` itself for one image and a file name.
 
-    Raises FilesError if two would have the same name or one would overwrite its own input, and for a file name that
-    results cannot have.
+    What cannot be read, by its name, is in nobody's way. Raises FilesError if two would have the same name or one would
+    overwrite its own input, and for a file name that results cannot have.
     """
+    readable = [image for image in images if image.path.suffix.lower() not in OTHERS]
     ending = "" if out.is_dir() else out.suffix.lower()
     if ending in OTHERS:
         raise FilesError(f"{out}: results are PNG, JPEG or WebP; name such a file, or a folder")
     if out.is_file() and ending not in SUFFIXES:
         raise FilesError(f"{out} is a file; name a folder, or a PNG, JPEG or WebP file for one image")
-    if ending in SUFFIXES and len(images) > 1:
-        raise FilesError(f"{out} names one file, and there are {len(images)} images; name a folder")
-    single = len(images) == 1 and ending in SUFFIXES
-    outputs = [out if single else out / image.name.with_suffix(suffix) for image in images]
+    if ending in SUFFIXES and len(readable) > 1:
+        raise FilesError(f"{out} names one file, and there are {len(readable)} images; name a folder")
+    single = len(readable) == 1 and ending in SUFFIXES
+    outputs = [
+        (out if single else out / image.name.with_suffix(suffix)) if image in readable
+        else out.parent / f"{image.name}{suffix}"
+        for image in images
+    ]  # fmt: skip
     inputs = {image.path.resolve(): image.path for image in images}
     taken: dict[Path, Path] = {}
     for image, output in zip(images, outputs, strict=True):

@@ -3,12 +3,13 @@
 import csv
 import json
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 from rich.table import Column, Table
 
 from app.command.attacks import Outcome
-from app.command.batch import Results
+from app.command.batch import Done
 from app.command.tables import show
 
 CSV_COLUMNS = (
@@ -21,36 +22,66 @@ COMMON = ("name", "goal", "draws")
 """Parameters that every attack has, or that tell them apart."""
 
 
-def results(found: Results, form: str) -> None:
-    """Print what became of every file, as `json`, `csv`, `table` or `files`."""
-    if form == "json":
-        entries: list[dict[str, Any]] = []
-        for one in found.done:
-            place = {"output": str(one.output)} if one.output else {}
-            entries.append(
-                {"file": str(one.file), **place, "scores": one.scores, "seed": one.seed, "defense": one.defense}
-            )
-        print(json.dumps(entries, indent=2))
-    elif form == "csv":
-        writer = csv.DictWriter(sys.stdout, CSV_COLUMNS, extrasaction="ignore", lineterminator="\n")
-        writer.writeheader()
-        for one in found.done:
-            for score in one.scores:
-                low, high = score["range"]
-                about: dict[str, Any] = {"file": one.file, "seed": one.seed, "defense": json.dumps(one.defense)}
-                writer.writerow({**score, **about, "lowest": low, "highest": high})
-    elif form == "table":
-        file = Column("file", overflow="fold")
-        table = Table(file, "metric", "better", "human", "before", "after", "shift")
-        for one in found.done:
-            for score in one.scores:
-                numbers = [f"{score[name]:.4g}" for name in ("original", "defended", "shift")]
-                human = "yes" if score["human_trained"] else "no"
-                table.add_row(str(one.file), score["metric"], _better(score["higher_is_better"]), human, *numbers)
-        show(table)
-    else:
-        for one in found.done:
-            print(one.output)
+class Results:
+    """Print what became of every file, as `json`, `csv`, `table` or `files`.
+
+    Lines of CSV are printed as soon as they are known, but not on a terminal, where a bar is drawn meanwhile.
+    """
+
+    def __init__(self, form: str) -> None:
+        self._form, self._done, self._out = form, list[Done](), sys.stdout  # the bar puts something else in its place
+        self._csv = csv.DictWriter(self._out, CSV_COLUMNS, extrasaction="ignore", lineterminator="\n")
+        self._is_flowing = form == "csv" and not self._out.isatty()
+        self._has_begun = False
+
+    def tell(self, done: Done) -> None:
+        """Take note of a file that is done."""
+        self._done.append(done)
+        if self._is_flowing:
+            self._lines(done)
+            self._out.flush()
+
+    def end(self) -> None:
+        """Print what has not been printed."""
+        if self._form == "json":
+            print(json.dumps([_entry(one) for one in self._done], indent=2))
+        elif self._form == "csv":
+            for one in () if self._is_flowing else self._done:
+                self._lines(one)
+            self._begin()
+        elif self._form == "files":
+            for one in self._done:
+                print(one.output)
+        elif self._done:
+            show(_table(self._done))
+
+    def _begin(self) -> None:
+        if not self._has_begun:
+            self._csv.writeheader()
+            self._has_begun = True
+
+    def _lines(self, done: Done) -> None:
+        self._begin()
+        for score in done.scores:
+            low, high = score["range"]
+            about: dict[str, Any] = {"file": done.file, "seed": done.seed, "defense": json.dumps(done.defense)}
+            self._csv.writerow({**score, **about, "lowest": low, "highest": high})
+
+
+def _entry(one: Done) -> dict[str, Any]:
+    place = {"output": str(one.output)} if one.output else {}
+    return {"file": str(one.file), **place, "scores": one.scores, "seed": one.seed, "defense": one.defense}
+
+
+def _table(done: Sequence[Done]) -> Table:
+    file = Column("file", overflow="fold")
+    table = Table(file, "metric", "better", "human", "before", "after", "shift")
+    for one in done:
+        for score in one.scores:
+            numbers = [f"{score[name]:.4g}" for name in ("original", "defended", "shift")]
+            human = "yes" if score["human_trained"] else "no"
+            table.add_row(str(one.file), score["metric"], _better(score["higher_is_better"]), human, *numbers)
+    return table
 
 
 def defenses(form: str) -> None:

@@ -35,6 +35,8 @@ class Part:
     process: subprocess.Popen[bytes] | None = None
     started: float = 0.0
     quick_deaths: int = 0
+    has_worked: bool = False
+    """Whether the service was ready once: its settings are right then."""
 
     def start(self) -> None:
         """Start the process; it dies with the supervisor even if that is killed."""
@@ -53,7 +55,7 @@ class Part:
         if self.process is None or self.process.poll() is None:
             return
         lived = time.monotonic() - self.started
-        if self.process.returncode == os.EX_CONFIG:
+        if self.process.returncode == os.EX_CONFIG and not self.has_worked:
             raise StartError(f"{self.name} cannot work with these settings; see above")
         died = self.process.returncode != 0  # 0: it has ended by itself, to be started afresh
         self.quick_deaths = self.quick_deaths + 1 if died and lived < QUICK_DEATH_SECONDS else 0

@@ -49,6 +49,8 @@ class Supervisor:
                     part.start()
                 if self._wait_until_ready(parts):
                     print(f"PurifIQA is ready at {self.address} (Ctrl-C stops it)", flush=True)
+                    for part in parts:
+                        part.has_worked = True
                 while not self.stopping:
                     for part in parts:
                         part.revive()

@@ -26,8 +26,7 @@ def climb(honest: Sequence[float], attacked: Sequence[Sequence[float]], seed: in
     """
     scores, rows = _checked(honest, attacked)
     pairs = 1 - np.eye(len(scores))
-    before = _beats(scores, scores)
-    return _share(np.mean([_beats(row, scores) - before for row in rows], axis=0) * pairs, pairs, seed)
+    return _share((_mean_beats(rows, scores) - _mean_beats(scores[None], scores)) * pairs, pairs, seed)
 
 
 def in_order(
@@ -43,7 +42,7 @@ def in_order(
     scores, rows = _checked(better, worse)
     mos, _ = _checked(opinions, worse)
     pairs = (mos[:, None] < mos[None]).astype(np.float64)
-    return _share(np.mean([1 - _beats(row, scores) for row in rows], axis=0) * pairs, pairs, seed)
+    return _share((1 - _mean_beats(rows, scores)) * pairs, pairs, seed)
 
 
 def _checked(ones: Sequence[float], rows: Sequence[Sequence[float]]) -> tuple[Numbers, Numbers]:
@@ -52,10 +51,12 @@ def _checked(ones: Sequence[float], rows: Sequence[Sequence[float]]) -> tuple[Nu
     return np.asarray(ones, dtype=np.float64), np.asarray(rows, dtype=np.float64)
 
 
-def _beats(ones: Numbers, others: Numbers) -> Numbers:
-    """Return for every image i of one side and j of the other whether i beats j: 1, 0, or 0.5 for a tie."""
-    beats: Numbers = (1 + np.sign(ones[:, None] - others[None])) / 2
-    return beats
+def _mean_beats(rows: Numbers, others: Numbers) -> Numbers:
+    """Return for every image i and other j in which share of the rows i beats j, a tie counting one half."""
+    beats = np.zeros((len(others), len(others)))
+    for row in rows:
+        beats += (1 + np.sign(row[:, None] - others[None])) / 2
+    return beats / len(rows)
 
 
 def _share(values: Numbers, pairs: Numbers, seed: int) -> Mean | None:
@@ -64,7 +65,7 @@ def _share(values: Numbers, pairs: Numbers, seed: int) -> Mean | None:
         return None
     drawn = np.random.default_rng(seed).integers(0, len(pairs), size=(RESAMPLES, len(pairs)))
     times = np.stack([np.bincount(draw, minlength=len(pairs)) for draw in drawn]).astype(np.float64)
-    sums, counts = (np.einsum("di,ij,dj->d", times, matrix, times, optimize=True) for matrix in (values, pairs))
+    sums, counts = (((times @ matrix) * times).sum(axis=1) for matrix in (values, pairs))
     tail = (1 - CONFIDENCE) / 2
     low, high = np.quantile(sums[counts > 0] / counts[counts > 0], [tail, 1 - tail])
     return Mean(float(values.sum() / pairs.sum()), float(low), float(high), len(pairs))

@@ -249,3 +249,69 @@ def test_help_and_health_do_not_wait_for_torch():
     code = "import sys, app.cli, app.command.health; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_a_picture_that_can_be_read_and_one_of_its_name_that_cannot_are_not_in_each_others_way(run, folder, tmp_path):
+    (folder / "a.tif").write_bytes(b"II*\0")
+    done = run("purify", folder, "-d", "none", "-o", tmp_path / "out")
+    assert done.exit_code == 1
+    assert "a.tif: the file is not a PNG, JPEG or WebP image" in done.stderr
+    assert sorted(str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*.*")) == [
+        "a.png", "below/b.png",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("in_flight", [1, 3])
+def test_a_server_has_several_orders_at_a_time_and_answers_stay_in_order(run, server, tmp_path, photo_png, in_flight):
+    import threading
+
+    from app.command.client import Client
+
+    folder = tmp_path / "many"
+    folder.mkdir()
+    for name in "abcdef":
+        (folder / f"{name}.png").write_bytes(photo_png)
+    (folder / "bb.png").write_bytes(photo_png[:300])
+    real, now, most, lock = Client.order, [0], [0], threading.Lock()
+
+    def order(self, *arguments, **headers):
+        with lock:
+            now[0] += 1
+            most[0] = max(most[0], now[0])
+        try:
+            return real(self, *arguments, **headers)
+        finally:
+            with lock:
+                now[0] -= 1
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Client, "order", order)
+        done = run(
+            "score", folder, "-m", "entropy", "-d", "flip", "--csv", "--server", server, "--in-flight", in_flight
+        )
+    assert done.exit_code == 1
+    assert "bb.png" in done.stderr
+    files = [row["file"][-5:] for row in csv.DictReader(io.StringIO(done.stdout))]
+    assert files == [f"{name}.png" for name in "abcdef"]
+    assert most[0] == in_flight
+
+
+def test_lines_of_csv_are_printed_as_soon_as_they_are_known(folder, photo_png):
+    (folder / "c.png").write_bytes(photo_png)
+    script = (
+        "import sys; from app.command import batch, listing\n"
+        "results = listing.Results('csv')\n"
+        "fields = {'metrics': 'entropy', 'defense': 'none', 'samples': '1'}\n"
+        "def tell(done): results.tell(done); print('told', file=sys.stderr, flush=True); sys.stdin.readline()\n"
+        "batch.run('score', [sys.argv[1]], fields, None, None, None, 1, tell); results.end()\n"
+    )
+    child = subprocess.Popen(
+        [sys.executable, "-c", script, str(folder)],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    header, first = child.stdout.readline(), child.stdout.readline()  # would wait for ever if it came at the end
+    assert header.startswith("file,metric,original")
+    assert f"{folder}/a.png,entropy," in first
+    rest, _ = child.communicate("\n\n\n", timeout=60)
+    assert len(rest.splitlines()) == 2
+    assert child.returncode == 0

@@ -116,7 +116,13 @@ def test_an_unexpected_failure_that_stays_fails_without_its_story(submit, burst,
     assert all(broker.ttl(key) > 0 for key in broker.scan_iter() if b"job1" in key)
 
 
-@pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"), MemoryError()])
+def no_memory():
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(2**50)
+    return caught.value
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"), MemoryError(), no_memory()])
 def test_memory_that_runs_out_twice_is_told_with_what_to_do(submit, burst, queue, monkeypatch, error):
     tries = []
 

@@ -10,6 +10,9 @@ from models.metric import MetricError, MetricUnavailableError, UndefinedScoreErr
 from workers.process.consumer import TimeLimitError
 from workers.state.record import Failure
 
+NO_MEMORY = "can't allocate memory"
+"""What torch says in a plain RuntimeError where a CPU's memory runs out."""
+
 
 class InputLostError(RuntimeError):
     """The store no longer holds the image of a job."""
@@ -48,7 +51,7 @@ def explain(error: Exception) -> Failure | None:
 
 def given_up(error: Exception) -> Failure:
     """Return what to tell the sender about a failure that nobody expected and that another try did not cure."""
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+    if isinstance(error, MemoryError | torch.OutOfMemoryError) or NO_MEMORY in str(error):
         detail = "Memory ran out, twice, while the image was computed. Send a smaller one, or order something cheaper."
         return Failure(code="out-of-memory", detail=detail)
     return Failure(code="internal-error", detail="The job failed inside the service.")

@@ -99,6 +99,11 @@ def _added_weights() -> list[tuple[str, str]]:
     return [(file.parent.name, checkpoints.digest(file)) for file in files]
 
 
+def state_of_things() -> str:
+    """Return a short digest of all here that decides a number: the implementation, and the weights that were added."""
+    return hashlib.sha256(json.dumps([implementation(), _added_weights()]).encode()).hexdigest()[:12]
+
+
 @functools.cache
 def implementation() -> str:
     """Return a digest of everything here that makes a result: our models with the weights that ship, and libraries.

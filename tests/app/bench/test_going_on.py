@@ -7,7 +7,7 @@ import pytest
 import torch
 from standin_metrics import Standin, photograph_like
 
-from app.bench import cells, report, study
+from app.bench import study
 from app.bench.choices import Choices, draft, settle
 from app.bench.folder import Folder
 from app.bench.items import BenchError
@@ -98,6 +98,23 @@ def test_a_metric_without_a_score_takes_no_other_metrics_results_with_it(choices
     assert "other: UndefinedScoreError: other is not defined for this image" in text
 
 
+def test_a_metric_that_cannot_be_added_leaves_what_was_measured(choices, monkeypatch):
+    in_process(choices, monkeypatch)
+    before = numbers(run(choices))
+
+    def no_memory(self, images):
+        raise RuntimeError("CUDA out of memory")
+
+    monkeypatch.setattr(Other, "score", no_memory)
+    outcome = run(dataclasses.replace(choices, metrics="standin,other", add=True))
+    assert numbers(outcome) == before
+    assert {(one.place, one.step) for one in outcome.findings.failures} >= {
+        ("clean/a.png", "none"),
+        ("clean/a.png", "flip"),
+    }
+    assert outcome.findings.done < outcome.findings.steps, "what failed is tried again by the same command"
+
+
 def test_a_clean_score_of_zero_ends_in_a_report_with_a_doubt(choices, monkeypatch):
     in_process(choices, monkeypatch)
     real = Standin.score
@@ -115,17 +132,27 @@ def test_another_version_does_not_go_on_in_the_folder(choices):
         settle(dataclasses.replace(choices, add=True), draft(choices, "2"))
 
 
-def test_changed_code_or_weights_go_on_and_the_report_says_so(choices, monkeypatch):
-    first = settle(choices, draft(choices, "1"))
+def test_changed_code_or_weights_go_on_and_the_report_says_so_if_they_did_anything(choices, monkeypatch):
+    in_process(choices, monkeypatch)
+    first = run(choices).manifest
     assert len(first.states) == 1
-    assert settle(choices, draft(choices, "1")).states == first.states
-    monkeypatch.setattr("app.bench.choices.implementation", lambda: "f" * 64)
-    manifest = settle(choices, draft(choices, "1"))
-    assert manifest.states == (*first.states, "f" * 12)
-    folder = Folder(choices.out)
-    report.write(manifest, cells.read(manifest, folder), folder)
+    monkeypatch.setattr("app.bench.study.state_of_things", lambda: "ffffffffffff")
+    assert run(choices).manifest.states == first.states, "nothing was left to do"
+    assert "states of the code" not in (choices.out / "report.md").read_text()
+    assert run(dataclasses.replace(choices, attacks="fgsm,ifgsm", add=True)).manifest.states == (
+        *first.states,
+        "f" * 12,
+    )
     told = f"**Made with 2 states of the code and its weights** ({first.states[0]}, ffffffffffff)"
     assert told in (choices.out / "report.md").read_text()
+
+
+def test_a_folder_of_before_states_were_told_has_one_that_is_unknown(choices, monkeypatch):
+    in_process(choices, monkeypatch)
+    manifest = run(choices).manifest
+    Folder(choices.out).set_manifest(manifest.model_copy(update={"states": ()}))
+    grown = run(dataclasses.replace(choices, attacks="fgsm,ifgsm", add=True)).manifest
+    assert grown.states == ("unknown", *manifest.states)
 
 
 @pytest.fixture

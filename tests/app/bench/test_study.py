@@ -93,7 +93,9 @@ def test_a_picture_that_cannot_be_read_back_is_named_with_the_cure(choices, kind
     performed(choices)
     damaged = next(one for one in (choices.out / kind).rglob("a.png.png") if "through" not in str(one))
     damaged.write_bytes(b"junk")
-    with pytest.raises(BenchError, match=rf"{kind}.*a\.png\.png cannot be read back.*remove it and run the same command"):
+    with pytest.raises(
+        BenchError, match=rf"{kind}.*a\.png\.png cannot be read back.*remove it and run the same command"
+    ):
         study.run(choices, "1", study.Means(jobs=1))
 
 
