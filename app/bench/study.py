@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from app.bench import pool, remote, report
+from app.bench import pool, remote
 from app.bench.cells import Findings, read, write_csv, write_parquet
 from app.bench.choices import Choices, draft, settle
 from app.bench.folder import Folder, NotKeptError
@@ -17,6 +17,7 @@ from app.bench.parameters import Manifest
 from app.bench.perform import Ended
 from app.bench.progress import Bar, Estimate
 from app.bench.remote import Orders
+from app.bench.report import whole
 from app.bench.server import Server
 from app.bench.units import ATTACK, Unit, units_of
 from workers.state.answers import state_of_things
@@ -135,5 +136,5 @@ def _write(manifest: Manifest, folder: Folder) -> Findings:
     findings = read(manifest, folder)
     write_csv(findings.cells, folder.root / "results.csv")
     write_parquet(findings.cells, folder.root / "results.parquet")
-    report.write(manifest, findings, folder)
+    whole.write(manifest, findings, folder)
     return findings

@@ -7,7 +7,7 @@ import pytest
 import torch
 from standin_metrics import Standin, photograph_like
 
-from app.bench.doubts import CLEAN_NEAR_ZERO, WEAKER_THAN_TRANSFER
+from app.bench.report.doubts import CLEAN_NEAR_ZERO, WEAKER_THAN_TRANSFER
 from models.attack_checks import Code, Flag, check_black_box, check_defense, check_effect, check_gradients
 from models.attacks import parse_attack
 from models.defense import Defense

@@ -4,8 +4,8 @@ import pytest
 from standin_metrics import Standin
 
 from app.bench.cells import CLEAN, Cell
-from app.bench.cheats import cheats
 from app.bench.choices import Choices, draft
+from app.bench.report.cheats import cheats
 from models.metrics import metrics
 
 PICTURES = ["a.png", "b.png", "c.png", "d.png"]

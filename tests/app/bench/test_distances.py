@@ -3,11 +3,12 @@
 import pytest
 import torch
 
-from app.bench import cells, report
+from app.bench import cells
 from app.bench.choices import Choices, draft, settle
 from app.bench.folder import Folder
 from app.bench.items import BenchError
 from app.bench.perform import perform
+from app.bench.report import whole
 from app.bench.units import units_of
 from models.availability import AVAILABLE, unavailable
 from models.evaluation import perceptual
@@ -50,7 +51,7 @@ def test_with_them_it_is_that_of_the_aligned_picture_where_pixels_are_left(choic
     assert found["ifgsm", "none"] == found["ifgsm", "flip"] == pytest.approx(10 / 255)
     assert found["clean", "jpeg"] > 0
     assert all(torch.isfinite(torch.tensor(value)) for value in found.values())
-    report.write(manifest, findings, folder)
+    whole.write(manifest, findings, folder)
     assert "| LPIPS ↓ | front |" in (folder.root / "report.md").read_text()
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from app.bench.cells import Cell
 from app.bench.choices import Choices, draft
-from app.bench.doubts import doubts
+from app.bench.report.doubts import doubts
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from app.bench.labels import place_labels
+from app.bench.report.labels import place_labels
 
 
 def test_crowded_names_do_not_overlap_and_stay_inside():

@@ -6,7 +6,8 @@ from standin_metrics import Standin
 from app.bench.cells import CLEAN, Cell
 from app.bench.choices import Choices, draft
 from app.bench.items import BenchError
-from app.bench.opinions import agreements, read_opinions
+from app.bench.opinions import read_opinions
+from app.bench.report.agreements import agreements
 from models.metrics import metrics
 
 PICTURES = ["a.png", "sub/b.png", "c.png", "d.png"]

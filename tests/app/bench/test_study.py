@@ -7,12 +7,13 @@ import re
 import pytest
 import torch
 
-from app.bench import cells, report, study
+from app.bench import cells, study
 from app.bench.choices import Choices, draft, settle
 from app.bench.folder import AttackRecord, DefenseRecord, FailureRecord, Folder
 from app.bench.items import BenchError
 from app.bench.parameters import Manifest
 from app.bench.perform import perform
+from app.bench.report import whole
 from app.bench.units import ATTACK, units_of
 from models.attacks import parse_attack
 from models.defenses import parse_defense
@@ -119,7 +120,7 @@ def test_a_step_that_fails_stops_no_other_and_has_no_number(choices, monkeypatch
     assert "PurificationError: flip returned NaN" in findings.failures[0].why
     assert not [cell for cell in findings.cells if cell.defense == "flip"]
     assert len([cell for cell in findings.cells if cell.defense == "random-noise"]) == 4
-    report.write(manifest, findings, folder)
+    whole.write(manifest, findings, folder)
     text = (folder.root / "report.md").read_text()
     assert "| flip | - | - | - | - | - | - | - | - | - | 0 |" in text or "| flip |" not in text.split("## Failed")[0]
     assert "## Failed (6 steps)" in text
@@ -173,7 +174,7 @@ def test_parquet_holds_the_same_table(choices):
 
 def test_the_report_is_one_file_with_every_defense_plot_and_picture(choices):
     manifest, folder = performed(choices)
-    report.write(manifest, cells.read(manifest, folder), folder)
+    whole.write(manifest, cells.read(manifest, folder), folder)
     text, page = (folder.root / "report.md").read_text(), (folder.root / "report.html").read_text()
     for row in ("| random-noise | ", "| flip | ", "| none | ", "| image | broken.png | the file is not a PNG"):
         assert row in text

@@ -2,10 +2,10 @@
 
 import pytest
 
-from app.bench import beside_the_paper, wins
 from app.bench.cells import CLEAN, Cell
 from app.bench.items import find_attacks, find_defenses, find_metrics, label_of
 from app.bench.parameters import Parameters
+from app.bench.report import beside_the_paper, wins
 
 
 def parameters(attacks, defenses):

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from app.bench.cells import CLEAN, Cell
 from app.bench.items import label_of
-from app.bench.markdown import NOTHING, shown, table
 from app.bench.parameters import Parameters
 from app.bench.presets import GRADIENT_ATTACKS, PRESETS, ZHANG_ATTACKS
-from app.bench.summary import mean
+from app.bench.report.markdown import NOTHING, shown, table
+from app.bench.report.summary import mean
 from models.evaluation.correlation import srocc
 
 GROUPS = {

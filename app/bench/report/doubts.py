@@ -7,7 +7,7 @@ import torch
 from app.bench.cells import CLEAN, Cell
 from app.bench.items import attack_of, metric_of
 from app.bench.parameters import Parameters
-from app.bench.summary import mean
+from app.bench.report.summary import mean
 from models.attack import Attack
 from models.attack_checks import Flag, check_black_box, check_defense, check_effect, check_gradients
 from models.defenses import parse_defense

@@ -5,8 +5,8 @@ from typing import NamedTuple
 
 from app.bench.cells import CLEAN, Cell
 from app.bench.items import metric_of
-from app.bench.markdown import shown, table
 from app.bench.parameters import Apart, Manifest
+from app.bench.report.markdown import shown, table
 from models.attack import Goal
 from models.evaluation.bootstrap import Mean
 from models.evaluation.cheating import climb, in_order

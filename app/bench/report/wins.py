@@ -4,9 +4,9 @@ import statistics
 from collections.abc import Iterator, Sequence
 
 from app.bench.cells import CLEAN, Cell
-from app.bench.markdown import NOTHING, shown, table
 from app.bench.parameters import Parameters
-from app.bench.summary import is_on_front, mean
+from app.bench.report.markdown import NOTHING, shown, table
+from app.bench.report.summary import is_on_front, mean
 from models.evaluation.bootstrap import Mean
 
 COLLAPSED = 0.5

@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 
 from app.bench.folder import write_whole
 from app.bench.items import slug
-from app.bench.labels import place_labels
-from app.bench.summary import Row, is_on_front
+from app.bench.report.labels import place_labels
+from app.bench.report.summary import Row, is_on_front
 from models.evaluation.bootstrap import Mean
 
 INK, ACCENT, BASELINE = "#222222", "#1f6fb2", "#b2431f"

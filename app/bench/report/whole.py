@@ -4,14 +4,14 @@ import importlib.util
 import statistics
 from collections.abc import Iterator, Sequence
 
-from app.bench import beside_the_paper, cheats, doubts, opinions, summary, wins
 from app.bench.cells import Findings
 from app.bench.folder import Folder, write_whole
-from app.bench.html import to_html
-from app.bench.markdown import NOTHING, shown, table
 from app.bench.parameters import Manifest
 from app.bench.presets import group_of
-from app.bench.summary import Row
+from app.bench.report import agreements, beside_the_paper, cheats, doubts, summary, wins
+from app.bench.report.html import to_html
+from app.bench.report.markdown import NOTHING, shown, table
+from app.bench.report.summary import Row
 from models.attack_checks import PAGE
 
 HEADER = (
@@ -73,7 +73,7 @@ def _metric(manifest: Manifest, findings: Findings, folder: Folder, metric: str)
         yield from _groups(manifest, findings, metric, adaptive=adaptive)
         yield from _plots(manifest, findings, folder, metric, rows, adaptive=adaptive)
     yield from _attacks(manifest, findings, metric)
-    yield from opinions.agreements(manifest, cells, metric)
+    yield from agreements.agreements(manifest, cells, metric)
     yield from cheats.cheats(manifest, cells, metric)
     yield from wins.winners(cells, parameters, metric)
     yield from wins.falls(cells, parameters, metric)
@@ -119,7 +119,7 @@ def _plots(
     if importlib.util.find_spec("matplotlib") is None:
         yield "There are no plots: matplotlib is not installed (`pip install 'purifiqa[bench]'`).\n"
         return
-    from app.bench import plots
+    from app.bench.report import plots
 
     found = summary.grouped(findings.cells, manifest.parameters, metric, adaptive=adaptive, by_group=False)
     order = [row.defense for row in rows if row.gain is not None]
@@ -147,7 +147,7 @@ def _doubts(manifest: Manifest, findings: Findings) -> Iterator[str]:
 def _gallery(manifest: Manifest, folder: Folder) -> Iterator[str]:
     if importlib.util.find_spec("matplotlib") is None:
         return
-    from app.bench import gallery
+    from app.bench.report import gallery
 
     sheets = list(gallery.sheets(manifest.parameters, folder))
     if sheets:
