@@ -5,7 +5,7 @@
     agreement    rank correlation with the pseudo-MOS, and distortions put in order, beside piqe, NIQE and BRISQUE, and
                  beside a judge who does not look: told each image's distortion and level, it says the mean label that
                  these have on the other photographs (of which there must be one)
-    families     the share of pairs of levels that fr-surrogate puts in order, for each family of distortions
+    families     the share of pairs of levels that are put in order, for each family of distortions; by the labels too
     attack       by how much plain I-FGSM raises the score of clean photos
     speed        CPU time of a score, beside piqe, NIQE, BRISQUE and pyiqa's piqe
     start        seconds to import the API and to the first score, and which heavy packages that imported
@@ -49,6 +49,8 @@ OURS = "fr-surrogate"
 PEERS = ("piqe", "niqe", "brisque")
 PYIQAS = "pyiqa:piqe"
 BLIND = "told distortion and level"
+LABELS = "labels"
+"""The pseudo-MOS itself, which sees the original."""
 
 
 class Judged(NamedTuple):
@@ -156,8 +158,9 @@ def _pairs(one: Judged, family: str) -> Iterator[tuple[int, int]]:
 
 
 def _ordered(judged: list[Judged], metric: str, family: str) -> float:
-    right = [one.scores[metric][i] > one.scores[metric][j] for one in judged for i, j in _pairs(one, family)]
-    return float(np.mean(right))
+    """Return the share of a family's pairs that a metric, or LABELS, puts in order."""
+    told = [(one, one.labels if metric == LABELS else one.scores[metric]) for one in judged]
+    return float(np.mean([values[i] > values[j] for one, values in told for i, j in _pairs(one, family)]))
 
 
 def _clean_wins(judged: list[Judged], metric: str) -> float:
@@ -211,7 +214,7 @@ def agreement(run: Run) -> list[dict[str, Any]]:
 def families(run: Run) -> list[dict[str, Any]]:
     judged = run.judged()
     return [
-        {"family": family, **{metric: round(_ordered(judged, metric, family), 3) for metric in run.metrics}}
+        {"family": family, **{metric: round(_ordered(judged, metric, family), 3) for metric in (*run.metrics, LABELS)}}
         for family in run.families
     ]
 
