@@ -30,37 +30,57 @@ class Ranked(NamedTuple):
         return Ranked([self.pictures[place] for place in kept], columns.pop(), columns)
 
 
-def cheats(manifest: Manifest, cells: Sequence[Cell], metric: str) -> Iterator[str]:
-    """Yield by how many of the others a picture climbs that alone is attacked, for each defense."""
+class Standing(NamedTuple):
+    """What cheating is worth behind a defense."""
+
+    defense: str
+    climb: Mean
+    through: Mean | None
+    """The same of attacks that go through it; None: there were none."""
+    honest: Mean | None
+    """Share of pairs in the order of the opinions; None: there are none."""
+    cheated: Mean | None
+    """The same while the worse one of a pair cheats."""
+
+
+def standings(manifest: Manifest, cells: Sequence[Cell], metric: str) -> list[Standing]:
+    """Return what cheating is worth behind each defense, least first, those measured on fewer pictures last."""
     parameters, opinions = manifest.parameters, manifest.opinions
     item = next(one for one in parameters.metrics if one.label == metric)
     sign = 1 if metric_of(item).card.higher_is_better else -1
     wanted = [attack.label for attack in parameters.attacks if attack.about["goal"] == Goal.RAISE]
-    found = [cell for cell in cells if cell.metric == metric]
-    is_adaptive = any(cell.adaptive for cell in found)
-    rows: list[tuple[Mean, list[str]]] = []
+    found: list[Standing] = []
     for defense in parameters.defenses:
-        its = [cell for cell in found if cell.defense == defense.label]
+        its = [cell for cell in cells if (cell.metric, cell.defense) == (metric, defense.label)]
         through = [label for label in wanted if Apart(attack=label, defense=defense.label) not in parameters.apart]
-        plain = _ranked(its, sign, wanted, adaptive=False)
-        told = [_climb(plain), *([_climb(_ranked(its, sign, through, adaptive=True))] if is_adaptive else [])]
-        if told[0] is not None:
-            told += _orders(plain.only(opinions), opinions) if opinions else []
-            rows.append((told[0], [defense.label, *map(shown, told), str(told[0].n)]))
-    if len(rows) < 2:
+        plain, adaptive = _ranked(its, sign, wanted, adaptive=False), _ranked(its, sign, through, adaptive=True)
+        climb = _climb(plain)
+        if climb is not None:
+            found.append(Standing(defense.label, climb, _climb(adaptive), *_orders(plain.only(opinions), opinions)))
+    return sorted(found, key=lambda one: (-one.climb.n, one.climb.value))
+
+
+def cheats(found: Sequence[Standing]) -> Iterator[str]:
+    """Yield by how many of the others a picture climbs that alone is attacked, for each defense."""
+    if len(found) < 2:
         return
+    is_adaptive, has_opinions = any(one.through for one in found), any(one.honest for one in found)
     yield "### One picture cheats\n"
     yield "Each picture in turn is the only one that is attacked, while all are purified and ranked. It climbs past"
     yield "this share of the others, the mean over attacks that raise the claimed quality; 0: cheating does not pay. n"
     yield "counts the pictures that were measured under every attack; rows with fewer come last."
-    if opinions:
+    if has_opinions:
         yield "In order: of the pairs of pictures that opinions put in an order, the share that scores put in the same,"
         yield "while nobody cheats, and while the worse one of the two does."
     yield ""
-    header = ["defense", "climb ↓", *(["climb, attack goes through ↓"] if is_adaptive else [])]
-    header += ["in order, all honest ↑", "in order, the worse cheats ↑"] if opinions else []
-    rows.sort(key=lambda row: (-row[0].n, row[0].value))
-    yield from table([*header, "n"], [cells for _, cells in rows])
+    header, rows = ["defense", "climb ↓"], [[one.defense, shown(one.climb)] for one in found]
+    if is_adaptive:
+        header += ["climb, attack goes through ↓"]
+        rows = [[*row, shown(one.through)] for row, one in zip(rows, found, strict=True)]
+    if has_opinions:
+        header += ["in order, all honest ↑", "in order, the worse cheats ↑"]
+        rows = [[*row, shown(one.honest), shown(one.cheated)] for row, one in zip(rows, found, strict=True)]
+    yield from table([*header, "n"], [[*row, str(one.climb.n)] for row, one in zip(rows, found, strict=True)])
 
 
 def _ranked(cells: Sequence[Cell], sign: int, attacks: Sequence[str], *, adaptive: bool) -> Ranked:
@@ -79,7 +99,8 @@ def _climb(ranked: Ranked) -> Mean | None:
     return climb(ranked.honest, ranked.attacked) if ranked.attacked else None
 
 
-def _orders(ranked: Ranked, opinions: Mapping[str, float]) -> list[Mean | None]:
+def _orders(ranked: Ranked, opinions: Mapping[str, float]) -> tuple[Mean | None, Mean | None]:
+    if not opinions:
+        return None, None
     told = [opinions[picture] for picture in ranked.pictures]
-    sides = ([ranked.honest], ranked.attacked)
-    return [in_order(told, ranked.honest, side) for side in sides]
+    return in_order(told, ranked.honest, [ranked.honest]), in_order(told, ranked.honest, ranked.attacked)

@@ -1,4 +1,4 @@
-"""The plots of a report: Gain against fidelity, attacks by defenses, and bars for every attack."""
+"""The plots of a report: Gain against fidelity, attacks by defenses, bars for every attack, and what cheating pays."""
 
 import io
 import math
@@ -19,6 +19,8 @@ from models.evaluation.bootstrap import Mean
 INK, ACCENT, BASELINE = "#222222", "#1f6fb2", "#b2431f"
 DPI = 130
 
+Point = tuple[str, Mean, Mean]
+"""A defense, and where it lies across and up."""
 Gains = Mapping[str, Mapping[str, Mean]]
 """Mean Gain by attack and defense."""
 
@@ -40,12 +42,38 @@ def draw(
     for title, (name, figure) in drawings.items():
         if figure is None:
             continue
-        figure.suptitle(f"{title}\n{metric}, {which}", fontsize=11, color=INK)
-        file = folder / f"{name}.png"
-        picture = io.BytesIO()
-        figure.savefig(picture, dpi=DPI, format="png")
-        write_whole(file, picture.getvalue())
-        yield title, file
+        yield title, _saved(figure, folder / f"{name}.png", f"{title}\n{metric}, {which}")
+
+
+def draw_cheats(root: Path, metric: str, points: Sequence[Point]) -> tuple[str, Path]:
+    """Write the plot of what one cheat gains behind each defense and honest pictures pay; return its title and file."""
+    figure = Figure(figsize=(10, 7), layout="constrained")
+    axes = figure.subplots()
+    _scatter(axes, points)
+    axes.set_xlabel("share of the others that an attacked picture climbs past  (lower: cheating pays less)")
+    axes.set_ylabel("share of pairs in order while all are honest  (higher: the defense costs less)")
+    place_labels(axes, [(climb.value, order.value, label) for label, climb, order in points])
+    title = "One picture cheats"
+    return title, _saved(figure, root / "plots" / slug(metric) / "cheats.png", f"{title}\n{metric}")
+
+
+def _saved(figure: Figure, file: Path, title: str) -> Path:
+    figure.suptitle(title, fontsize=11, color=INK)
+    picture = io.BytesIO()
+    figure.savefig(picture, dpi=DPI, format="png")
+    write_whole(file, picture.getvalue())
+    return file
+
+
+def _scatter(axes: Axes, points: Sequence[Point]) -> None:
+    for label, across, up in points:
+        color = BASELINE if label == "none" else ACCENT
+        axes.errorbar(
+            across.value, up.value, xerr=_reach(across), yerr=_reach(up),
+            fmt="o", color=color, ecolor=color, elinewidth=0.8, alpha=0.75, markersize=6,
+        )  # fmt: skip
+    axes.margins(0.12)
+    _tidy(axes)
 
 
 def _front(rows: Sequence[Row]) -> Figure | None:
@@ -55,20 +83,13 @@ def _front(rows: Sequence[Row]) -> Figure | None:
         return None
     figure = Figure(figsize=(10, 7), layout="constrained")
     axes = figure.subplots()
-    for label, gain, quality in points:
-        color = BASELINE if label == "none" else ACCENT
-        axes.errorbar(
-            gain.value, quality.value, xerr=_reach(gain), yerr=_reach(quality),
-            fmt="o", color=color, ecolor=color, elinewidth=0.8, alpha=0.75, markersize=6,
-        )  # fmt: skip
+    _scatter(axes, points)
     most = max(gain.n for _, gain, _ in points)
     whole = [(gain, quality) for _, gain, quality in points if gain.n == most]
     front = sorted((gain.value, quality.value) for gain, quality in whole if is_on_front((gain, quality), whole))
     axes.plot(*zip(*front, strict=True), color=ACCENT, linewidth=1, linestyle=":", zorder=0)
     axes.set_xlabel("mean Gain  (lower: the score is closer to that of the clean picture)")
     axes.set_ylabel("mean aligned quality  (higher: closer to the clean picture)")
-    axes.margins(0.12)
-    _tidy(axes)
     place_labels(axes, [(gain.value, quality.value, label) for label, gain, quality in points])
     return figure
 

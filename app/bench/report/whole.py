@@ -74,10 +74,21 @@ def _metric(manifest: Manifest, findings: Findings, folder: Folder, metric: str)
         yield from _plots(manifest, findings, folder, metric, rows, adaptive=adaptive)
     yield from _attacks(manifest, findings, metric)
     yield from agreements.agreements(manifest, cells, metric)
-    yield from cheats.cheats(manifest, cells, metric)
+    yield from _cheats(manifest, findings, folder, metric)
     yield from wins.winners(cells, parameters, metric)
     yield from wins.falls(cells, parameters, metric)
     yield from beside_the_paper.comparison(cells, parameters, metric)
+
+
+def _cheats(manifest: Manifest, findings: Findings, folder: Folder, metric: str) -> Iterator[str]:
+    found = cheats.standings(manifest, findings.cells, metric)
+    yield from cheats.cheats(found)
+    points = [(one.defense, one.climb, one.honest) for one in found if one.honest]
+    if len(points) > 1 and importlib.util.find_spec("matplotlib"):
+        from app.bench.report import plots
+
+        title, file = plots.draw_cheats(folder.root, metric, points)
+        yield f"![{title}]({file.relative_to(folder.root).as_posix()})\n"
 
 
 def _groups(manifest: Manifest, findings: Findings, metric: str, *, adaptive: bool) -> Iterator[str]:

@@ -3,9 +3,11 @@
 import pytest
 from standin_metrics import Standin
 
-from app.bench.cells import CLEAN, Cell
+from app.bench.cells import CLEAN, Cell, Findings
 from app.bench.choices import Choices, draft
-from app.bench.report.cheats import cheats
+from app.bench.folder import Folder
+from app.bench.report import whole
+from app.bench.report.cheats import cheats, standings
 from models.metrics import metrics
 
 PICTURES = ["a.png", "b.png", "c.png", "d.png"]
@@ -37,7 +39,7 @@ def rows(text):
 @pytest.mark.parametrize("higher_is_better", [True, False])
 def test_the_best_defense_comes_first_and_attacks_that_lower_do_not_count(tmp_path, monkeypatch, higher_is_better):
     manifest, cells = study(tmp_path, monkeypatch, higher_is_better=higher_is_better)
-    found = rows(cheats(manifest, cells, "standin"))
+    found = rows(cheats(standings(manifest, cells, "standin")))
     # behind jpeg b passes c, and c nobody; undefended all come out on top
     assert found == {"jpeg": [f"{1 / 12:.3f}", "4"], "none": ["0.500", "4"]}
     assert list(found) == ["jpeg", "none"]
@@ -45,29 +47,40 @@ def test_the_best_defense_comes_first_and_attacks_that_lower_do_not_count(tmp_pa
 
 def test_with_opinions_it_tells_how_many_pairs_stay_in_order(tmp_path, monkeypatch):
     manifest, cells = study(tmp_path, monkeypatch)
-    found = rows(cheats(manifest.model_copy(update={"opinions": MOS}), cells, "standin"))
+    found = rows(cheats(standings(manifest.model_copy(update={"opinions": MOS}), cells, "standin")))
     assert found["none"][1:3] == ["1.000", "0.000"]
     assert found["jpeg"][1:3] == ["1.000", f"{2 / 3:.3f}"]
+
+
+def test_the_plot_is_shown_where_there_are_opinions(tmp_path, monkeypatch):
+    manifest, cells = study(tmp_path, monkeypatch)
+    folder, findings = Folder(tmp_path / "out"), Findings(cells=cells)
+    for opinions, is_shown in (({}, False), (MOS, True)):
+        text = "\n".join(whole._cheats(manifest.model_copy(update={"opinions": opinions}), findings, folder, "standin"))
+        file = "plots/standin/cheats.png"
+        assert (f"![One picture cheats]({file})" in text, (folder.root / file).is_file()) == (is_shown, is_shown)
 
 
 def test_attacks_through_a_defense_stand_beside_those_that_know_nothing(tmp_path, monkeypatch):
     manifest, cells = study(tmp_path, monkeypatch)
     cells += [Cell(image, "standin", "ifgsm", "jpeg", True, {"score": 9}) for image in PICTURES]
-    found = rows(cheats(manifest, cells, "standin"))
+    found = rows(cheats(standings(manifest, cells, "standin")))
     assert found == {"jpeg": [f"{1 / 12:.3f}", "0.500", "4"], "none": ["0.500", "-", "4"]}
 
 
 def test_what_was_measured_on_fewer_pictures_or_under_fewer_attacks_is_not_first(tmp_path, monkeypatch):
     manifest, cells = study(tmp_path, monkeypatch)
     fewer = [cell for cell in cells if (cell.defense, cell.image, cell.attack) != ("jpeg", "b.png", "ifgsm")]
-    found = rows(cheats(manifest, fewer, "standin"))
+    found = rows(cheats(standings(manifest, fewer, "standin")))
     assert list(found) == ["none", "jpeg"]
     assert [found[name][-1] for name in found] == ["4", "3"]
     without = [cell for cell in cells if (cell.defense, cell.attack) != ("jpeg", "ifgsm")]
-    assert not list(cheats(manifest, without, "standin")), "an attack that did not run behind it is not left out"
+    assert not list(cheats(standings(manifest, without, "standin"))), (
+        "an attack that did not run behind it is not left out"
+    )
 
 
 def test_nothing_is_told_of_two_pictures_or_of_one_defense(tmp_path, monkeypatch):
     manifest, cells = study(tmp_path, monkeypatch)
-    assert not list(cheats(manifest, [cell for cell in cells if cell.image < "c"], "standin"))
-    assert not list(cheats(manifest, [cell for cell in cells if cell.defense == "none"], "standin"))
+    assert not list(cheats(standings(manifest, [cell for cell in cells if cell.image < "c"], "standin")))
+    assert not list(cheats(standings(manifest, [cell for cell in cells if cell.defense == "none"], "standin")))
