@@ -60,7 +60,7 @@ def check_defense(attack: Attack, defense: Defense | None) -> list[Flag]:
         message = f"{defense.name} is random and {attack.name} looks at one draw at a time"
         flags.append(Flag(Code.RANDOMNESS_NOT_AVERAGED, message))
     if attack.white_box and not defense.is_differentiable:
-        flags.append(Flag(Code.STRAIGHT_THROUGH, f"gradients go around {defense.name}, not through it"))
+        flags.append(Flag(Code.STRAIGHT_THROUGH, f"gradients are those of a stand-in for {defense.name}"))
     return flags
 
 
