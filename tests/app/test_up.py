@@ -103,7 +103,12 @@ def test_a_worker_that_dies_is_started_again_and_jobs_survive_a_restart_of_every
     ("variable", "value", "told"),
     [
         ("PURIFIQA_DEFAULT_DEFENSE", "nope", "PURIFIQA_DEFAULT_DEFENSE: there is no defense 'nope'"),
-        ("PURIFIQA_MAX_PIXELS", "abc", "PURIFIQA_MAX_PIXELS: Input should be a valid integer"),
+        pytest.param(
+            "PURIFIQA_MAX_PIXELS",
+            "abc",
+            "PURIFIQA_MAX_PIXELS: Input should be a valid integer",
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_what_no_process_can_work_with_ends_it_at_once_in_one_line(up, monkeypatch, variable, value, told):
@@ -117,6 +122,7 @@ def test_what_no_process_can_work_with_ends_it_at_once_in_one_line(up, monkeypat
     assert "starting it again" not in log
 
 
+@pytest.mark.slow
 def test_a_default_defense_without_its_weights_is_told_and_other_orders_are_done(up, monkeypatch, photo_png):
     monkeypatch.setenv("PURIFIQA_DEFAULT_DEFENSE", "real-esrgan")
     service = up()

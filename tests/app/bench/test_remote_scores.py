@@ -28,6 +28,7 @@ def pictures(tmp_path):
     return folder
 
 
+@pytest.mark.slow
 def test_the_table_is_that_of_a_study_without_a_service(pictures, tmp_path, server):
     outcomes = [
         study.run(

@@ -16,6 +16,7 @@ from torch import nn
 from models.metric import Availability, MetricError, MetricUnavailableError, UnsuitableSizeError
 from models.metrics import find_metric, pyiqa_metrics
 from models.metrics.pyiqa_metrics import PyiqaMetric, read_facts
+from models.weights import from_home
 
 FACTS = read_facts()
 ROOT = Path(__file__).parents[3]
@@ -89,8 +90,8 @@ def test_a_metric_becomes_available_the_moment_its_last_file_is_there(name, weig
         state = metric.availability()
         assert not state.available
         assert weight.name in state.reason
-        assert str(weight.path().parent) in state.reason
-        assert f"save {weight.url} as {weight.path()}" in state.cure
+        assert str(from_home(weight.path().parent)) in state.reason
+        assert f"save {weight.url} as {from_home(weight.path())}" in state.cure
         assert str(weight.path()).startswith(str(weights_folder))
         touch(weight.path())
     assert metric.availability().available
