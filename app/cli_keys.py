@@ -1,4 +1,4 @@
-"""How `purifiqa keys` is called: make, list and revoke API keys. A running service notices at once."""
+"""How `purifiqa keys` is called: make, list and revoke API keys. A service that asks for keys notices at once."""
 
 import os
 import sys
@@ -44,9 +44,12 @@ def new(
     place = file or keys_file()
     with said_plainly():
         key, stored = new_key(name, scopes.split(","))
+        is_first = not print_only and not place.exists()
         if not print_only:
             write_file(place, [*(read_file(place) if place.exists() else []), stored])
     print(key)
+    if is_first:
+        print(f"{place} is new: a service that runs without keys asks for them from its next start on", file=sys.stderr)
     if print_only:
         print(stored.line)
 

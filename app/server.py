@@ -41,5 +41,10 @@ def serve(app: FastAPI, settings: Settings) -> None:
         server_header=False, timeout_graceful_shutdown=STOP_SECONDS,
         http=protocol(settings),  # type: ignore[arg-type] # called as a class is
     )  # fmt: skip
+    log.info(
+        "the API starts on %s:%d; %s; attacks are %s", settings.host, settings.port,
+        "keys are asked for" if app.state.services.keys else "no keys are asked for",
+        "on" if settings.attacks else "off",
+    )  # fmt: skip
     app.state.services.decoding.warm(settings.decoders)  # while the rest starts
     _Server(config).run()

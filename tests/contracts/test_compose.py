@@ -98,6 +98,18 @@ def test_compose_itself_reads_every_profile(profile, tmp_path):
     assert set(yaml.safe_load(done.stdout)["services"]) >= {"api", "worker", "redis"}
 
 
+def test_settings_reach_every_container_of_ours_and_the_file_for_them_sets_nothing():
+    for name in ("api", "worker", "worker-gpu"):
+        assert SERVICES[name]["env_file"] == ["docker/settings.env"]
+    lines = (ROOT / "docker" / "settings.env").read_text().splitlines()
+    assert all(line.startswith("#") for line in lines)
+
+
+def test_how_many_workers_there_are_does_not_hang_on_one_command():
+    assert SERVICES["worker"]["scale"] == "${WORKERS:-1}"
+    assert "--scale" not in (ROOT / "README.md").read_text()
+
+
 def test_every_variable_is_a_setting():
     known = {f"PURIFIQA_{name.upper()}" for name in Settings.model_fields}
     for service in SERVICES.values():

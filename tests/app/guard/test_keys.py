@@ -100,6 +100,14 @@ def test_no_keys_is_an_answer_and_the_cure_names_the_file_that_is_read(tmp_path)
         needs_keys("auto", "0.0.0.0", "", tmp_path / "api-keys")
 
 
+def test_the_first_key_says_when_it_counts_and_the_second_need_not(tmp_path):
+    told = [
+        CliRunner().invoke(command, ["keys", "new", name, "--file", str(tmp_path / "keys")]).stderr for name in "ab"
+    ]
+    assert "asks for them from its next start on" in told[0]
+    assert told[1] == ""
+
+
 def test_keys_are_long_and_never_the_same():
     made = {new_key("x")[0] for _ in range(50)}
     assert len(made) == 50
