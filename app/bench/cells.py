@@ -65,8 +65,9 @@ def read(manifest: Manifest, folder: Folder) -> Findings:
     for unit in units_of(manifest.parameters):
         records = folder.records(unit)
         findings.steps += len(unit.steps)
-        findings.done += sum(is_done(unit, records.get(step)) for step in unit.steps)
-        findings.failures += [Failure(unit.place, step, why) for step, why in folder.failures(unit).items()]
+        failed = folder.failures(unit)
+        findings.done += sum(step not in failed and is_done(unit, records.get(step)) for step in unit.steps)
+        findings.failures += [Failure(unit.place, step, why) for step, why in failed.items()]
         for step, one in records.items():
             if isinstance(one, DefenseRecord):
                 findings.unscored += [Failure(unit.place, step, f"{name}: {why}") for name, why in one.unscored.items()]

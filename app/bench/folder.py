@@ -163,7 +163,11 @@ class Folder:
 
     def finished(self, unit: Unit) -> dict[str, Record]:
         """Return the record of every step that needs not be done again."""
-        found = {step: record for step, record in self.records(unit).items() if is_done(unit, record)}
+        failed = self.failures(unit)
+        found = {
+            step: record for step, record in self.records(unit).items()
+            if step not in failed and is_done(unit, record)
+        }  # fmt: skip
         if unit.attack is not None and (ATTACK not in found or not self.attacked_picture(unit).is_file()):
             return {}
         return found

@@ -1,7 +1,6 @@
 """Many image files, one order for all: in this process, or by a running service. A broken file stops no other."""
 
 import contextlib
-import functools
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -13,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from app.command.client import Client, ServerError
-from app.command.files import FilesError, find_images, plan_outputs
+from app.command.files import UNREADABLE, FilesError, find_images, find_others, plan_outputs
 from app.errors import ProblemError, invalid_fields
 from app.orders import make_order
 from app.schemas import PurifyForm, ScoreForm
@@ -83,7 +82,7 @@ def run(
         fields["format"] = _format(fields.get("format"), out)
     images = find_images(arguments, out)
     outputs = plan_outputs(images, out, ImageFormat(fields["format"]).suffix) if out else [None] * len(images)
-    results = Results()
+    results = Results(failed=[(image.path, UNREADABLE) for image in find_others(arguments, out)])
 
     def work(place: int) -> dict[str, Any]:
         job, file = carry(kind, images[place].path.read_bytes(), fields)
@@ -91,24 +90,35 @@ def run(
             write_whole(output, file)
         return job
 
-    with _carrier(server) as (carry, stop), progress_bar() as bar:
+    taken: set[int] = set()
+
+    def take(place: int, job: dict[str, Any]) -> None:
+        taken.add(place)
+        scores = job["result"]["scores"]
+        results.done.append(Done(images[place].path, outputs[place], job["seed"], job["defense"], scores))
+        tell(results.done[-1])
+
+    with _carrier(server) as (carry, stop), progress_bar() as bar, _threads(in_flight if server else 1) as threads:
         task = bar.add_task(kind, total=len(images))
-        for place, outcome in _outcomes(work, len(images), in_flight if server else 1, stop):
-            image, output = images[place], outputs[place]
-            try:
-                job = outcome()
-            except EXPECTED as error:
-                if isinstance(error, ProblemError | ServerError) and error.is_about_the_order:
-                    raise FilesError(str(error)) from error  # it would be the same for every file
-                results.failed.append((image.path, str(error)))
-            except KeyboardInterrupt:
-                results.interrupted = True
-                break
-            else:
-                scores = job["result"]["scores"]
-                results.done.append(Done(image.path, output, job["seed"], job["defense"], scores))
-                tell(results.done[-1])
-            bar.advance(task)
+        orders = [threads.submit(work, place) for place in range(len(images))] if threads else []
+        try:
+            for place, image in enumerate(images):
+                try:
+                    take(place, orders[place].result() if orders else work(place))
+                except EXPECTED as error:
+                    if isinstance(error, ProblemError | ServerError) and error.is_about_the_order:
+                        raise FilesError(str(error)) from error  # it would be the same for every file
+                    results.failed.append((image.path, str(error)))
+                bar.advance(task)
+        except KeyboardInterrupt:
+            results.interrupted = True
+        finally:
+            if threads:
+                stop()
+                threads.shutdown(cancel_futures=True)
+        for place, order in enumerate(orders):  # after Ctrl-C: what was done meanwhile
+            if place not in taken and not order.cancelled() and order.exception() is None:
+                take(place, order.result())
     return results
 
 
@@ -140,21 +150,13 @@ def _carrier(server: str | None) -> Iterator[tuple[Carrier, Callable[[], None]]]
         yield client.order, client.stop
 
 
-def _outcomes(
-    work: Callable[[int], dict[str, Any]], count: int, at_once: int, stop: Callable[[], None]
-) -> Iterator[tuple[int, Callable[[], dict[str, Any]]]]:
-    """Yield 0 to `count` - 1, each with what returns, or raises, what came of it; `at_once` of them are under way."""
-    if at_once == 1:
-        yield from ((place, functools.partial(work, place)) for place in range(count))
+@contextlib.contextmanager
+def _threads(count: int) -> Iterator[ThreadPoolExecutor | None]:
+    if count == 1:
+        yield None
         return
-    with ThreadPoolExecutor(at_once, "order") as threads:
-        futures = [threads.submit(work, place) for place in range(count)]
-        try:
-            yield from ((place, future.result) for place, future in enumerate(futures))
-        finally:
-            if not all(future.done() for future in futures):
-                stop()
-                threads.shutdown(cancel_futures=True)
+    with ThreadPoolExecutor(count, "order") as threads:
+        yield threads
 
 
 def _carry_out_here(kind: str, data: bytes, fields: dict[str, str]) -> tuple[dict[str, Any], bytes | None]:

@@ -9,7 +9,8 @@ SUFFIXES = {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp"}
 OTHERS = {
     ".avif", ".bmp", ".gif", ".heic", ".heif", ".j2k", ".jp2", ".jxl", ".pgm", ".pnm", ".ppm", ".tga", ".tif", ".tiff",
 }  # fmt: skip
-"""Of images that cannot: found in a folder they are named too, so that each is told of instead of passed over."""
+"""Of images that cannot."""
+UNREADABLE = "the file is not a PNG, JPEG or WebP image"
 
 
 class FilesError(ValueError):
@@ -51,32 +52,37 @@ def _named_by(argument: str) -> list[ImageFile]:
     if path.is_file():
         return [ImageFile(path, Path(path.name))]
     if path.is_dir():
-        files = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES | OTHERS and file.is_file())
-        return [ImageFile(file, file.relative_to(path)) for file in files]
+        return _below(path, SUFFIXES)
     matches = sorted(Path(match) for match in glob.glob(argument, recursive=True))  # noqa: PTH207 - absolute patterns
     return [ImageFile(match, Path(match.name)) for match in matches if match.is_file()]
+
+
+def find_others(arguments: list[str], out: Path | None = None) -> list[ImageFile]:
+    """Return the images in folders that the arguments name which cannot be read: to be told of, not passed over."""
+    folders = [Path(argument) for argument in arguments if Path(argument).is_dir()]
+    return [image for folder in folders for image in _below(folder, OTHERS) if not _is_below(image.path, out)]
+
+
+def _below(folder: Path, suffixes: set[str]) -> list[ImageFile]:
+    files = sorted(file for file in folder.rglob("*") if file.suffix.lower() in suffixes and file.is_file())
+    return [ImageFile(file, file.relative_to(folder)) for file in files]
 
 
 def plan_outputs(images: list[ImageFile], out: Path, suffix: str) -> list[Path]:
     """Return where each purified image goes: below the folder `out`, or `out` itself for one image and a file name.
 
-    What cannot be read, by its name, is in nobody's way. Raises FilesError if two would have the same name or one would
-    overwrite its own input, and for a file name that results cannot have.
+    Raises FilesError if two would have the same name or one would overwrite its own input, and for a file name that
+    results cannot have.
     """
-    readable = [image for image in images if image.path.suffix.lower() not in OTHERS]
     ending = "" if out.is_dir() else out.suffix.lower()
     if ending in OTHERS:
         raise FilesError(f"{out}: results are PNG, JPEG or WebP; name such a file, or a folder")
     if out.is_file() and ending not in SUFFIXES:
         raise FilesError(f"{out} is a file; name a folder, or a PNG, JPEG or WebP file for one image")
-    if ending in SUFFIXES and len(readable) > 1:
-        raise FilesError(f"{out} names one file, and there are {len(readable)} images; name a folder")
-    single = len(readable) == 1 and ending in SUFFIXES
-    outputs = [
-        (out if single else out / image.name.with_suffix(suffix)) if image in readable
-        else out.parent / f"{image.name}{suffix}"
-        for image in images
-    ]  # fmt: skip
+    if ending in SUFFIXES and len(images) > 1:
+        raise FilesError(f"{out} names one file, and there are {len(images)} images; name a folder")
+    single = len(images) == 1 and ending in SUFFIXES
+    outputs = [out if single else out / image.name.with_suffix(suffix) for image in images]
     inputs = {image.path.resolve(): image.path for image in images}
     taken: dict[Path, Path] = {}
     for image, output in zip(images, outputs, strict=True):

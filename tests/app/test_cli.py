@@ -5,6 +5,7 @@ import io
 import json
 import subprocess
 import sys
+import time
 
 import cv2
 import numpy as np
@@ -251,8 +252,11 @@ def test_help_and_health_do_not_wait_for_torch():
     assert done.stdout.strip() == "False"
 
 
-def test_a_picture_that_can_be_read_and_one_of_its_name_that_cannot_are_not_in_each_others_way(run, folder, tmp_path):
+def test_a_picture_that_can_be_read_and_one_of_its_name_that_cannot_are_not_in_each_others_way(
+    run, folder, tmp_path, photo_png
+):
     (folder / "a.tif").write_bytes(b"II*\0")
+    (folder / "below" / "a.tif").write_bytes(photo_png)  # told of by its name, whatever it holds
     done = run("purify", folder, "-d", "none", "-o", tmp_path / "out")
     assert done.exit_code == 1
     assert "a.tif: the file is not a PNG, JPEG or WebP image" in done.stderr
@@ -294,6 +298,28 @@ def test_a_server_has_several_orders_at_a_time_and_answers_stay_in_order(run, se
     files = [row["file"][-5:] for row in csv.DictReader(io.StringIO(done.stdout))]
     assert files == [f"{name}.png" for name in "abcdef"]
     assert most[0] == in_flight
+
+
+def test_ctrl_c_keeps_what_the_server_has_done_out_of_order(run, server, tmp_path, photo_png, monkeypatch):
+    from app.command.client import Client
+
+    folder = tmp_path / "many"
+    folder.mkdir()
+    for number, name in enumerate("abcd"):
+        (folder / f"{name}.png").write_bytes(photo_png + bytes(number))
+    real = Client.order
+
+    def order(self, kind, image, fields, **headers):
+        if len(image) == len(photo_png) + 1:
+            time.sleep(3)  # until the others are done
+            raise KeyboardInterrupt  # comes out where its answer is waited for
+        return real(self, kind, image, fields, **headers)
+
+    monkeypatch.setattr(Client, "order", order)
+    done = run("purify", folder, "-d", "flip", "-o", tmp_path / "out", "--server", server)
+    assert done.exit_code == 130
+    assert [line[-5:] for line in done.stdout.split()] == ["a.png", "c.png", "d.png"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.png", "c.png", "d.png"]
 
 
 def test_lines_of_csv_are_printed_as_soon_as_they_are_known(folder, photo_png):

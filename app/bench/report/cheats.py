@@ -48,7 +48,9 @@ def standings(manifest: Manifest, cells: Sequence[Cell], metric: str) -> list[St
     parameters, opinions = manifest.parameters, manifest.opinions
     item = next(one for one in parameters.metrics if one.label == metric)
     sign = 1 if metric_of(item).card.higher_is_better else -1
-    wanted = [attack.label for attack in parameters.attacks if attack.about["goal"] == Goal.RAISE]
+    paired = {pair.attack for pair in parameters.pairs if pair.metric == metric}
+    raising = [attack.label for attack in parameters.attacks if attack.about["goal"] == Goal.RAISE]
+    wanted = [label for label in raising if label in paired]
     found: list[Standing] = []
     for defense in parameters.defenses:
         its = [cell for cell in cells if (cell.metric, cell.defense) == (metric, defense.label)]

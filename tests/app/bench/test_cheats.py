@@ -80,6 +80,14 @@ def test_what_was_measured_on_fewer_pictures_or_under_fewer_attacks_is_not_first
     )
 
 
+def test_an_attack_that_cannot_mislead_a_metric_does_not_count_for_it(tmp_path, monkeypatch):
+    manifest, cells = study(tmp_path, monkeypatch)
+    more = manifest.parameters.attacks[0].model_copy(update={"label": "madc"})
+    attacks = (*manifest.parameters.attacks, more)
+    grown = manifest.model_copy(update={"parameters": manifest.parameters.model_copy(update={"attacks": attacks})})
+    assert standings(grown, cells, "standin") == standings(manifest, cells, "standin") != []
+
+
 def test_nothing_is_told_of_two_pictures_or_of_one_defense(tmp_path, monkeypatch):
     manifest, cells = study(tmp_path, monkeypatch)
     assert not list(cheats(standings(manifest, [cell for cell in cells if cell.image < "c"], "standin")))

@@ -127,6 +127,19 @@ def test_a_step_that_fails_stops_no_other_and_has_no_number(choices, monkeypatch
     assert "**Incomplete: 10 of 18 steps" in text
 
 
+def test_a_step_that_failed_when_it_was_done_anew_is_tried_again(choices):
+    manifest, folder = performed(choices)
+    unit = next(unit for unit in units_of(manifest.parameters) if unit.attack)
+    folder.append(unit, FailureRecord(step="flip", why="no memory"))
+    findings = cells.read(manifest, folder)
+    assert (findings.steps - findings.done, len(findings.failures)) == (1, 1)
+    assert (
+        len(findings.cells) == len({(one.image, one.attack, one.defense, one.adaptive) for one in findings.cells}) == 14
+    )
+    assert [message.step for message in perform(unit, folder, "cpu")] == ["flip", "flip"]
+    assert cells.read(manifest, folder).failures == []
+
+
 def test_the_csv_is_exactly_this(choices):
     manifest, folder = settled(dataclasses.replace(choices, defenses="flip", adaptive=None, limit=1))
     clean, attacked = units_of(manifest.parameters)
