@@ -2,7 +2,9 @@ import time
 
 import pytest
 from starlette.testclient import TestClient
+from typer.testing import CliRunner
 
+from app.cli import app as command
 from app.guard.keys import new_key, write_file
 from app.main import create_app
 from app.settings import Settings
@@ -91,3 +93,21 @@ def open_client(settings):
 def guarded(open_client, keys):
     """A client of an app that asks for keys."""
     return open_client()
+
+
+@pytest.fixture
+def run(monkeypatch, tmp_path):
+    monkeypatch.setenv("PURIFIQA_DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.setenv("COLUMNS", "200")
+    return lambda *arguments: CliRunner().invoke(command, [str(argument) for argument in arguments])
+
+
+@pytest.fixture
+def folder(tmp_path, photo_png, photo_jpeg):
+    """A folder with two photos, one of them below, and a text file."""
+    folder = tmp_path / "photos"
+    (folder / "below").mkdir(parents=True)
+    (folder / "a.png").write_bytes(photo_png)
+    (folder / "below" / "b.jpg").write_bytes(photo_jpeg)
+    (folder / "notes.txt").write_text("no photo")
+    return folder

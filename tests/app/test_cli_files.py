@@ -1,0 +1,164 @@
+"""Which files a command takes, where results go, and how many are under way."""
+
+import csv
+import io
+import subprocess
+import sys
+import time
+
+import pytest
+
+from app.command.files import FilesError, find_images, plan_outputs
+
+
+def test_a_pattern_and_a_file_that_mean_the_same_image_count_once(folder):
+    assert [image.path.name for image in find_images([str(folder / "*.png"), str(folder / "a.png")])] == ["a.png"]
+
+
+def test_two_images_never_share_an_output_and_an_input_is_never_overwritten(folder, photo_png, tmp_path):
+    (folder / "a.jpg").write_bytes(photo_png)
+    images = find_images([str(folder / "a.png"), str(folder / "a.jpg")])
+    with pytest.raises(FilesError, match="both become"):
+        plan_outputs(images, tmp_path / "out", ".png")
+    with pytest.raises(FilesError, match="overwritten"):
+        plan_outputs(images[:1], folder, ".png")
+
+
+def test_pictures_of_other_formats_in_a_folder_are_told_of(run, folder):
+    (folder / "scan.TIF").write_bytes(b"II*\0")
+    (folder / "notes.txt").write_text("no picture")
+    done = run("score", folder, "-m", "entropy", "-d", "none", "--csv")
+    assert done.exit_code == 1
+    assert "scan.TIF: the file is not a PNG, JPEG or WebP image" in done.stderr
+    assert "notes" not in done.stderr
+    assert len(done.stdout.splitlines()) == 1 + 2
+
+
+@pytest.mark.parametrize(
+    ("out", "inputs", "told"),
+    [
+        ("out.gif", ["a.png"], "out.gif: results are PNG, JPEG or WebP"),
+        ("out.png", ["."], "out.png names one file, and there are 2 images"),
+        ("there", ["a.png"], "there is a file; name a folder"),
+    ],
+)
+def test_a_name_that_results_cannot_have_is_refused_before_anything_is_done(run, folder, tmp_path, out, inputs, told):
+    (tmp_path / "there").write_text("a file")
+    done = run("purify", *(folder / name for name in inputs), "-d", "none", "-o", tmp_path / out)
+    assert done.exit_code == 1
+    assert told in done.stderr
+    assert [path.name for path in tmp_path.glob("out*")] == []
+
+
+def test_two_forms_of_the_same_answer_are_refused(run, folder):
+    done = run("score", folder / "a.png", "-m", "entropy", "--csv", "--json")
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert "choose --json or --csv" in done.stderr
+
+
+def test_results_are_not_purified_again(run, folder):
+    for _ in range(2):
+        assert run("purify", folder, "-o", folder / "out").exit_code == 0
+    assert sorted(str(path.relative_to(folder)) for path in (folder / "out").rglob("*.*")) == [
+        "out/a.png",
+        "out/below/b.png",
+    ]
+
+
+def test_no_input_is_overwritten_by_the_result_of_another(run, folder, photo_png, tmp_path):
+    (folder / "sub").mkdir()
+    (folder / "sub" / "a.png").write_bytes(photo_png)
+    images = find_images([str(folder / "a.png"), str(folder / "sub" / "a.png")])
+    with pytest.raises(FilesError, match="overwritten"):
+        plan_outputs(images[:1] + images[1:], folder / "sub", ".png")
+
+
+def test_a_picture_that_can_be_read_and_one_of_its_name_that_cannot_are_not_in_each_others_way(
+    run, folder, tmp_path, photo_png
+):
+    (folder / "a.tif").write_bytes(b"II*\0")
+    (folder / "below" / "a.tif").write_bytes(photo_png)  # told of by its name, whatever it holds
+    done = run("purify", folder, "-d", "none", "-o", tmp_path / "out")
+    assert done.exit_code == 1
+    assert "a.tif: the file is not a PNG, JPEG or WebP image" in done.stderr
+    assert sorted(str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*.*")) == [
+        "a.png", "below/b.png",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("in_flight", [1, 3])
+def test_a_server_has_several_orders_at_a_time_and_answers_stay_in_order(run, server, tmp_path, photo_png, in_flight):
+    import threading
+
+    from app.command.client import Client
+
+    folder = tmp_path / "many"
+    folder.mkdir()
+    for name in "abcdef":
+        (folder / f"{name}.png").write_bytes(photo_png)
+    (folder / "bb.png").write_bytes(photo_png[:300])
+    real, now, most, lock = Client.order, [0], [0], threading.Lock()
+
+    def order(self, *arguments, **headers):
+        with lock:
+            now[0] += 1
+            most[0] = max(most[0], now[0])
+        try:
+            return real(self, *arguments, **headers)
+        finally:
+            with lock:
+                now[0] -= 1
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Client, "order", order)
+        done = run(
+            "score", folder, "-m", "entropy", "-d", "flip", "--csv", "--server", server, "--in-flight", in_flight
+        )
+    assert done.exit_code == 1
+    assert "bb.png" in done.stderr
+    files = [row["file"][-5:] for row in csv.DictReader(io.StringIO(done.stdout))]
+    assert files == [f"{name}.png" for name in "abcdef"]
+    assert most[0] == in_flight
+
+
+def test_ctrl_c_keeps_what_the_server_has_done_out_of_order(run, server, tmp_path, photo_png, monkeypatch):
+    from app.command.client import Client
+
+    folder = tmp_path / "many"
+    folder.mkdir()
+    for number, name in enumerate("abcd"):
+        (folder / f"{name}.png").write_bytes(photo_png + bytes(number))
+    real = Client.order
+
+    def order(self, kind, image, fields, **headers):
+        if len(image) == len(photo_png) + 1:
+            time.sleep(3)  # until the others are done
+            raise KeyboardInterrupt  # comes out where its answer is waited for
+        return real(self, kind, image, fields, **headers)
+
+    monkeypatch.setattr(Client, "order", order)
+    done = run("purify", folder, "-d", "flip", "-o", tmp_path / "out", "--server", server)
+    assert done.exit_code == 130
+    assert [line[-5:] for line in done.stdout.split()] == ["a.png", "c.png", "d.png"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.png", "c.png", "d.png"]
+
+
+def test_lines_of_csv_are_printed_as_soon_as_they_are_known(folder, photo_png):
+    (folder / "c.png").write_bytes(photo_png)
+    script = (
+        "import sys; from app.command import batch, listing\n"
+        "results = listing.Results('csv')\n"
+        "fields = {'metrics': 'entropy', 'defense': 'none', 'samples': '1'}\n"
+        "def tell(done): results.tell(done); print('told', file=sys.stderr, flush=True); sys.stdin.readline()\n"
+        "batch.run('score', [sys.argv[1]], fields, None, None, None, 1, tell); results.end()\n"
+    )
+    child = subprocess.Popen(
+        [sys.executable, "-c", script, str(folder)],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    header, first = child.stdout.readline(), child.stdout.readline()  # would wait for ever if it came at the end
+    assert header.startswith("file,metric,original")
+    assert f"{folder}/a.png,entropy," in first
+    rest, _ = child.communicate("\n\n\n", timeout=60)
+    assert len(rest.splitlines()) == 2
+    assert child.returncode == 0
