@@ -112,7 +112,6 @@ def settle(choices: Choices, drafted: Manifest) -> Manifest:
     if before:
         check_version(before, drafted)
         parameters = parameters.model_copy(update={"measures": _as_before(before.parameters, parameters)})
-    if before:
         check(before.parameters, parameters.model_copy(update={"pictures": before.parameters.pictures}))
 
     def keep(key: str, data: bytes) -> None:

@@ -97,8 +97,10 @@ def guarded(open_client, keys):
 
 @pytest.fixture
 def run(monkeypatch, tmp_path):
+    """The command, with folders of its own and a wide terminal."""
     monkeypatch.setenv("PURIFIQA_DATA_DIR", str(tmp_path / "data"))
-    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setenv("PURIFIQA_WEIGHTS_DIR", str(tmp_path / "weights"))
+    monkeypatch.setenv("COLUMNS", "250")
     return lambda *arguments: CliRunner().invoke(command, [str(argument) for argument in arguments])
 
 

@@ -6,20 +6,16 @@ import cv2
 import numpy as np
 import pytest
 from standin_metrics import Standin, undefined_at
-from typer.testing import CliRunner
 
-from app.cli import app
 from models.metrics import metrics
 from models.perturbation.universal import load
 
 
 @pytest.fixture
-def run(monkeypatch, tmp_path):
-    monkeypatch.setenv("PURIFIQA_DATA_DIR", str(tmp_path / "data"))
-    monkeypatch.setenv("COLUMNS", "250")
+def run(run, monkeypatch):
     monkeypatch.setitem(metrics(), "standin", Standin())
     monkeypatch.setitem(metrics(), "standin-without-gradients", Standin(differentiable=False))
-    return lambda *arguments: CliRunner().invoke(app, [str(argument) for argument in arguments])
+    return run
 
 
 @pytest.fixture

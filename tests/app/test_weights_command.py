@@ -2,16 +2,6 @@ import json
 
 import pytest
 from restoration_networks import compact, saved
-from typer.testing import CliRunner
-
-from app.cli import app
-
-
-@pytest.fixture
-def run(monkeypatch, tmp_path):
-    monkeypatch.setenv("PURIFIQA_WEIGHTS_DIR", str(tmp_path / "weights"))
-    monkeypatch.setenv("COLUMNS", "200")
-    return lambda *arguments: CliRunner().invoke(app, [str(argument) for argument in arguments])
 
 
 @pytest.fixture

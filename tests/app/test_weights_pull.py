@@ -9,9 +9,7 @@ import threading
 
 import pytest
 from official_files import metaiqa_file, small_backbones
-from typer.testing import CliRunner
 
-from app.cli import app
 from app.command import download
 from app.command.download import DownloadError, fetch
 from models import checkpoints, published
@@ -206,10 +204,8 @@ def test_two_pulls_at_once_do_not_mix_their_bytes(server, file, tmp_path):
 
 
 @pytest.fixture
-def run(monkeypatch, tmp_path):
-    monkeypatch.setenv("PURIFIQA_WEIGHTS_DIR", str(tmp_path / "weights"))
-    monkeypatch.setenv("COLUMNS", "200")
-    return lambda *arguments: CliRunner().invoke(app, ["weights", *map(str, arguments)])
+def run(run):
+    return lambda *arguments: run("weights", *arguments)
 
 
 def test_pulled_weights_are_added_and_nothing_else_is_left(run, server, tmp_path, monkeypatch):

@@ -11,9 +11,6 @@ from models.attack import Goal
 from models.evaluation.bootstrap import Mean
 from models.evaluation.cheating import climb, in_order
 
-Scores = Mapping[str, float]
-"""By picture; higher is better."""
-
 
 class Ranked(NamedTuple):
     """Pictures that were measured under every condition, honest and attacked."""
@@ -26,7 +23,7 @@ class Ranked(NamedTuple):
     def only(self, opinions: Mapping[str, float]) -> "Ranked":
         """Return those that there are opinions on."""
         kept = [place for place, picture in enumerate(self.pictures) if picture in opinions]
-        columns = [[row[place] for place in kept] for row in ([*self.attacked, self.honest])]
+        columns = [[row[place] for place in kept] for row in (*self.attacked, self.honest)]
         return Ranked([self.pictures[place] for place in kept], columns.pop(), columns)
 
 
