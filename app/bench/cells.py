@@ -63,9 +63,8 @@ def read(manifest: Manifest, folder: Folder) -> Findings:
     findings = Findings()
     clean: dict[str, dict[str, DefenseRecord]] = {}
     for unit in units_of(manifest.parameters):
-        records = folder.records(unit)
+        records, failed = folder.told(unit)
         findings.steps += len(unit.steps)
-        failed = folder.failures(unit)
         findings.done += sum(step not in failed and is_done(unit, records.get(step)) for step in unit.steps)
         findings.failures += [Failure(unit.place, step, why) for step, why in failed.items()]
         for step, one in records.items():

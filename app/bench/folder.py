@@ -141,16 +141,19 @@ class Folder:
 
     def records(self, unit: Unit) -> dict[str, Record]:
         """Return the last record of every step; of a step that was done and then failed with more metrics, the done."""
+        return self.told(unit)[0]
+
+    def told(self, unit: Unit) -> tuple[dict[str, Record], dict[str, str]]:
+        """Return `records`, and why steps failed, of those that failed when they were last tried."""
         found: dict[str, Record] = {}
+        failed: dict[str, str] = {}
         for record in self._lines(unit):
+            failed.pop(record.step, None)
+            if isinstance(record, FailureRecord):
+                failed[record.step] = record.why
             if not isinstance(record, FailureRecord) or not isinstance(found.get(record.step), DefenseRecord):
                 found[record.step] = record
-        return found
-
-    def failures(self, unit: Unit) -> dict[str, str]:
-        """Return why steps failed, of those that failed when they were last tried."""
-        last = {record.step: record for record in self._lines(unit)}
-        return {step: record.why for step, record in last.items() if isinstance(record, FailureRecord)}
+        return found, failed
 
     def _lines(self, unit: Unit) -> Iterator[Record]:
         try:
@@ -163,11 +166,8 @@ class Folder:
 
     def finished(self, unit: Unit) -> dict[str, Record]:
         """Return the record of every step that needs not be done again."""
-        failed = self.failures(unit)
-        found = {
-            step: record for step, record in self.records(unit).items()
-            if step not in failed and is_done(unit, record)
-        }  # fmt: skip
+        records, failed = self.told(unit)
+        found = {step: record for step, record in records.items() if step not in failed and is_done(unit, record)}
         if unit.attack is not None and (ATTACK not in found or not self.attacked_picture(unit).is_file()):
             return {}
         return found
