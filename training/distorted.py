@@ -16,6 +16,7 @@ from torch import Tensor
 
 from training import pseudo_mos
 from training.distortions import FAMILIES, LEVELS, Pixels
+from training.drawn import painted, typed
 from training.photos import photographs
 from training.rare import cutout, enlarged, gray, toned, unfocused
 
@@ -25,9 +26,11 @@ RARE: tuple[Callable[[Tensor, int], Tensor], ...] = (
     unfocused,
     gray,
     cutout,
+    painted,
+    typed,
 )
 RARE_SHARE = 0.5
-"""Of the crops to train on: soft in themselves, without color or on one color, as few of the photographs are."""
+"""Of the crops to train on: soft in themselves, without color, on one color or drawn, as few of the photographs are."""
 TONED_SHARE = 0.3
 """Of the crops to train on, rare or not: with colors, contrast and brightness of their own drawing."""
 TEXTURED, FLAT = 25.0, 6.0
@@ -43,6 +46,17 @@ class Sample(NamedTuple):
     """1 to 5; 0: none."""
     members: dict[str, float]
     """Values of the full-reference metrics."""
+
+
+class Plan(NamedTuple):
+    """What is done to each crop."""
+
+    families: int
+    """How many families of distortions."""
+    levels: int
+    """How many of the five levels of each."""
+    always: tuple[str, ...] = ()
+    """Families that every crop gets; the others are drawn."""
 
 
 def center(file: Path, side: int, *, shrunk: bool = False) -> Pixels:
@@ -110,25 +124,26 @@ def distort(clean: Pixels, name: str, wanted: Mapping[str, Sequence[int]]) -> tu
     return samples, stack
 
 
-def make(folder: Path, out: Path, contents: int, side: int, families: int, levels: int, processes: int) -> None:
+def make(folder: Path, out: Path, contents: int, side: int, plan: Plan, processes: int) -> None:
     """Make the training images of `contents` crops of the photographs in `folder`; what is there is kept.
 
-    Each crop gets `levels` of the five levels of `families` families. Interrupted, the same call goes on.
+    Interrupted, the same call goes on.
     """
     files = photographs(folder)
     out.mkdir(parents=True, exist_ok=True)
-    work = functools.partial(_make_one, files, out, side, families, levels)
+    work = functools.partial(_make_one, files, out, side, plan)
     missing = [index for index in range(contents) if not (out / f"{index:04}.csv").exists()]
     with multiprocessing.get_context("spawn").Pool(processes, torch.set_num_threads, (1,)) as pool:
         for done, index in enumerate(pool.imap_unordered(work, missing), 1):
             print(f"content {index}: {done} of {len(missing)}", flush=True)
 
 
-def _make_one(files: Sequence[Path], out: Path, side: int, families: int, levels: int, index: int) -> int:
+def _make_one(files: Sequence[Path], out: Path, side: int, plan: Plan, index: int) -> int:
     file = files[index % len(files)]
     draw = np.random.default_rng(index)
-    chosen = draw.choice(sorted(FAMILIES), families, replace=False).tolist()
-    wanted = {family: sorted(draw.choice(LEVELS, levels, replace=False).tolist()) for family in chosen}
+    others = sorted(FAMILIES.keys() - set(plan.always))
+    chosen = [*plan.always, *draw.choice(others, plan.families - len(plan.always), replace=False).tolist()]
+    wanted = {family: sorted(draw.choice(LEVELS, plan.levels, replace=False).tolist()) for family in chosen}
     turn = index // len(files)
     clean = anywhere(file, side, index, shrunk=bool(turn % 2), contrast=FLAT if turn % 4 > 1 else TEXTURED)
     kinds = [RARE[int(draw.integers(len(RARE)))]] if draw.random() < RARE_SHARE else []

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from models.iqa.fr_surrogate import FRSurrogate
 from training import distorted, imagenet, pseudo_mos
+from training.distortions import FAMILIES
 from training.quality_photos import Batch, QualityPhotos
 from training.records import append_row, save_whole
 
@@ -35,7 +36,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = _parse(arguments)
     torch.set_num_threads(options.threads)
     images = options.images or options.out / "images"
-    distorted.make(options.photos, images, options.contents, STORED, options.families, options.levels, options.threads)
+    plan = distorted.Plan(options.families, options.levels, tuple(options.always))
+    distorted.make(options.photos, images, options.contents, STORED, plan, options.threads)
     options.out.mkdir(parents=True, exist_ok=True)
     scale = pseudo_mos.read_scale() if options.start else None
     photos = QualityPhotos(images, options.contents, options.held_out, options.leave_out, scale)
@@ -56,6 +58,9 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--contents", type=int, default=944, help="crops of photographs")
     parser.add_argument("--families", type=int, default=10, help="families of distortions per crop")
     parser.add_argument("--levels", type=int, default=2, help="levels of each of them, of five")
+    parser.add_argument(
+        "--always", nargs="*", default=[], choices=FAMILIES, metavar="FAMILY", help="families that every crop gets"
+    )
     parser.add_argument("--held-out", type=int, default=12, help="photographs that serve to watch the training")
     parser.add_argument("--leave-out", nargs="*", default=[], help="families that are not trained on")
     parser.add_argument("--steps", type=int, default=3000, help="steps in all")
@@ -65,7 +70,10 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="CPU threads")
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    if len(options.always) > options.families:
+        parser.error(f"--always names {len(options.always)} families, --families allows {options.families}")
+    return options
 
 
 def loss_of(scores: Tensor, batch: Batch) -> Tensor:

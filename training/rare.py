@@ -5,14 +5,11 @@ import math
 import random
 from collections.abc import Callable
 
-import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image, ImageDraw
 from torch import Tensor
 
-SHAPES = 60
-"""Shapes painted over each other in `painted`."""
+from training.drawn import painted
 
 
 def rare(crops: Tensor, seed: int) -> Tensor:
@@ -107,16 +104,6 @@ def cutout(crops: Tensor, seed: int) -> Tensor:
     return _in_8_bits(torch.stack([_cutout(crop, draw) for crop in crops]))
 
 
-def painted(crops: Tensor, seed: int) -> Tensor:
-    """Return paintings of ellipses, lines and triangles over each other, as many and as large as crops (N, 3, H, W).
-
-    Sizes follow a power law, so that as in nature each scale shows as much as any other ("dead leaves"; Lee, Mumford
-    and Huang 2001). Colors are drawn from the crop or at random; edges are smoothed as by a lens.
-    """
-    draw = random.Random(seed)
-    return torch.stack([_painted(crop, draw) for crop in crops])
-
-
 def _toned(crop: Tensor, draw: random.Random, strength: float) -> Tensor:
     grays = crop.mean(dim=0, keepdim=True)
     crop = grays + 2 ** draw.uniform(-strength, 2 * strength) * (crop - grays)
@@ -142,34 +129,6 @@ def _cutout(crop: Tensor, draw: random.Random) -> Tensor:
     ground = draw.choice([(1.0,) * 3, (1.0,) * 3, (0.0,) * 3, tuple(draw.random() for _ in range(3))])
     # half a pixel of edge on either side, as a lens leaves it
     return torch.tensor(ground).view(3, 1, 1).lerp(crop, (depth + 0.5).clamp(0, 1))
-
-
-def _painted(crop: Tensor, draw: random.Random) -> Tensor:
-    height, width = crop.shape[1:]
-    scale = 3  # painted larger and shrunk, because Pillow paints without smooth edges
-    canvas = Image.new("RGB", (scale * width, scale * height), _color(crop, draw))
-    brush = ImageDraw.Draw(canvas)
-    for _ in range(SHAPES):
-        radius = scale * 1.5 / (1 - 0.95 * draw.random()) ** 1.2
-        x, y = draw.uniform(0, canvas.width), draw.uniform(0, canvas.height)
-        points = [(x + draw.uniform(-radius, radius), y + draw.uniform(-radius, radius)) for _ in range(3)]
-        shape, color = draw.randrange(3), _color(crop, draw)
-        if shape == 0:
-            flat = draw.uniform(0.3, 1) * radius
-            brush.ellipse((x - radius, y - flat, x + radius, y + flat), fill=color)
-        elif shape == 1:
-            brush.line(points[:2], fill=color, width=draw.randint(scale, 3 * scale))
-        else:
-            brush.polygon(points, fill=color)
-    small = np.asarray(canvas.resize((width, height), Image.Resampling.BOX), np.float32) / 255
-    return torch.from_numpy(small).permute(2, 0, 1)
-
-
-def _color(crop: Tensor, draw: random.Random) -> tuple[int, int, int]:
-    if draw.random() < 0.5:
-        return draw.randrange(256), draw.randrange(256), draw.randrange(256)
-    red, green, blue = (crop[:, draw.randrange(crop.shape[1]), draw.randrange(crop.shape[2])] * 255).int().tolist()
-    return red, green, blue
 
 
 def _in_8_bits(crops: Tensor) -> Tensor:

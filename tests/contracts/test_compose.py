@@ -120,7 +120,16 @@ def test_every_variable_is_a_setting():
 def test_the_image_runs_without_root_and_starts_without_a_shell():
     assert "\nUSER 10001:10001\n" in DOCKERFILE
     assert '\nENTRYPOINT ["purifiqa"]\n' in DOCKERFILE
-    assert DOCKERFILE.count("\nFROM ") == 2
+    assert DOCKERFILE.count("\nFROM ") == 3
+
+
+def test_a_change_of_the_code_makes_only_the_small_last_layer_anew():
+    dependencies, code, image = DOCKERFILE.split("\nFROM ")[1:]
+    copied = [name for line in dependencies.splitlines() if line.startswith("COPY ") for name in line.split()[1:-1]]
+    assert copied == ["pyproject.toml", "LICENSE"], "what the stage of the dependencies depends on"
+    assert [f"COPY {package} {package}" in code for package in ("app", "workers", "models")] == [True] * 3
+    assert image.index("COPY --from=dependencies ") < image.index("COPY --from=code ")
+    assert "RUN pip" not in image
 
 
 def test_the_image_holds_nothing_noncommercial_unless_it_is_asked_for():

@@ -1,6 +1,8 @@
 """Training the metric that ships, on three small crops."""
 
+import csv
 import json
+from collections import Counter
 
 import cv2
 import pytest
@@ -30,3 +32,18 @@ def test_from_given_weights_training_goes_on_with_their_scale(train, tmp_path):
     after = FRSurrogate.read(tmp_path / "out" / "result" / "model.safetensors").state_dict()
     moved = [float((after[name] - value).abs().max()) for name, value in before.items()]
     assert 0 < max(moved) < 0.01  # one step from where it was, not from ImageNet's weights
+
+
+def test_every_crop_gets_the_families_that_are_always_wanted(train, tmp_path):
+    train("--start", SHIPPED, "--steps", 0, "--always", "motion-blur", "low-contrast", "--levels", 3)
+    for table in (tmp_path / "images").glob("*.csv"):
+        with table.open(newline="") as stream:
+            families = Counter(row["family"] for row in csv.DictReader(stream))
+        assert families["motion-blur"] == families["low-contrast"] == 3
+        assert sorted(families.values()) == [1, 3, 3, 3], "the clean one, these two and a third"
+
+
+def test_no_more_families_are_always_wanted_than_a_crop_gets(train, capsys):
+    with pytest.raises(SystemExit):
+        train("--always", "jpeg", "webp", "grain", "ringing")
+    assert "--always names 4 families, --families allows 3" in capsys.readouterr().err

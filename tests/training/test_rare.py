@@ -4,10 +4,11 @@ import pytest
 import torch
 from known_photographs import NAMES, pixels, tensor
 
-from training.rare import cutout, enlarged, gray, mixed, painted, rare, toned, unfocused, vivid
+from training.drawn import painted, typed
+from training.rare import cutout, enlarged, gray, mixed, rare, toned, unfocused, vivid
 
 CROPS = torch.cat([tensor(pixels(name))[..., :96, :96] for name in NAMES] * 6)
-KINDS = [cutout, enlarged, gray, mixed, painted, rare, toned, unfocused, vivid]
+KINDS = [cutout, enlarged, gray, mixed, painted, rare, toned, typed, unfocused, vivid]
 
 
 def spread(images):
@@ -74,6 +75,15 @@ def test_mixed_and_painted_crops_have_color_as_sharp_as_brightness():
     before = chroma_detail(CROPS) / detail(CROPS)
     for made in (mixed(CROPS, seed=2), painted(CROPS, seed=2)):
         assert chroma_detail(made) / detail(made) > 1.5 * before
+
+
+def test_typed_crops_are_paper_and_ink_with_the_edges_of_a_screen():
+    made = typed(CROPS, seed=3)
+    colors = [crop.flatten(1).T.unique(dim=0, return_counts=True)[1] for crop in made]
+    assert float(torch.stack([counts.max() / counts.sum() for counts in colors]).mean()) > 0.25, "a ground of one color"
+    assert min(map(len, colors)) > 10, "and what is smooth on it"
+    steps, before = ((images.diff(dim=3).abs().amax(1) > 0.4).float().mean() for images in (made, CROPS))
+    assert float(steps) > 2 * float(before)
 
 
 def test_enlarged_crops_show_a_part_without_its_finest_detail():
