@@ -191,7 +191,7 @@ class Classifier(nn.Module):
         if low is None or high is None:
             raise SystemExit(f"{metric.card.name} has no range on both sides")
         self.metric, self.width = metric, high - low
-        self.sign = 1 if metric.card.higher_is_better else -1
+        self.sign = metric.card.sign
         self.anchor = nn.Parameter(torch.zeros(()))  # the library asks parameters for the device
 
     def forward(self, images: Tensor) -> Tensor:

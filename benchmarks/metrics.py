@@ -129,7 +129,7 @@ class Run:
             for name in self.metrics:
                 metric = find_metric(name)
                 told = np.array([_score(metric, image[None].float() / 255) for image in images])
-                scores[name] = told if metric.card.higher_is_better else -told
+                scores[name] = metric.card.sign * told
             ours = find_metric(OURS)
             for name, defense in self.defended.items():
                 purified = (defense(image[None].float() / 255, seed) for seed, image in enumerate(images))

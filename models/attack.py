@@ -27,7 +27,7 @@ class Goal(StrEnum):
 
     def sign(self, metric: Metric) -> int:
         """Return 1 if the metric's score shall rise, -1 if it shall fall."""
-        return 1 if (self is Goal.RAISE) == metric.card.higher_is_better else -1
+        return metric.card.sign if self is Goal.RAISE else -metric.card.sign
 
 
 class AttackUnavailableError(RuntimeError):

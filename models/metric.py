@@ -55,6 +55,11 @@ class MetricCard(BaseModel):
     source: str = Field("", description="Where the method was published.")
     human_trained: bool = Field(False, description="Whether the weights were fitted to human opinions.")
 
+    @property
+    def sign(self) -> int:
+        """What to multiply a score by, 1 or -1, so that more of it is better."""
+        return 1 if self.higher_is_better else -1
+
 
 class Metric(ABC):
     """A no-reference quality metric. Light until its first score: weights are loaded then, once per process and device.

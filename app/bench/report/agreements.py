@@ -3,11 +3,11 @@
 from collections.abc import Iterator, Mapping, Sequence
 
 from app.bench.cells import CLEAN, Cell
-from app.bench.items import metric_of
 from app.bench.opinions import FEWEST
 from app.bench.parameters import Manifest
 from app.bench.report.markdown import shown, table
 from models.evaluation.correlation import Kind, agreement
+from models.metrics import find_metric
 
 
 def agreements(manifest: Manifest, cells: Sequence[Cell], metric: str) -> Iterator[str]:
@@ -16,8 +16,7 @@ def agreements(manifest: Manifest, cells: Sequence[Cell], metric: str) -> Iterat
     if not opinions:
         return
     parameters = manifest.parameters
-    item = next(one for one in parameters.metrics if one.label == metric)
-    sign = 1 if metric_of(item).card.higher_is_better else -1
+    sign = find_metric(metric).card.sign
     attacks = [attack.label for attack in parameters.attacks]
     rows = []
     for defense in parameters.defenses:

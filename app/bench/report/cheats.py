@@ -4,12 +4,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from app.bench.cells import CLEAN, Cell
-from app.bench.items import metric_of
 from app.bench.parameters import Apart, Manifest
 from app.bench.report.markdown import shown, table
 from models.attack import Goal
 from models.evaluation.bootstrap import Mean
 from models.evaluation.cheating import climb, in_order
+from models.metrics import find_metric
 
 
 class Ranked(NamedTuple):
@@ -43,8 +43,7 @@ class Standing(NamedTuple):
 def standings(manifest: Manifest, cells: Sequence[Cell], metric: str) -> list[Standing]:
     """Return what cheating is worth behind each defense, least first, those measured on fewer pictures last."""
     parameters, opinions = manifest.parameters, manifest.opinions
-    item = next(one for one in parameters.metrics if one.label == metric)
-    sign = 1 if metric_of(item).card.higher_is_better else -1
+    sign = find_metric(metric).card.sign
     paired = {pair.attack for pair in parameters.pairs if pair.metric == metric}
     raising = [attack.label for attack in parameters.attacks if attack.about["goal"] == Goal.RAISE]
     wanted = [label for label in raising if label in paired]
