@@ -1,1 +1,1 @@
-"""What the command `purifiqa` does; `app/cli.py` says how it is called."""
+"""What the command `purifiqa` does; `app/cli` says how it is called."""

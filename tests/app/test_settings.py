@@ -3,7 +3,7 @@
 import pytest
 from pydantic import ValidationError
 
-from app.cli_options import in_words
+from app.cli.options import in_words
 from app.settings import CI_CACHE, Settings, unknown_variables
 
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from app.cli_options import Images, JsonOption, end, fail
+from app.cli.options import Images, JsonOption, end, fail
 
 
 class Goal(StrEnum):

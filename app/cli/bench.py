@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from app.cli_options import InFlightOption, ServerOption, fail
+from app.cli.options import InFlightOption, ServerOption, fail
 
 
 class PresetName(StrEnum):

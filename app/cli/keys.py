@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from app.cli_options import DATA_DIR, JsonOption, fail, said_plainly
+from app.cli.options import DATA_DIR, JsonOption, fail, said_plainly
 
 keys = typer.Typer(no_args_is_help=True, help="Make, list and revoke API keys; the service keeps only their hashes.")
 

@@ -1,0 +1,24 @@
+"""How `purifiqa defenses` and `purifiqa metrics` are called."""
+
+from typing import Annotated
+
+import typer
+
+from app.cli.options import JsonOption
+
+
+def defenses(
+    as_json: JsonOption = False,
+    as_markdown: Annotated[bool, typer.Option("--markdown", help="Print README's table.")] = False,
+) -> None:
+    """List the defenses and their parameters."""
+    from app.command import listing
+
+    listing.defenses("json" if as_json else "markdown" if as_markdown else "table")
+
+
+def metrics(as_json: JsonOption = False) -> None:
+    """List the metrics, their ranges, and what a missing one needs."""
+    from app.command import listing
+
+    listing.metrics(as_json=as_json)

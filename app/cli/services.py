@@ -1,0 +1,94 @@
+"""How the service is called: all of it on one machine (`purifiqa up`), or a process of it."""
+
+import logging
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from app.cli.keys import keys_file
+from app.cli.options import DATA_DIR, fail, said_plainly
+
+
+def up(
+    host: Annotated[str, typer.Option(envvar="PURIFIQA_HOST", help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option(envvar="PURIFIQA_PORT", min=0, max=65_535, help="Port to listen on; 0: any free one.")
+    ] = 8000,
+    data_dir: Annotated[
+        Path, typer.Option(envvar="PURIFIQA_DATA_DIR", help="Folder for the queue, inputs and results.")
+    ] = DATA_DIR,
+    workers: Annotated[int, typer.Option(min=1, help="Worker processes; default: one per core.")] = os.cpu_count() or 1,
+) -> None:
+    """Run everything on this machine: an embedded Valkey, the API and warm workers. Ctrl-C stops it."""
+    from app.command.parts import StartError
+    from app.command.supervisor import Supervisor
+    from app.guard.access import needs_keys
+
+    _log()
+    with said_plainly():
+        needs_keys(os.environ.get("PURIFIQA_AUTH", "auto"), host, "", keys_file(data_dir))
+    try:
+        Supervisor(host, port, data_dir, workers).run()
+    except StartError as error:
+        fail(str(error))
+
+
+def api() -> None:
+    """Run only the API; where Redis is and what it listens on come from PURIFIQA_* variables."""
+    from app.main import create_app
+    from app.server import serve
+    from app.settings import Settings, unknown_variables
+    from workers.telemetry import tracing
+
+    with said_plainly(os.EX_CONFIG):
+        settings = Settings()
+        tracing.configure("purifiqa-api")
+        service = create_app(settings)
+    _log(settings.log_level, settings.log_format)
+    for line in unknown_variables(os.environ):
+        logging.getLogger("purifiqa.api").warning(line)
+    serve(service, settings)
+
+
+def worker() -> None:
+    """Run only one warm worker process; where Redis is comes from PURIFIQA_* variables."""
+    from workers.settings import WorkerSettings
+    from workers.state.broker import BROKER_ERRORS
+    from workers.telemetry import tracing
+    from workers.worker import context, serve
+
+    with said_plainly(os.EX_CONFIG):
+        settings = WorkerSettings()
+        _log(settings.log_level, settings.log_format)
+        tracing.configure("purifiqa-worker")
+        context()
+    try:
+        serve()
+    except BROKER_ERRORS as error:
+        fail(f"Redis cannot be used: {error}")
+
+
+def health(
+    url: Annotated[
+        str | None, typer.Option(help="URL of the service.", show_default="by PURIFIQA_HOST and PURIFIQA_PORT")
+    ] = None,
+    worker: Annotated[bool, typer.Option("--worker", help="Ask about a worker in this container instead.")] = False,
+) -> None:
+    """Exit with 0 if the service is ready, for containers."""
+    from app.command.health import check_service, check_worker, own_address
+
+    wrong = check_worker() if worker else check_service(url or own_address())
+    if wrong:
+        fail(wrong)
+    print("ready")
+
+
+def _log(level: str = "INFO", form: str | None = None) -> None:
+    from workers.telemetry import logs
+
+    form = form or os.environ.get("PURIFIQA_LOG_FORMAT", "text")
+    if form not in ("json", "text"):
+        fail(f"PURIFIQA_LOG_FORMAT is {form!r}; it must be json or text")
+    logs.configure(level, "json" if form == "json" else "text")

@@ -1,0 +1,79 @@
+"""How `purifiqa weights` is called."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from app.cli.options import JsonOption, said_plainly
+
+weights = typer.Typer(no_args_is_help=True, help="Add, pull, list, verify and remove weights that are too big to ship.")
+
+WeightsName = Annotated[str, typer.Argument(metavar="NAME", help="As in `purifiqa weights list`, or a new one.")]
+OptionalWeightsName = Annotated[str | None, typer.Argument(metavar="NAME", help="Left out: all of them.")]
+
+
+@weights.command("list")
+def list_weights(as_json: JsonOption = False) -> None:
+    """List what can be added and what was."""
+    from app.command import weights as stored
+
+    with said_plainly():
+        stored.show(as_json=as_json)
+
+
+@weights.command()
+def add(
+    name: WeightsName,
+    source: Annotated[Path, typer.Argument(metavar="FILE_OR_FOLDER", help="As published; a UNet2DModel is a folder.")],
+    force: Annotated[bool, typer.Option("--force", help="Replace what has this name.")] = False,
+) -> None:
+    """Verify weights, convert them, try them, and keep them under a name."""
+    from app.command import weights as stored
+
+    with said_plainly():
+        stored.add(name, source, force=force)
+
+
+@weights.command()
+def pull(
+    name: WeightsName,
+    force: Annotated[bool, typer.Option("--force", help="Replace what has this name.")] = False,
+) -> None:
+    """Download published weights from their authors and add them; an interrupted download is gone on with."""
+    from app.command import weights as stored
+
+    with said_plainly():
+        stored.pull(name, force=force)
+
+
+@weights.command()
+def verify(name: OptionalWeightsName = None) -> None:
+    """Check that added weights are, byte by byte, what was added."""
+    from app.command import weights as stored
+
+    with said_plainly():
+        wrong = stored.verify(name)
+    for message in wrong:
+        print(f"purifiqa: {message}", file=sys.stderr)
+    if wrong:
+        raise typer.Exit(1)
+
+
+@weights.command()
+def path(name: OptionalWeightsName = None) -> None:
+    """Print the folder of added weights."""
+    from app.command import weights as stored
+
+    with said_plainly():
+        stored.path(name)
+
+
+@weights.command()
+def remove(name: WeightsName) -> None:
+    """Remove added weights."""
+    from app.command import weights as stored
+
+    with said_plainly():
+        stored.remove(name)
