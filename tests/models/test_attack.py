@@ -63,6 +63,24 @@ def test_the_scale_of_an_open_range_is_the_clean_score():
     assert aim.loss(1 - aim.images).abs().max() > 0
 
 
+def test_the_scale_of_an_open_range_is_at_least_one():
+    class Small(Standin):
+        def score(self, images):
+            return super().score(images) / 100
+
+    metric = Small(bounds=(0.0, None))
+    aim = target(metric)
+    torch.testing.assert_close(aim.loss(aim.images), 1 - metric(aim.images))
+
+
+def test_the_first_slope_stays_that_of_the_clean_image():
+    aim = target(Standin())
+    aim.gradient(aim.images)
+    first = aim.first_slope.clone()
+    aim.gradient(1 - aim.images)
+    assert torch.equal(aim.first_slope, first)
+
+
 def test_the_gradient_is_that_of_the_loss_also_through_a_defense():
     metric, defense = Standin(), parse_defense("resize")
     aim = target(metric, defense)

@@ -46,6 +46,13 @@ def test_a_vanishing_gradient_is_flagged():
     assert codes(check_gradients(vanishing.first_slope)) == [Code.VANISHING_GRADIENT]
 
 
+def test_a_gradient_vanishes_that_promises_less_than_a_thousandth_of_the_range():
+    slopes = torch.tensor([0.0, 0.254, 0.256, float("nan")])
+    zero, small = check_gradients(slopes)
+    assert "1 of 3 images" in zero.message
+    assert "1 of 3 images" in small.message
+
+
 def test_an_attack_that_asks_for_no_gradient_is_not_doubted_for_it():
     done = parse_attack('{"name": "square", "queries": 5}').run(photograph_like(1, 16, 16), Standin())
     assert check_gradients(done.first_slope) == []
@@ -75,7 +82,9 @@ def test_what_weakens_an_adaptive_attack_is_flagged(attack, defense, expected):
 
 def test_no_effect_and_a_black_box_that_wins_are_flagged():
     assert check_effect(torch.tensor([0.1, 0.2])) == []
-    assert codes(check_effect(torch.tensor([0.1, 0.0, -1.0]))) == [Code.NO_EFFECT]
+    [nothing] = check_effect(torch.tensor([0.1, 0.0, -1.0]))
+    assert nothing.code is Code.NO_EFFECT
+    assert "2 of 3 images" in nothing.message
     assert check_black_box(torch.tensor([0.5, 0.7]), torch.tensor([0.1, 0.6])) == []
     [flag] = check_black_box(torch.tensor([0.1, 0.1]), torch.tensor([0.4, 0.6]))
     assert flag.code is Code.BLACK_BOX_WINS

@@ -1,5 +1,7 @@
 """What sets each attack apart that only asks for scores."""
 
+import math
+
 import torch
 from standin_metrics import Standin, photograph_like
 
@@ -7,8 +9,17 @@ from models.attacks.nes import Nes
 from models.attacks.onepixel import Onepixel
 from models.attacks.parsimonious import Parsimonious
 from models.attacks.square import Square
+from models.noise import derive_seed
 
 METRIC = Standin()
+
+
+class Linear(Standin):
+    """The mean of all values, each with a weight of its own: what a block gains does not depend on the others."""
+
+    def score(self, images):
+        weights = torch.randn(images.shape[1:], generator=torch.Generator().manual_seed(4))
+        return 5 + (images * weights).mean(dim=(1, 2, 3))
 
 
 def test_only_so_many_pixels_change():
@@ -58,3 +69,60 @@ def test_nes_follows_the_true_gradient():
     inner = (images > 0) & (images < 1)
     cosine = torch.nn.functional.cosine_similarity(change[inner], gradient[inner], dim=0)
     assert cosine > 0.5
+
+
+def test_nes_is_written_out():
+    images, pairs, sigma, step = photograph_like(1, 20, 27), 6, 0.01, 3
+    stream = torch.Generator().manual_seed(derive_seed(9, 1, "attack"))
+    attacked = images.clone()
+    for _ in range(2):
+        tiles = torch.empty(pairs, 3, 8, 8).normal_(generator=stream)
+        noise = tiles.repeat(1, 1, 3, 4)[..., :20, :27]
+        up, down = (METRIC((attacked + side * sigma * noise).clamp(0, 1)) for side in (1, -1))
+        slope = torch.einsum("p,pchw->chw", up - down, noise)
+        attacked = (attacked + step * slope / slope.norm()).clamp(images - 20 / 255, images + 20 / 255).clamp(0, 1)
+    done = Nes(queries=24, pairs=pairs, sigma=sigma, step=step, tile=8, epsilon=20).run(images, METRIC, seed=9)
+    off = ((done.images - attacked) * 255).abs()
+    assert off.max() <= 1
+    assert off.mean() < 0.3, "but for rounding"
+    assert done.queries.item() == 24
+
+
+def test_nes_makes_do_with_fewer_queries_than_its_pairs_ask_for():
+    images = photograph_like(1, 16, 16)
+    done = Nes(queries=11, pairs=20, step=2).run(images, METRIC)
+    assert done.queries.item() == 10
+    assert not torch.equal(done.images, images)
+
+
+def test_parsimonious_finds_the_best_choice_where_blocks_are_independent_and_asks_no_more_than_that_takes():
+    images, metric = torch.full((1, 3, 16, 16), 0.5).mul(255).round() / 255, Linear()
+    leaf = images.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(metric(leaf).sum(), leaf)
+    done = Parsimonious(block=1, epsilon=40).run(images, metric)
+    assert torch.equal((done.images - images).sign(), gradient.sign())
+    up = int((gradient > 0).sum())
+    least = 1 + 3 * 16 * 16 + up + up  # all down, each alone, each that gains again, and back
+    assert least <= done.queries.item() < least + 100, "but for ties in the last digits"
+
+
+def test_the_squares_area_is_halved_after_as_large_a_share_of_the_queries_as_in_the_paper():
+    whole, short = Square(area=0.05), Square(area=0.05, queries=100)
+    halved = [(0, 0), (10, 0), (11, 1), (50, 1), (201, 3), (8001, 9)]
+    for query, times in halved:
+        assert whole._side(query, 100, 200) == round(math.sqrt(0.05 / 2**times * 100 * 200))
+    assert short._side(1, 100, 200) == round(math.sqrt(0.05 / 2**2 * 100 * 200))
+    assert Square(area=0.0001)._side(9999, 16, 16) == 1
+    assert Square(area=1)._side(2, 16, 40) == 16
+
+
+def test_every_image_that_square_asks_about_is_within_its_budget():
+    images, seen = photograph_like(2, 16, 16), []
+
+    class Recorder(Standin):
+        def score(self, asked):
+            seen.append(asked)
+            return super().score(asked)
+
+    Square(queries=40, epsilon=5, area=0.5)(images, Recorder())
+    assert max(((asked - images) * 255).abs().max().item() for asked in seen) <= 5 + 1e-3
