@@ -75,6 +75,21 @@ def test_gradients_flow_also_where_they_are_off_around_it(standin):
     assert report.attack.attacked > report.attack.clean
 
 
+@pytest.mark.parametrize("goal", ["raise", "lower"])
+def test_what_is_gained_is_how_far_the_defended_score_went_the_attackers_way(standin, goal):
+    one = order(f'{{"name": "ifgsm", "goal": "{goal}"}}', "flip")
+    told = execute(one, PNG)[0].attack
+    sign = 1 if goal == "raise" else -1
+    assert told.gained == pytest.approx(sign * (told.defended_attacked - told.defended_clean))
+    assert told.gained > 0
+    plain = execute(order(f'{{"name": "ifgsm", "goal": "{goal}"}}'), PNG)[0].attack
+    assert plain.gained == pytest.approx(sign * (plain.attacked - plain.clean))
+
+
+def test_an_attack_that_asks_for_no_gradient_tells_no_slope(standin):
+    assert execute(order('{"name": "square", "queries": 5}'), PNG)[0].attack.first_slope is None
+
+
 def test_progress_rises_and_an_exception_from_it_ends_the_attack(standin):
     told = []
     execute(order('{"name": "square", "queries": 40}'), PNG, progress=told.append)
