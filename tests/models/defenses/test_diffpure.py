@@ -6,8 +6,9 @@ from pydantic import ValidationError
 from models.defense import Cost, PurificationError
 from models.defenses import make_defense, parse_defense
 from models.diffusion.adaptive import auto_timesteps
+from models.diffusion.denoiser import Denoiser
 from models.diffusion.denoisers import find_denoiser
-from models.diffusion.schedule import sigma_of
+from models.diffusion.schedule import sigma_of, timestep_of
 from models.diffusion.tiling import Tiled
 from models.noise import Noise
 
@@ -109,13 +110,38 @@ def test_auto_chooses_more_for_a_disturbed_image():
     assert 5 <= chosen[0] <= chosen[-1] <= 50
 
 
-def test_auto_is_that_timestep_for_each_image_of_a_batch():
+class Taking(Denoiser):
+    """Takes away what it is told to."""
+
+    name = "taking"
+    license = "-"
+
+    def __init__(self, amounts):
+        self.amounts = amounts
+
+    def mean(self, noisy, sigma):
+        return noisy - self.amounts
+
+
+def test_auto_goes_by_twice_what_is_taken_from_the_calmest_tenth_of_blocks():
+    blocks = torch.linspace(0.005, 0.05, 100)
+    amounts = blocks.view(1, 1, 10, 10).repeat_interleave(8, 2).repeat_interleave(8, 3)
+    images = torch.full((1, 3, 80, 80), 0.5)
+    expected = round(timestep_of(2 * float(blocks.square().quantile(0.1).sqrt())))
+    assert 5 < expected < 50
+    assert auto_timesteps(Taking(amounts), images) == [expected]
+    assert auto_timesteps(Taking(torch.tensor(0.2)), images) == [50]
+    assert auto_timesteps(Taking(torch.tensor(0.0)), images) == [5]
+
+
+@pytest.mark.parametrize("others", [{}, {"margin": 0.02}, {"sampler": "dpm-solver", "steps": 2}], ids=str)
+def test_auto_is_that_timestep_for_each_image_of_a_batch(others):
     images = torch.cat([CAT, (CUP + 8 / 255 * Noise([1]).normal_like(CUP)).clamp(0, 1)])
     timesteps = auto_timesteps(Tiled(find_denoiser("ffdnet")), images)
     assert timesteps[0] != timesteps[1]
-    together = diffpure(timestep="auto")(images, [4, 5])
+    together = diffpure(timestep="auto", **others)(images, [4, 5])
     for index, timestep in enumerate(timesteps):
-        alone = diffpure(timestep=timestep)(images[index : index + 1], 4 + index)
+        alone = diffpure(timestep=timestep, **others)(images[index : index + 1], 4 + index)
         torch.testing.assert_close(together[index : index + 1], alone, rtol=0, atol=1e-5)
 
 
@@ -156,6 +182,9 @@ def test_the_cost_follows_the_network_and_its_evaluations():
     assert diffpure(sampler="dpm-solver").effective_cost is Cost.NETWORK
     assert diffpure(sampler="ancestral").effective_cost is Cost.DIFFUSION
     assert diffpure(denoiser="adm-256").effective_cost is Cost.DIFFUSION
+    assert diffpure(sampler="ddim", steps=8).effective_cost is Cost.NETWORK
+    assert diffpure(sampler="ddim", steps=9).effective_cost is Cost.DIFFUSION
+    assert diffpure(squeeze=256).work((1000, 800)) == diffpure().work((256, 256))
 
 
 def test_a_denoiser_without_its_weights_says_what_to_do(tmp_path, monkeypatch):

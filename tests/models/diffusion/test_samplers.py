@@ -130,9 +130,30 @@ def test_a_learned_variance_is_used():
     assert (drawn[1] - drawn[-1]).abs().mean() > 1e-3
 
 
-def test_the_ancestral_step_is_that_of_the_paper():
+@pytest.mark.parametrize("sampler", ["ddim", "dpm-solver"])
+def test_a_learned_variance_is_nothing_to_a_sampler_that_draws_none(sampler):
+    class Learned(GaussianPixels):
+        def epsilon(self, x, timestep):
+            predicted = super().epsilon(x, timestep)
+            return torch.cat([predicted, 0.5 * torch.ones_like(predicted)], dim=1)
+
+    x = diffused(30, clean_pixels())
+    drawn, plain = (SAMPLERS[sampler](one(), x, 30, 6, Noise([1, 2])) for one in (Learned, GaussianPixels))
+    assert torch.equal(drawn, plain)
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize("steps", [1, 3])
+def test_no_sample_leaves_the_range_of_images(sampler, steps):
+    _, drawn = draw(sampler, 5, steps, clean_pixels(1)[..., :16, :16] + 0.5)
+    assert drawn.min() >= 0
+    assert drawn.max() <= 1
+
+
+@pytest.mark.parametrize("brighter", [0, 0.5], ids=["gray", "half beyond white"])
+def test_the_ancestral_step_is_that_of_the_paper(brighter):
     # Ho et al. 2020, equations 6 and 7, in double precision and by hand, against the last two steps of a chain.
-    x = diffused(2, clean_pixels(1)[..., :16, :16])
+    x = diffused(2, clean_pixels(1)[..., :16, :16] + brighter)
     draws = torch.randn((3, 16, 16), generator=torch.Generator().manual_seed(9)).double()
     beta_2 = 1 - alpha_bar(2) / alpha_bar(1)
 

@@ -114,3 +114,12 @@ def test_padding_continues_the_image(size, multiple, expected):
     padded = pad_to(image, multiple)
     assert padded.shape[2:] == expected
     assert torch.equal(padded[..., : size[0], : size[1]], image)
+
+
+def test_padding_mirrors_the_image_about_its_last_pixels_and_repeats_them_where_it_is_too_small_for_that():
+    image = noisy_picture(18, 21)
+    padded = pad_to(image, 8)
+    assert torch.equal(padded[..., 18:, :21], image[..., 11:17, :].flip(2))
+    assert torch.equal(padded[..., :18, 21:], image[..., 17:20].flip(3))
+    small = pad_to(image[..., :3, :], 8)
+    assert torch.equal(small[..., 3:, :21], image[..., 2:3, :].expand(-1, -1, 5, -1))
