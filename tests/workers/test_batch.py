@@ -14,6 +14,7 @@ from workers.orders import AttackOrder, DefenseOrder, Kind
 from workers.process import batch as batch_module
 from workers.process.consumer import Consumer
 from workers.process.stopping import StoppedError
+from workers.state.entries import job_of
 from workers.state.record import Origin, Status
 
 DIFFPURE = parse_defense("diffpure")
@@ -275,7 +276,7 @@ def test_a_worker_that_has_to_end_gives_back_what_it_has_not_computed(submit, wo
     work()
     assert statuses(queue, "job0", "job1", "job2") == ["queued"] * 3
     assert {queue.get(f"job{number}").setbacks for number in range(3)} == {0}
-    assert queue.depth() == 3
+    assert [job_of(entry) for entry in queue.rq.job_ids] == ["job0", "job1", "job2"]
     assert not list(broker.scan_iter(b"purifiqa:lease:*"))
 
 
@@ -290,4 +291,4 @@ def test_a_lost_device_ends_the_worker_and_each_job_is_tried_again_alone(submit,
     assert here.stopping.requested
     assert statuses(queue, "job0", "job1", "job2") == ["queued"] * 3
     assert {queue.get(f"job{number}").setbacks for number in range(3)} == {1}
-    assert queue.depth() == 3
+    assert [job_of(entry) for entry in queue.rq.job_ids] == ["job0", "job1", "job2"]

@@ -153,8 +153,11 @@ class Batcher:
                 outcomes = execute_together(
                     orders, limits=self._limits, device=self._device, progress=report, room=self._room
                 )
-        except (AbandonedError, StoppedError) as reason:
-            log.info("a batch of %d jobs is given up: %s", len(begun), type(reason).__name__)
+        except AbandonedError:
+            log.info("a batch of %d jobs is given up", len(begun))
+        except StoppedError:
+            log.info("a batch of %d jobs is given back: this worker has to end", len(begun))
+            self._put_back()  # all at once: the first of them would come behind the others
         except Exception as error:
             if is_device_lost(error):
                 log.exception("this worker ends: its device is lost")
