@@ -1,5 +1,7 @@
 """The costly part of orders, computed as one batch: room, memory that runs out, and items that cannot be batched."""
 
+import itertools
+from types import SimpleNamespace
 from typing import ClassVar, Literal
 
 import pytest
@@ -7,6 +9,7 @@ import torch
 
 from models.defense import Cost, Defense, PurificationError
 from models.defenses import parse_defense
+from workers import together
 from workers.jobs import execute, execute_together
 from workers.orders import DefenseOrder, Kind
 from workers.together import Room, Task, compute
@@ -62,8 +65,9 @@ def test_the_samples_of_an_order_share_a_batch_where_there_is_room(recorder):
 
 def test_memory_that_runs_out_halves_the_batch_and_is_remembered_for_that_defense(recorder, monkeypatch):
     monkeypatch.setattr(Recorder, "most", 3)
-    room = Room(8 * PIXELS)
-    outcomes = compute(recorder, tasks(8, metrics=("brisque",)), room)
+    room, told = Room(8 * PIXELS), []
+    outcomes = compute(recorder, tasks(8, metrics=("brisque",)), room, told.append)
+    assert max(told) == told[-1] < 1, "what was in vain is not counted"
     assert recorder.batches == [8, 4, 2, 2, 2, 2]
     for task, outcome in zip(tasks(8), outcomes, strict=True):
         assert torch.equal(outcome.purified, recorder(task.image, task.seeds[0]))
@@ -100,10 +104,12 @@ def test_progress_rises_and_may_end_the_work(recorder):
         compute(recorder, tasks(5), Room(4 * PIXELS), stop)
 
 
-def test_each_gets_its_share_of_the_time(recorder):
+def test_each_gets_its_share_of_the_time(recorder, monkeypatch):
+    monkeypatch.setattr(together, "time", SimpleNamespace(perf_counter=itertools.count().__next__))
     outcomes = compute(recorder, tasks(4, metrics=("fr-surrogate",)), Room(4 * PIXELS))
     assert {tuple(outcome.timings_ms) for outcome in outcomes} == {("score", "purify")}
-    assert len({outcome.timings_ms["purify"] for outcome in outcomes}) == 1
+    assert {outcome.timings_ms["purify"] for outcome in outcomes} == {250}, "a quarter of a second of the clock"
+    assert {outcome.timings_ms["score"] for outcome in outcomes} == {500}, "before and after"
 
 
 def order(defense="diffpure", **fields):
