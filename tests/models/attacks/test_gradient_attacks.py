@@ -1,18 +1,22 @@
 """What sets each attack with gradients apart, as its paper or the code of arXiv 2404.06957 has it."""
 
+import itertools
+
 import pytest
 import torch
 from standin_metrics import Standin, photograph_like
 
 from models.attacks.adv_cf import AdvCf, apply_curves
+from models.attacks.amifgsm import Amifgsm
 from models.attacks.fgsm import Fgsm
 from models.attacks.ifgsm import Ifgsm
 from models.attacks.korhonen import Korhonen, spatial_activity
 from models.attacks.madc import Madc
 from models.attacks.mifgsm import Mifgsm
 from models.attacks.ssah import Ssah, coarse
-from models.attacks.stadv import move
+from models.attacks.stadv import Stadv, move
 from models.attacks.zhang_ssim import ZhangSsim
+from models.metrics import metrics
 from models.ssim import ssim
 
 METRIC = Standin()
@@ -62,6 +66,39 @@ def test_momentum_matters_and_none_is_ifgsm():
     assert not torch.equal(change(Mifgsm(), images), change(Ifgsm(), images))
 
 
+class Look(Standin):
+    """Stands for NIQE: 4 for the first image, 0.5 for the second."""
+
+    def score(self, images):
+        return torch.tensor([4, 0.5])
+
+
+def test_amifgsm_is_mifgsm_with_a_budget_that_follows_niqe_and_a_step_that_is_its_tenth(monkeypatch):
+    monkeypatch.setitem(metrics(), "niqe", Look())
+    images = photograph_like(2, 17, 20)
+    done = Amifgsm(k=0.0625, iterations=5).run(images, METRIC)
+    assert done.budget.tolist() == [3, 15], "255 / 16 / 4 in whole levels; below 1 NIQE counts as 1"
+    for index, budget in enumerate((3, 15)):
+        same = Mifgsm(epsilon=budget, step=budget / 5, iterations=5)(images[index : index + 1], METRIC)
+        assert torch.equal(done.images[index : index + 1], same)
+    without = Amifgsm(k=0.0625, iterations=5, momentum=0)(images, METRIC)
+    assert not torch.equal(without, done.images)
+
+
+def test_adam_steps_weighed_by_activity_are_written_out():
+    images, rate = photograph_like(1, 17, 20), 0.02
+    weight = spatial_activity(images) / 255
+    attacked, first, second = images.clone(), torch.zeros_like(images), torch.zeros_like(images)
+    for step in range(1, 5):
+        slope = -rising(attacked) / 10 * weight
+        first, second = 0.9 * first + 0.1 * slope, 0.999 * second + 0.001 * slope**2
+        move_by = rate * first / (1 - 0.9**step) / ((second / (1 - 0.999**step)).sqrt() + 1e-8)
+        attacked = (attacked - move_by).clamp(0, 1)
+    off = change(Korhonen(learning_rate=rate, iterations=4), images) - ((attacked - images) * 255).round()
+    assert off.abs().max() <= 1
+    assert off.abs().mean() < 0.01, "but for rounding"
+
+
 def test_korhonen_leaves_flat_regions_alone():
     images = photograph_like(1, 32, 40)
     images[..., 20:] = 100 / 255
@@ -105,6 +142,16 @@ def test_madc_holds_its_distance_after_rounding_too():
         assert (METRIC(attacked) > METRIC(images)).all() or epsilon < 1
 
 
+def test_madc_steps_back_just_to_its_limit_and_only_where_an_image_is_beyond_it():
+    images = photograph_like(2, 32, 32)
+    images[1] = images[1].mean().mul(255).round() / 255  # flat: other steps than the first
+    attack = Madc(epsilon=3, learning_rate=0.007, iterations=3)
+    attacked = attack(images, METRIC)
+    assert torch.equal(attacked, torch.cat([attack(one, METRIC) for one in images.split(1)]))
+    distance = ((attacked - images) * 255).square().mean(dim=(1, 2, 3)).sqrt()
+    assert (distance > 2.5).all()
+
+
 def test_ssahs_coarse_picture_is_the_mean_of_2x2_pixels():
     images = photograph_like(1, 16, 20)
     expected = images.view(1, 3, 8, 2, 10, 2).mean(dim=(3, 5))
@@ -141,6 +188,33 @@ def test_color_curves_map_equal_values_to_equal_values():
     for before, after in zip(images[0], attacked[0], strict=True):
         for level in before.unique():
             assert after[before == level].unique().numel() == 1
+
+
+def test_steep_steps_still_end_in_curves_that_rise():
+    levels = torch.arange(256).view(1, 1, 16, 16).expand(1, 3, 16, 16) / 255
+    attacked = AdvCf(learning_rate=1, iterations=5)(levels.contiguous(), METRIC)
+    assert (attacked.flatten(2).diff(dim=2) >= 0).all()
+    assert not torch.equal(attacked, levels)
+
+
+@pytest.mark.parametrize("kind", [AdvCf, Stadv])
+def test_the_best_of_all_steps_is_kept_where_steps_overshoot(kind):
+    images = photograph_like(1, 32, 32)
+    rate = kind.model_fields["learning_rate"].metadata[1].le
+    reached = [METRIC(kind(learning_rate=rate, iterations=count)(images, METRIC)).item() for count in range(1, 6)]
+    assert all(later >= earlier - 2e-3 for earlier, later in itertools.pairwise(reached)), reached
+    assert reached[0] >= METRIC(images).item() - 2e-3
+
+
+@pytest.mark.parametrize(("kind", "weight"), [(AdvCf, 1000), (Stadv, 1)])
+def test_a_heavy_penalty_and_a_small_step_keep_the_image_nearer(kind, weight):
+    images = photograph_like(1, 32, 32)
+    free, bound, slow = (
+        (kind(**parameters)(images, METRIC) - images).abs().mean()
+        for parameters in ({"weight": 0}, {"weight": weight}, {"weight": 0, "learning_rate": 0.001})
+    )
+    assert bound < 0.95 * free
+    assert slow < 0.7 * free
 
 
 def test_a_flow_of_one_pixel_shifts_the_image():
