@@ -25,6 +25,17 @@ def test_a_monotonic_curve_changes_ranks_not_at_all_and_the_linear_correlation()
     assert 0.8 < agreement(OPINIONS, curved, "plcc").value < 0.999
 
 
+@pytest.mark.parametrize(("kind", "reference"), [("srocc", spearmanr), ("plcc", pearsonr)])
+def test_the_interval_is_that_of_scipys_values_in_each_draw_that_has_some(kind, reference, monkeypatch):
+    monkeypatch.setattr("models.evaluation.correlation.RESAMPLES", 300)
+    mos, rows = np.array([1.0, 2.0, 4.0, 7.0]), np.array([[1.0, 5.0, 2.0, 9.0], [3.0, 4.0, 9.0, 8.0]])
+    draws = [draw for draw in np.random.default_rng(0).integers(0, 4, size=(300, 4)) if np.ptp(draw)]
+    assert len(draws) < 300
+    values = [np.mean([reference(mos[draw], row[draw]).statistic for row in rows]) for draw in draws]
+    found = agreement(mos.tolist(), rows.tolist(), kind)
+    assert (found.low, found.high) == pytest.approx(tuple(np.quantile(values, [0.025, 0.975])), abs=1e-9)
+
+
 def test_the_interval_covers_the_true_correlation_nineteen_times_in_twenty():
     generator, covered, trials, truth = np.random.default_rng(0), 0, 200, 0.7
     for _ in range(trials):

@@ -41,6 +41,7 @@ def test_equal_images_get_the_papers_150_decibels():
     image, _ = pair()
     assert compare(image, image) == Fidelity(150.0, pytest.approx(1))
     assert compare(image, image).quality == pytest.approx((1 + 1.875) / 2)
+    assert compare(image.double(), image.double() + 1e-8).psnr == 150, "and none gets more"
 
 
 def test_an_image_of_another_size_is_resized_to_its_source():

@@ -27,6 +27,11 @@ def test_scores_below_zero_keep_the_gain_positive_and_zero_has_none():
     assert math.isnan(shift(0, 1))
 
 
+def test_a_relative_gain_has_no_number_only_where_its_divisor_is_zero():
+    assert relative_gain(0, 1) == pytest.approx(1e6)
+    assert math.isnan(relative_gain(-1e-6, 1))
+
+
 def test_a_range_without_width_is_refused():
     with pytest.raises(ValueError, match="width"):
         absolute_gain(1, 2, 0)
@@ -46,6 +51,14 @@ def test_the_mean_weighs_every_value_alike_and_its_interval_is_reproducible():
     assert mean.n == 4
     assert (mean.low, mean.high) == (1.5, 4.5)  # both draws of the one image, or of the other
     assert bootstrap_mean([1, 2, 3, 6], ["a", "a", "b", "b"]) == mean
+
+
+def test_an_image_with_more_values_weighs_more_in_the_mean_and_in_every_draw():
+    values, images = [0] * 45 + [1], [*"abcde"] * 9 + ["f"]
+    mean = bootstrap_mean(values, images)
+    assert mean.value == 1 / 46
+    # 97.5 % of draws hold the sixth image at most three times: 3 values of 1 beside 27 of 0
+    assert (mean.low, mean.high) == (0, pytest.approx(0.1))
 
 
 def test_the_interval_of_many_images_is_that_of_the_normal_law():
