@@ -7,11 +7,12 @@ import pytest
 from app.bench.cells import Cell
 from app.bench.choices import Choices, draft
 from app.bench.report.doubts import doubts
+from models.attacks.square import Square
 
 
 @pytest.fixture
 def parameters(tmp_path, standin):
-    attacks = 'ifgsm,{"name": "square", "queries": 9}'
+    attacks = 'ifgsm,mifgsm,{"name": "fgsm", "goal": "lower"},{"name": "square", "queries": 9}'
     choices = Choices(tmp_path, tmp_path / "out", attacks=attacks, defenses="jpeg,random-noise", metrics="standin")
     return draft(choices, "1").parameters
 
@@ -21,12 +22,13 @@ def cell(attack, defense="none", *, adaptive=False, score=6.0, linf=10, slope=10
     measures = {
         "score": score, "defended_clean_score": clean, "linf": linf, "first_slope": slope, "movement": moved
     }  # fmt: skip
-    if attack != "ifgsm":
+    if attack == SQUARE:
         del measures["first_slope"]
     return Cell(image, "standin", attack, defense, adaptive, measures)
 
 
 SQUARE, NOT_AVERAGED = "square(queries=9)", "randomness-not-averaged"
+LOWER = "fgsm(goal=lower)"
 
 
 @pytest.mark.parametrize(
@@ -43,6 +45,11 @@ SQUARE, NOT_AVERAGED = "square(queries=9)", "randomness-not-averaged"
             [cell(SQUARE, "jpeg", adaptive=True, score=5.5), cell(SQUARE, "jpeg", score=5.6)],
             [(SQUARE, "jpeg", "weaker-than-transfer")],
         ),
+        (
+            [cell(SQUARE, "jpeg", adaptive=True, score=5.445), cell(SQUARE, "jpeg", score=5.5)],
+            [(SQUARE, "jpeg", "weaker-than-transfer")],
+        ),
+        ([cell(SQUARE, "jpeg", adaptive=True, score=5.455), cell(SQUARE, "jpeg", score=5.5)], []),
         ([cell(SQUARE, "jpeg", adaptive=True, score=5.6), cell(SQUARE, "jpeg", score=5.5)], []),
         (
             [cell("ifgsm", "random-noise", adaptive=True), cell(SQUARE, "random-noise", adaptive=True, score=7)],
@@ -53,6 +60,10 @@ SQUARE, NOT_AVERAGED = "square(queries=9)", "randomness-not-averaged"
             ],
         ),
         ([cell("ifgsm", image="b"), cell(SQUARE, score=7)], []),
+        ([cell("ifgsm"), cell("mifgsm", score=8), cell(SQUARE, score=7)], []),
+        ([cell(LOWER, score=4)], []),
+        ([cell(LOWER, score=5.1)], [(LOWER, "nothing", "no-effect")]),
+        ([cell(LOWER, score=4), cell(SQUARE, score=7)], []),
     ],
     ids=[
         "none",
@@ -63,9 +74,15 @@ SQUARE, NOT_AVERAGED = "square(queries=9)", "randomness-not-averaged"
         "bpda",
         "no eot",
         "weaker",
+        "more than a tenth weaker",
+        "hardly weaker",
         "stronger",
         "black box through a defense",
         "black box on other pictures",
+        "black box beaten by another",
+        "lowered",
+        "not lowered",
+        "black box with another goal",
     ],
 )
 def test_each_reason_to_doubt_is_told_where_it_holds_and_nowhere_else(parameters, cells, expected):
@@ -73,7 +90,15 @@ def test_each_reason_to_doubt_is_told_where_it_holds_and_nowhere_else(parameters
     assert found == expected
 
 
-@pytest.mark.parametrize(("clean", "told"), [((5, 6, 4), 0), ((5, 0.1, 4), 1), ((-5, -6, -4), 0), ((5, -5, 4), 1)])
+def test_a_pattern_that_was_learned_beforehand_is_no_black_box_that_wins(parameters, monkeypatch):
+    monkeypatch.setattr(Square, "universal", True)
+    assert list(doubts(parameters, [cell("ifgsm"), cell(SQUARE, score=7)])) == []
+
+
+@pytest.mark.parametrize(
+    ("clean", "told"),
+    [((5, 6, 4), 0), ((5, 0.1, 4), 1), ((-5, -6, -4), 0), ((5, -5, 4), 1), ((10, 0.33, 10), 1), ((10, 0.35, 10), 0)],
+)
 def test_scores_about_zero_are_nothing_to_divide_by(parameters, clean, told):
     cells = [cell("ifgsm", image=str(n), clean=float(one), score=one + 1.0) for n, one in enumerate(clean)]
     found = [why for _, _, _, code, why in doubts(parameters, cells) if code == "clean-score-near-zero"]

@@ -59,9 +59,21 @@ def test_the_report_tells_agreement_before_and_after_purification(tmp_path, monk
         Cell(image, "standin", attack, defense, False, {"score": sign * score})
         for (attack, defense), row in scores.items() for image, score in zip(PICTURES, row, strict=True)
     ]  # fmt: skip
+    cells += [Cell(image, "standin", "ifgsm", "jpeg", True, {"score": 0.1 * len(image)}) for image in PICTURES]
     text = "\n".join(agreements(manifest, cells, "standin"))
     rows = {line.split(" | ")[0].strip("| "): line.split(" | ")[1:] for line in text.splitlines() if line[:2] == "| "}
     values = {name: [cell.split(" ")[0] for cell in row] for name, row in rows.items() if name != "defense"}
     assert values["none"][0::2] == ["1.000", "-1.000"]
     assert values["jpeg"][0::2] == ["0.800", "0.900"]
     assert values["flip"] == ["-", "-", "-", "-"]
+
+
+def test_a_picture_that_one_attack_was_not_made_on_does_not_count_for_the_others(tmp_path, standin):
+    choices = Choices(tmp_path, tmp_path / "out", attacks="ifgsm,fgsm", defenses="jpeg", metrics="standin")
+    manifest = draft(choices, "1").model_copy(update={"opinions": MOS})
+    cells = [
+        Cell(image, "standin", attack, "jpeg", False, {"score": score})
+        for attack, row in (("ifgsm", [1, 2, 3, 0]), ("fgsm", [2, 5, 9])) for image, score in zip(PICTURES, row, strict=False)
+    ]  # fmt: skip
+    [jpeg] = [line.split(" | ") for line in agreements(manifest, cells, "standin") if line.startswith("| jpeg")]
+    assert jpeg[3].split(" ")[0] == "1.000"
