@@ -108,6 +108,14 @@ def test_it_is_given_up_after_the_last_attempt_and_leaves_nothing_to_send(hooked
     assert len(receiver.received) == 3
 
 
+def test_each_wait_is_three_times_the_one_before_up_to_six_hours_give_or_take_a_fifth(hooked):
+    settings = hooked.model_copy(update={"webhook_retry_seconds": 10})
+    sender = Sender(settings, JobQueue(settings), Store(settings.data_dir), [])
+    for tried, seconds in ((1, 10), (2, 30), (3, 90), (50, 21_600)):
+        waits = [sender._wait(tried) / seconds for _ in range(100)]
+        assert 0.8 <= min(waits) < 0.95 < 1.05 < max(waits) <= 1.2
+
+
 def test_410_stops_it_at_once(hooked_client, photo_png):
     with Receiver(410) as receiver:
         job = order_and_end(hooked_client, photo_png, f"http://127.0.0.1:{receiver.port}/")

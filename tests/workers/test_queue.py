@@ -163,6 +163,14 @@ def test_erasing_leaves_no_key_even_if_a_worker_still_reports(queue, job, broker
         queue.get("job1")
 
 
+def test_erasing_a_finished_job_leaves_no_key_either(queue, job, broker):
+    queue.finish(queue.start("job1"), Report())
+    assert broker.keys("purifiqa:answer:*")
+    queue.erase("job1")
+    kept = {"purifiqa:jobs-total", "purifiqa:pace"}  # counts, not whose
+    assert not [key for key in keys(broker) if key.startswith("purifiqa:") and key not in kept]
+
+
 def test_an_expired_job_is_told_from_one_that_never_was(queue, job, broker):
     broker.delete("purifiqa:job:job1")
     with pytest.raises(JobExpiredError):
