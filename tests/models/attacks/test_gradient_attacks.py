@@ -197,13 +197,20 @@ def test_steep_steps_still_end_in_curves_that_rise():
     assert not torch.equal(attacked, levels)
 
 
-@pytest.mark.parametrize("kind", [AdvCf, Stadv])
-def test_the_best_of_all_steps_is_kept_where_steps_overshoot(kind):
+class Peak(Standin):
+    """Best a little brighter than the picture is: what goes further loses again."""
+
+    def score(self, images):
+        return 9 - 1000 * (images.mean(dim=(1, 2, 3)) - photograph_like(1, 32, 32).mean() - 0.02) ** 2
+
+
+@pytest.mark.parametrize(("kind", "metric"), [(AdvCf, Peak()), (Stadv, METRIC)])
+def test_the_best_of_all_steps_is_kept_where_steps_overshoot(kind, metric):
     images = photograph_like(1, 32, 32)
     rate = kind.model_fields["learning_rate"].metadata[1].le
-    reached = [METRIC(kind(learning_rate=rate, iterations=count)(images, METRIC)).item() for count in range(1, 6)]
+    reached = [metric(kind(learning_rate=rate, iterations=count)(images, metric)).item() for count in range(1, 6)]
     assert all(later >= earlier - 2e-3 for earlier, later in itertools.pairwise(reached)), reached
-    assert reached[0] >= METRIC(images).item() - 2e-3
+    assert reached[0] >= metric(images).item() - 2e-3
 
 
 @pytest.mark.parametrize(("kind", "weight"), [(AdvCf, 1000), (Stadv, 1)])
