@@ -49,6 +49,20 @@ def test_a_file_keeps_where_it_comes_from(learned, tmp_path):
     assert [path.name for path in file.parent.iterdir()] == ["pattern.safetensors"]
 
 
+def test_a_file_that_was_learned_anew_is_read_anew(learned, tmp_path):
+    file = tmp_path / "pattern.safetensors"
+    save(learned, file)
+    assert torch.equal(load(file).pattern, learned.pattern)
+    save(learned.model_copy(update={"pattern": -learned.pattern}), file)
+    assert torch.equal(load(file).pattern, -learned.pattern)
+
+
+def test_learning_stays_within_its_limit():
+    images = [0.25 + photograph_like(1, 32, 32, seed)[0] / 2 for seed in range(4)]
+    pattern = learn(images, Standin(), Recipe(side=32, learning_rate=0.1, limit=1, epochs=4)).pattern
+    assert (pattern.abs() == 1).double().mean() > 0.8, "steps of 25 levels end at the limit of one"
+
+
 def test_a_pattern_for_the_other_direction_is_refused(learned, tmp_path):
     save(learned, tmp_path / "pattern.safetensors")
     with pytest.raises(AttackUnavailableError, match="learned to raise"):
