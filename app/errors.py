@@ -120,8 +120,11 @@ def invalid_fields(
 
     `known` tells, for the place of an unknown name, the names that exist there.
     """
-    found = []
-    for item in error.errors()[:MAX_FIELD_ERRORS]:
+    found, items = [], error.errors()
+    wrong_within = {place[:end] for place in (item["loc"] for item in items) for end in range(len(place))}
+    for item in items[:MAX_FIELD_ERRORS]:
+        if item["type"] == "too_short" and item["loc"] in wrong_within:
+            continue  # pydantic counts only the members that are right
         place = [str(part)[:80] for part in item["loc"] if part not in ("body", "query", "path", "header")]
         context, detail, suggestion = item.get("ctx", {}), item["msg"].removeprefix("Value error, "), None
         if item["type"] == "extra_forbidden":
@@ -130,6 +133,8 @@ def invalid_fields(
         elif item["type"] == "union_tag_invalid":
             suggestion = closest(str(context["tag"])[:80], context["expected_tags"].replace("'", "").split(", "))
             detail = "there is no such defense" + (f"; did you mean {suggestion!r}?" if suggestion else "")
+        elif item["type"] == "model_attributes_type":
+            detail = 'a defense among others is an object with a "name", such as {"name": "jpeg"}'
         found.append(
             FieldError(
                 field=".".join([prefix, *place] if prefix else place) or "body",

@@ -24,6 +24,8 @@ async def read_form(request: Request, kind: type[Form], settings: Settings) -> t
     most = settings.max_batch_images
     if not request.headers.get("content-type") and request.headers.get("content-length", "0") == "0":
         raise field_problem(422, IMAGE, "missing", "the request has no body; send multipart/form-data")
+    if name := next(iter(request.query_params), None):
+        raise field_problem(422, name[:80], "not-in-the-form", "orders take no query; send this as a field of the form")
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "multipart/form-data":
         raise field_problem(415, "body", "not-multipart", "send multipart/form-data with the image in the part `image`")
     try:

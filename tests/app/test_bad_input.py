@@ -88,6 +88,11 @@ def test_a_field_sent_twice_or_too_many_images_are_refused(client, photo_png, sh
     check_problem(client.post("/purify", files=many * 2), 400, "bad-form")
 
 
+def test_an_order_in_the_address_is_refused_and_not_done_with_the_default_defense(client, photo_png):
+    answer = client.post("/purify?defense=jpeg", files={"image": photo_png})
+    assert "field of the form" in check_problem(answer, 422, "not-in-the-form", "defense")["detail"]
+
+
 def test_a_file_where_text_belongs_is_refused(client, photo_png):
     files = {"image": photo_png, "defense": ("defense.json", b"{}")}
     check_problem(client.post("/purify", files=files), 422, "not-text", "defense")
@@ -119,6 +124,7 @@ def test_a_misspelt_field_is_refused_with_the_closest_name(order):
     ('{"name": "chain", "steps": []}', "defense.steps", "invalid-request", None),
     ('{"name": "chain", "steps": [{"name": "jpeg", "qualty": 1}]}', "defense.steps.0.jpeg.qualty", "invalid-request", "quality"),
     ('{"name": "chain", "steps": [{"name": "jpge"}]}', "defense.steps.0", "invalid-request", "jpeg"),
+    ('{"name": "chain", "steps": ["flip"]}', "defense.steps.0", "invalid-request", None),
     ("[" * 10_000, "defense", "invalid-defense", None),
     ('{"name": ' * 1_000, "defense", "invalid-defense", None),
 ])  # fmt: skip
@@ -126,6 +132,13 @@ def test_a_wrong_defense_is_refused_with_its_place_and_the_closest_name(order, d
     problem = check_problem(order(defense=defense), 422, code, field)
     error = next(error for error in problem["errors"] if error["field"] == field)
     assert hint is None or error["suggestion"] == hint
+
+
+def test_wrong_steps_of_a_chain_are_told_and_not_that_steps_are_missing(order):
+    steps = [{"name": "jpeg", "quality": 0}, "flip", {"name": "flip"}]
+    problem = check_problem(order(defense=json.dumps({"name": "chain", "steps": steps})), 422, "invalid-request")
+    assert [error["field"] for error in problem["errors"]] == ["defense.steps.0.jpeg.quality", "defense.steps.1"]
+    assert '{"name": "jpeg"}' in problem["errors"][1]["detail"]
 
 
 def test_an_out_of_range_parameter_is_told_its_limit(order):

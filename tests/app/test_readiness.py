@@ -34,6 +34,13 @@ def test_a_service_with_a_warm_worker_is_ready(ready):
     assert ready[0].get("/readyz").json() == {"status": "ok"}
 
 
+def test_a_watcher_may_ask_with_head_too(ready):
+    client, app = ready
+    assert [client.head(path).status_code for path in ("/livez", "/readyz")] == [200, 200]
+    app.state.draining = True
+    assert [client.head(path).status_code for path in ("/livez", "/readyz")] == [200, 503]
+
+
 def test_verbose_tells_what_was_looked_at_and_whether_the_defaults_can_be_used(ready):
     client, app = ready
     app.state.services.queue.beat("w2", Facts(state="busy", device="cuda", gpu="GPU-1").model_dump_json())
