@@ -32,7 +32,7 @@ def up(
     try:
         Supervisor(host, port, data_dir, workers).run()
     except StartError as error:
-        fail(str(error))
+        fail(str(error), error.status)
 
 
 def api() -> None:

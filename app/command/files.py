@@ -87,7 +87,7 @@ def plan_outputs(images: list[ImageFile], out: Path, suffix: str) -> list[Path]:
     taken: dict[Path, Path] = {}
     for image, output in zip(images, outputs, strict=True):
         if output in taken:
-            raise FilesError(f"{taken[output]} and {image.path} would both become {output}")
+            raise FilesError(f"{taken[output]} and {image.path} would both become {output}; purify one of them apart")
         if output.resolve() in inputs:
             raise FilesError(f"{inputs[output.resolve()]} would be overwritten; choose another -o")
         taken[output] = image.path

@@ -24,6 +24,15 @@ _PR_SET_PDEATHSIG = 1
 class StartError(RuntimeError):
     """The service cannot be started; the message says why and what to do."""
 
+    status = 1
+    """The exit status of the command."""
+
+
+class SettingsError(StartError):
+    """A process has said that it cannot work with its settings."""
+
+    status = os.EX_CONFIG
+
 
 @dataclass
 class Part:
@@ -56,7 +65,7 @@ class Part:
             return
         lived = time.monotonic() - self.started
         if self.process.returncode == os.EX_CONFIG and not self.has_worked:
-            raise StartError(f"{self.name} cannot work with these settings; see above")
+            raise SettingsError(f"{self.name} cannot work with these settings; see above")
         died = self.process.returncode != 0  # 0: it has ended by itself, to be started afresh
         self.quick_deaths = self.quick_deaths + 1 if died and lived < QUICK_DEATH_SECONDS else 0
         if self.quick_deaths >= QUICK_DEATHS_ALLOWED:
@@ -115,7 +124,8 @@ def service_parts(broker: Path, data_dir: Path, host: str, port: int, workers: i
         "PURIFIQA_HOST": host,
         "PURIFIQA_PORT": str(port),
     }
-    threads = os.environ.get("PURIFIQA_THREADS", "1")
+    threads = os.environ.get("PURIFIQA_THREADS", "")
+    threads = threads if threads.isdecimal() else "1"  # a worker says what is wrong with it; OpenMP would say it first
     one_thread = {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
     ours = [sys.executable, "-P", "-m", "app"]  # -P: a folder `app` where the user stands is not ours
     valkey = [

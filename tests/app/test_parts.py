@@ -1,9 +1,12 @@
 """A part of the service that ends is started again, unless it cannot live."""
 
+import os
+import sys
+
 import pytest
 
 from app.command import parts
-from app.command.parts import QUICK_DEATHS_ALLOWED, Part, StartError
+from app.command.parts import QUICK_DEATHS_ALLOWED, Part, StartError, service_parts
 
 
 @pytest.mark.parametrize(("command", "may_go_on"), [("true", True), ("false", False)])
@@ -23,3 +26,19 @@ def test_a_part_that_ends_by_itself_is_started_afresh_as_often_as_it_likes(monke
         with pytest.raises(StartError, match="keeps dying"):
             live(QUICK_DEATHS_ALLOWED)
     part.stop()
+
+
+def test_a_part_that_cannot_work_with_its_settings_ends_the_command_with_its_own_status():
+    part = Part("api", [sys.executable, "-S", "-c", f"raise SystemExit({os.EX_CONFIG})"], {})
+    part.start()
+    part.process.wait()
+    with pytest.raises(StartError, match="these settings") as told:
+        part.revive()
+    assert told.value.status == os.EX_CONFIG
+
+
+@pytest.mark.parametrize(("threads", "given"), [("3", "3"), ("abc", "1"), ("", "1")])
+def test_only_a_number_of_threads_is_handed_to_openmp(monkeypatch, tmp_path, threads, given):
+    monkeypatch.setenv("PURIFIQA_THREADS", threads)
+    _, worker, _ = service_parts(tmp_path / "valkey.sock", tmp_path, "127.0.0.1", 8000, 1)
+    assert worker.environment["OMP_NUM_THREADS"] == given

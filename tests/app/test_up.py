@@ -114,7 +114,7 @@ def test_a_worker_that_dies_is_started_again_and_jobs_survive_a_restart_of_every
 def test_what_no_process_can_work_with_ends_it_at_once_in_one_line(up, monkeypatch, variable, value, told):
     monkeypatch.setenv(variable, value)
     service = up()
-    assert service.process.wait(60) == 1
+    assert service.process.wait(60) == os.EX_CONFIG
     log = service.log_path.read_text()
     assert f"purifiqa: {told}" in log
     assert "cannot work with these settings; see above" in log
