@@ -1,6 +1,6 @@
 """Whether an order may come in: what can be told before its body is read, and what its image tells after that."""
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from typing import Annotated
 
@@ -19,10 +19,16 @@ ATTACKS_OFF = "attacks-off"
 """Code of the problem that tells that attacks are off."""
 
 
-async def _admit(request: Request, caller: SubmitterDep, services: ServicesDep) -> Caller:
-    """Refuse an order that cannot be taken whatever it holds, before its body is read."""
-    await run_sync(_check_bounds, services, caller, _declared(request))
-    return caller
+async def _admit(request: Request, caller: SubmitterDep, services: ServicesDep) -> AsyncIterator[Caller]:
+    """Refuse an order that cannot be taken whatever it holds, before its body is read. One refused takes no room."""
+    count = _declared(request)
+    measured = await run_sync(services.room.check, count)
+    try:
+        await run_sync(_check_bounds, services, caller)
+        yield caller
+    except BaseException:
+        services.room.give_back(count, measured)
+        raise
 
 
 AdmittedDep = Annotated[Caller, Depends(_admit)]
@@ -33,9 +39,8 @@ def _declared(request: Request) -> int:
     return int(text) if text.isdecimal() else 0
 
 
-def _check_bounds(services: Services, caller: Caller, count: int) -> None:
+def _check_bounds(services: Services, caller: Caller) -> None:
     settings = services.settings
-    services.room.check(count)
     if services.queue.depth() >= settings.max_queued:
         raise ProblemError(
             503, "queue-full", f"{settings.max_queued} jobs are waiting already; nothing was accepted.",

@@ -18,8 +18,11 @@ class Room:
         self._used, self._measured = 0, -float("inf")
         self._measuring = threading.Lock()
 
-    def check(self, count: int) -> None:
-        """Raise a 507 problem unless `count` more bytes may be kept. Blocks now and then for as long as `du` takes."""
+    def check(self, count: int) -> float:
+        """Count `count` bytes as kept, and return when was measured, for `give_back`.
+
+        Blocks now and then for as long as `du` takes. Raises a 507 problem if there is no room for them.
+        """
         free = self._store.free_bytes()
         if free - count < self._settings.min_free_bytes:
             raise _full(f"{self._settings.min_free_bytes} bytes of the disk are to stay free")
@@ -27,6 +30,12 @@ class Room:
         if most is not None and self._bytes_used() + count > most:
             raise _full(f"at most {most} bytes are kept")
         self._used += count
+        return self._measured
+
+    def give_back(self, count: int, measured: float) -> None:
+        """Take back what `check` counted for a request that was refused, unless a measurement has done so since."""
+        if measured == self._measured:
+            self._used -= count
 
     def _bytes_used(self) -> int:
         if time.monotonic() - self._measured > MEASURED_SECONDS and self._measuring.acquire(blocking=False):

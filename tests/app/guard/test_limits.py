@@ -171,6 +171,14 @@ def test_a_store_that_holds_all_it_may_takes_no_more(open_client, submit, photo_
     assert answer.json()["detail"].endswith("nothing was accepted.")
 
 
+def test_a_refused_order_takes_no_room_from_others(open_client, submit, photo_png):
+    client = open_client(max_store_bytes=2 * len(photo_png))
+    for _ in range(3):
+        problem(client.post("/purify", files={"image": b"x" * len(photo_png)}), 415, "unsupported-image")
+        problem(submit(client, defense="nope"), 422, "unknown-defense")
+    assert submit(client).status_code == 202
+
+
 def test_the_store_is_measured_again(open_client, submit, photo_png):
     client = open_client(max_store_bytes=2 * len(photo_png))
     place = submit(client).headers["location"]
