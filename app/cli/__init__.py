@@ -3,6 +3,9 @@
 Heavy imports wait until a command needs them, so that `--help` and `health` are quick.
 """
 
+from importlib.metadata import version
+from typing import Annotated
+
 import typer
 
 from app.cli import attack, bench, catalogue, images, keys, services, weights
@@ -10,6 +13,23 @@ from app.cli import attack, bench, catalogue, images, keys, services, weights
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=(
     "Image-quality scores that can be trusted: purify an image, and score it before and after."
 ))  # fmt: skip
+
+
+def _tell_version(*, is_wanted: bool) -> None:
+    if is_wanted:
+        print(version("purifiqa"))
+        raise typer.Exit
+
+
+@app.callback()
+def _of_all(
+    *,
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_tell_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Nothing that is the same for all commands."""
+
 
 for _command in (
     services.up,

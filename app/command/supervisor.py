@@ -18,7 +18,8 @@ from app.command.parts import Part, StartError, free_port, service_parts
 
 log = logging.getLogger("purifiqa.up")
 
-READY_SECONDS = 120
+READY_SECONDS = 300
+"""Cold disks and busy machines take a minute; what cannot start ends long before."""
 POLL_SECONDS = 0.2
 LONGEST_SOCKET_FOLDER = 90
 WORKER_GRACE_SECONDS = 150.0  # longer than a job with a cheap defense may run
@@ -86,13 +87,15 @@ class Supervisor:
             os.close(handle)
 
     def _wait_until_ready(self, parts: list[Part]) -> bool:
-        deadline = time.monotonic() + READY_SECONDS
+        deadline, lacking = time.monotonic() + READY_SECONDS, "the API does not answer"
         while not self.stopping:
             with contextlib.suppress(httpx2.HTTPError):
-                if httpx2.get(f"{self.address}/readyz", timeout=2).status_code == httpx2.codes.OK:
+                answer = httpx2.get(f"{self.address}/readyz", timeout=2)
+                if answer.status_code == httpx2.codes.OK:
                     return True
+                lacking = answer.json()["detail"]
             if time.monotonic() > deadline:
-                raise StartError(f"the service was not ready within {READY_SECONDS} s; see the log above")
+                raise StartError(f"the service was not ready within {READY_SECONDS} s: {lacking}; see the log above")
             for part in parts:
                 part.revive()
             time.sleep(POLL_SECONDS)

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from models.image_files import jpeg, png, webp
 from models.image_files.colors import ColorPlan, plan_colors
+from models.image_files.foreign import kind_of
 from models.image_files.header import Header
 from models.image_files.limits import BrokenImageError, ImageFormat, ImageLimits, UnsupportedImageError
 from models.image_files.loading import load
@@ -92,4 +93,7 @@ def _read_header(data: bytes) -> Header:
         return jpeg.read_jpeg(data)
     if webp.is_webp(data):
         return webp.read_webp(data)
-    raise UnsupportedImageError("the file is not a PNG, JPEG or WebP image", limit="png, jpeg, webp")
+    kind = kind_of(data)
+    raise UnsupportedImageError(
+        "the file is not a PNG, JPEG or WebP image" + (f"; it is {kind}" if kind else ""), limit="png, jpeg, webp"
+    )

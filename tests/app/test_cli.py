@@ -5,6 +5,7 @@ import io
 import json
 import subprocess
 import sys
+from importlib.metadata import version
 
 import cv2
 import numpy as np
@@ -13,6 +14,11 @@ import pytest
 
 def read(path):
     return cv2.imread(str(path))[..., ::-1]
+
+
+def test_it_tells_its_version(run):
+    done = run("--version")
+    assert (done.exit_code, done.stdout.strip()) == (0, version("purifiqa"))
 
 
 def test_purify_keeps_names_and_folders_and_changes_the_extension(run, folder, tmp_path, photo):

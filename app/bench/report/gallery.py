@@ -57,14 +57,17 @@ def _draw(title: str, tiles: list[Tile]) -> bytes:
     rows = math.ceil(len(tiles) / COLUMNS)
     height, width = tiles[0][1].shape[:2]
     high = TILE * height / width
-    figure = Figure(figsize=(COLUMNS * TILE + 0.2, rows * (2 * high + 0.45) + 0.4))
+    columns = min(COLUMNS, len(tiles))
+    figure = Figure(figsize=(columns * TILE + 0.2, rows * (2 * high + 0.45) + 0.55))
     figure.set_layout_engine(ConstrainedLayoutEngine(h_pad=0.01, w_pad=0.03, hspace=0, wspace=0))
-    figure.suptitle(title, fontsize=11)
-    panels = figure.subplots(2 * rows, COLUMNS, squeeze=False)
+    figure.suptitle(
+        f"{title}\nbelow each picture, {FACTOR} times its difference to the clean one", fontsize=9, wrap=True
+    )
+    panels = figure.subplots(2 * rows, columns, squeeze=False)
     for axes in panels.flat:
         axes.set_axis_off()
     for number, (name, picture, difference) in enumerate(tiles):
-        row, column = divmod(number, COLUMNS)
+        row, column = divmod(number, columns)
         for axes, shown in ((panels[2 * row, column], picture), (panels[2 * row + 1, column], difference)):
             axes.imshow(shown)
         panels[2 * row, column].set_title(_shortened(name), fontsize=7.5)
