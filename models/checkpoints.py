@@ -1,5 +1,7 @@
 """Our own folder of big weights: what a user adds is verified, converted to safetensors, and then found by its name."""
 
+import contextlib
+import errno
 import hashlib
 import os
 import re
@@ -8,7 +10,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -20,18 +21,14 @@ from models.weights import WEIGHTS_DIR
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 """What a name may be: never a path."""
 
-_ASKED_FOR = re.compile(r"GLOBAL ([\w.]+)")
-"""Where torch names the object that it refused to build."""
-
 WEIGHTS, FACTS = "model.safetensors", "facts.json"
+
+_TRIES = 10
+"""How often weights are put in their place where another process puts its own there."""
 
 
 class CheckpointError(ValueError):
     """A weight file cannot be used; the message names the file, what is wrong with it, and what to do."""
-
-
-class PickledObjectsError(CheckpointError):
-    """A weight file holds pickled objects beside tensors; they were not built."""
 
 
 class Published(BaseModel):
@@ -85,14 +82,23 @@ def folder(name: str) -> Path:
 
 def find(name: str, kind: str) -> Facts | None:
     """Return the facts about added weights of this name and kind; None if there are none. Raises CheckpointError."""
-    facts = _read_facts(folder(name) / FACTS)
+    facts = facts_of(name)
     return facts if facts and facts.kind == kind else None
 
 
 def added() -> list[Facts]:
     """Return the facts about everything that was added, by name. Raises CheckpointError."""
-    files = (file for file in sorted(home().glob(f"*/{FACTS}")) if NAME.fullmatch(file.parent.name))
-    return [facts for file in files if (facts := _read_facts(file))]
+    return [facts for name in names() if (facts := facts_of(name))]
+
+
+def names() -> list[str]:
+    """Return the names of everything that was added, readable or not."""
+    return sorted(file.parent.name for file in home().glob(f"*/{FACTS}") if NAME.fullmatch(file.parent.name))
+
+
+def facts_of(name: str) -> Facts | None:
+    """Return the facts about added weights of this name, of any kind; None for none. Raises CheckpointError."""
+    return _read_facts(folder(name) / FACTS)
 
 
 def _read_facts(file: Path) -> Facts | None:
@@ -132,7 +138,10 @@ def again(name: str, published: Published | None = None) -> str:
 def add(
     name: str, kind: str, source: Path, state: Mapping[str, Tensor], config: Mapping[str, Any] | None = None
 ) -> Facts:
-    """Keep converted weights under `name`, all or nothing, replacing older ones; return the facts about them."""
+    """Keep converted weights under `name`, all or nothing, replacing older ones; return the facts about them.
+
+    Raises OSError if they cannot be written; older ones are then still there.
+    """
     place = folder(name)
     partial = place.with_name(f".{name}.{os.getpid()}")
     shutil.rmtree(partial, ignore_errors=True)
@@ -148,21 +157,58 @@ def add(
             config=dict(config or {}),
         )
         (partial / FACTS).write_text(facts.model_dump_json(indent=2))
-        shutil.rmtree(place, ignore_errors=True)
-        partial.rename(place)
+        _put(partial, place)
+    except SafetensorError as error:
+        room = f"make room, or set {WEIGHTS_DIR} to a folder elsewhere"
+        raise OSError(f"{partial / WEIGHTS} cannot be written: {error}; {room}") from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return facts
 
 
+def _put(partial: Path, place: Path) -> None:
+    """Rename a folder to `place`; what is there is gone only then. Another process may do the same meanwhile."""
+    old = partial.with_name(f"{partial.name}.old")
+    for attempt in range(_TRIES):
+        remove(old)
+        with contextlib.suppress(FileNotFoundError):
+            place.rename(old)
+        try:
+            partial.rename(place)
+        except OSError as error:
+            came_between = error.errno in (errno.ENOTEMPTY, errno.EEXIST) and attempt < _TRIES - 1
+            if not came_between:
+                with contextlib.suppress(OSError):
+                    old.rename(place)
+                raise
+        else:
+            remove(old)
+            return
+
+
+def remove(place: Path) -> None:
+    """Remove a folder, or a link to one and not what it leads to, or a file; nothing if nothing is there."""
+    if place.is_dir() and not place.is_symlink():
+        shutil.rmtree(place)
+    else:
+        place.unlink(missing_ok=True)
+
+
 def load(name: str, kind: str) -> tuple[dict[str, Tensor], Facts]:
     """Return the verified weights of this name and the facts about them. Raises CheckpointError."""
-    facts = find(name, kind)
-    if facts is None:
-        raise CheckpointError(availability(name, kind).explanation)
-    file = folder(name) / WEIGHTS
-    verify(facts)
-    return load_file(file), facts
+    while True:
+        facts = find(name, kind)
+        if facts is None:
+            raise CheckpointError(availability(name, kind).explanation)
+        try:
+            verify(facts)
+            state = load_file(folder(name) / WEIGHTS)
+        except (CheckpointError, OSError, SafetensorError):
+            if find(name, kind) == facts:
+                raise
+        else:
+            if find(name, kind) == facts:  # else others were added meanwhile: which are these?
+                return state, facts
 
 
 def verify(facts: Facts) -> None:
@@ -186,59 +232,6 @@ def check_published(file: Path, published: Published) -> None:
         raise CheckpointError(f"{file} has another sha256 than the published file: fetch {published.url} again")
     if published.git_sha1 is not None and git_digest(file) != published.git_sha1:
         raise CheckpointError(f"{file} has another git sha1 than the published file: fetch {published.url} again")
-
-
-def read_state(file: Path) -> dict[str, Any]:
-    """Return what a .safetensors, .pth, .pt or .ckpt file holds; pickled code is refused. Raises CheckpointError."""
-    try:
-        if file.suffix == ".safetensors":
-            return dict(load_file(file))
-        state = torch.load(file, map_location="cpu", weights_only=True)
-    except FileNotFoundError as error:
-        raise CheckpointError(f"{file} does not exist") from error
-    except (SafetensorError, RuntimeError, OSError, ValueError, EOFError, KeyError) as error:
-        reason = str(error).strip().partition("\n")[0][:300] or "it is empty or cut off"
-        if file.suffix != ".safetensors" and not _is_pickled(file):
-            reason = NO_WEIGHTS
-        raise CheckpointError(f"{file} cannot be read as weights: {reason}") from error
-    except Exception as error:
-        if type(error).__name__ != "UnpicklingError":  # pickle is not imported here, on purpose
-            raise
-        if not _is_pickled(file):
-            raise CheckpointError(f"{file} cannot be read as weights: {NO_WEIGHTS}") from error
-        named = _ASKED_FOR.search(str(error))
-        what = f" ({named[1]})" if named else ""
-        raise PickledObjectsError(f"{file} holds more than tensors{what}, and running it is refused") from error
-    if not isinstance(state, dict):
-        raise CheckpointError(f"{file} holds a {type(state).__name__}, not a dictionary of tensors")
-    return state
-
-
-NO_WEIGHTS = "it is neither .safetensors nor what torch.save writes"
-
-
-def _is_pickled(file: Path) -> bool:
-    """Return whether a file begins as torch's do: as a zip, or with a pickle's PROTO and a version."""
-    with file.open("rb") as stream:
-        start = stream.read(2)
-    return start == b"PK" or (start[:1] == b"\x80" and start[1:2] <= b"\x05")
-
-
-def check_state(file: Path, state: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
-    """Raise CheckpointError unless `state` has exactly the names and shapes of `expected`, all finite."""
-    missing, left_over = sorted(expected.keys() - state.keys()), sorted(state.keys() - expected.keys())
-    if missing or left_over:
-        words = [f"lacks {len(missing)} tensors, such as {missing[0]}"] if missing else []
-        words += [f"has {len(left_over)} too many, such as {left_over[0]}"] if left_over else []
-        raise CheckpointError(f"{file} is of another architecture: it {' and '.join(words)}")
-    for name, tensor in state.items():
-        if not isinstance(tensor, Tensor):
-            raise CheckpointError(f"{file} is of another architecture: {name} is a {type(tensor).__name__}")
-        if tensor.shape != expected[name].shape:
-            shapes = f"{tuple(tensor.shape)} instead of {tuple(expected[name].shape)}"
-            raise CheckpointError(f"{file} is of another architecture: {name} is {shapes}")
-        if not bool(torch.isfinite(tensor).all()):
-            raise CheckpointError(f"{file} is damaged: {name} holds NaN or infinity")
 
 
 def digest(file: Path) -> str:

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from models.checkpoints import CheckpointError
+from models.weight_files import DAMAGED
 
 LEGACY = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19."
 """The first pickle of torch's older format: its magic number."""
@@ -38,19 +39,7 @@ _DTYPES = {
     "LongStorage": torch.int64,
     "ShortStorage": torch.int16,
 }
-_DAMAGED = (
-    ArithmeticError,
-    AttributeError,
-    EOFError,
-    LookupError,
-    MemoryError,
-    OSError,
-    RuntimeError,
-    TypeError,
-    UnpicklingError,
-    ValueError,
-    zipfile.BadZipFile,
-)
+_DAMAGED = (*DAMAGED, UnpicklingError, zipfile.BadZipFile)
 
 
 class Shell:

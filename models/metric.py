@@ -8,7 +8,8 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
-from models.availability import AVAILABLE, Availability
+from models.availability import AVAILABLE, Availability, unavailable
+from models.shipped import ShippedWeightsError
 from models.tensors import check_images
 
 
@@ -120,7 +121,10 @@ class Metric(ABC):
         if not availability.available:
             raise MetricUnavailableError(self.card.name, availability)
         with torch.set_grad_enabled(torch.is_grad_enabled() and images.requires_grad and self.card.differentiable):
-            scores = self.score(images)
+            try:
+                scores = self.score(images)
+            except ShippedWeightsError as error:
+                raise MetricUnavailableError(self.card.name, unavailable(error.reason, error.cure)) from error
         if tuple(scores.shape) != (len(images),):
             raise MetricError(f"{self.card.name} returned shape {tuple(scores.shape)} for {len(images)} images")
         if not bool(torch.isfinite(scores.detach()).all()):

@@ -19,10 +19,12 @@ def small_backbones(monkeypatch):
     )
 
 
-def trained(make, seed=0):
+def trained(make, seed=0, train=True):
     """A network as training leaves one: batch norm with statistics, outputs that depend on the image."""
     torch.manual_seed(seed)
     network = make()
+    if not train:
+        return network
     with torch.no_grad():
         for name, tensor in network.state_dict().items():
             if name.endswith("running_mean"):

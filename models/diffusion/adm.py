@@ -10,8 +10,8 @@ from typing import Any
 
 from torch import Tensor
 
-from models.checkpoints import check_state, read_state
 from models.diffusion.unet_files import empty
+from models.weight_files import check_state, read_state
 
 _OUTSIDE = {
     "conv_in": "input_blocks.0.0",

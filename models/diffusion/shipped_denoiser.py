@@ -10,8 +10,9 @@ from torch import Tensor
 from models.defense import Cost
 from models.diffusion.bfloat16 import in_bfloat16
 from models.diffusion.denoiser import Denoiser
-from models.diffusion.network import Network
+from models.diffusion.network import CONFIG, WEIGHTS, Network
 from models.diffusion.precision import dtype_for
+from models.shipped import verified
 
 SHIPPED = Path(__file__).parent / "shipped"
 
@@ -48,6 +49,9 @@ class ShippedDenoiser(Denoiser):
 
 @functools.cache
 def _read(kind: type[Network], name: str, device: torch.device, dtype: torch.dtype) -> Network:
-    network = kind.read(SHIPPED / name).requires_grad_(requires_grad=False).eval()
-    network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return network if dtype is torch.float32 else in_bfloat16(network)
+    for file in (CONFIG, WEIGHTS):
+        verified(SHIPPED / name / file)
+    with torch.inference_mode(mode=False):  # what is kept must serve gradients later
+        network = kind.read(SHIPPED / name).requires_grad_(requires_grad=False).eval()
+        network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return network if dtype is torch.float32 else in_bfloat16(network)

@@ -9,8 +9,9 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from models.checkpoints import CheckpointError, check_state, read_state
+from models.checkpoints import CheckpointError
 from models.diffusion.schedule import BETA_END, BETA_START, STEPS
+from models.weight_files import check_state, read_state
 from models.weights import Weight
 
 KIND = "denoiser"

@@ -8,9 +8,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from models import checkpoints
-from models.checkpoints import CheckpointError, Entry, Facts, Published, check_published, check_state, read_state
+from models.checkpoints import CheckpointError, Entry, Facts, Published, check_published
 from models.fcn.curves import CurveNet
 from models.fcn.network import FCNet
+from models.shipped import verified
+from models.weight_files import check_state, read_state
 
 SHIPPED = Path(__file__).parent / "shipped"
 KIND = "filter"
@@ -27,8 +29,13 @@ CHECKPOINT = Published(
 
 @functools.cache
 def shipped(name: str, device: torch.device) -> nn.Module:
-    """Return the network of this name with the weights that ship, on a device; read once."""
-    return _ready(NETWORKS[name](), load_file(SHIPPED / name / checkpoints.WEIGHTS), device)
+    """Return the network of this name with the weights that ship, on a device; read once.
+
+    Raises ShippedWeightsError.
+    """
+    file = verified(SHIPPED / name / checkpoints.WEIGHTS)
+    with torch.inference_mode(mode=False):  # what is kept must serve gradients later
+        return _ready(NETWORKS[name](), load_file(file), device)
 
 
 def published(device: torch.device) -> nn.Module:
@@ -39,7 +46,8 @@ def published(device: torch.device) -> nn.Module:
 
 @functools.lru_cache(maxsize=4)
 def _published(sha256: str, device: torch.device) -> nn.Module:  # noqa: ARG001 - part of the key
-    return _ready(FCNet(), checkpoints.load(CHECKPOINT.name, KIND)[0], device)
+    with torch.inference_mode(mode=False):
+        return _ready(FCNet(), checkpoints.load(CHECKPOINT.name, KIND)[0], device)
 
 
 def _ready(network: nn.Module, state: dict[str, Tensor], device: torch.device) -> nn.Module:

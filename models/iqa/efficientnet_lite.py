@@ -56,7 +56,7 @@ class Block(nn.Module):
 
 
 class EfficientNetLite0(nn.Module):
-    """3.37 M parameters; gives the features of every resolution."""
+    """2.94 M parameters; gives the features of every resolution."""
 
     def __init__(self) -> None:
         super().__init__()

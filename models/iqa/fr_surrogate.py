@@ -9,6 +9,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from models.iqa.efficientnet_lite import TAP_CHANNELS, EfficientNetLite0
+from models.shipped import verified
 
 SHIPPED = Path(__file__).parent / "shipped" / "fr-surrogate" / "model.safetensors"
 FEATURES = 2 * sum(TAP_CHANNELS)
@@ -63,6 +64,6 @@ class FRSurrogate(nn.Module):
 
 @functools.cache
 def shipped(device: torch.device) -> FRSurrogate:
-    """Return the shipped network on a device, loaded once."""
-    network = FRSurrogate.read().to(device)
-    return network.to(memory_format=torch.channels_last)
+    """Return the shipped network on a device, loaded once. Raises ShippedWeightsError."""
+    with torch.inference_mode(mode=False):  # what is kept must serve gradients later
+        return FRSurrogate.read(verified(SHIPPED)).to(device).to(memory_format=torch.channels_last)

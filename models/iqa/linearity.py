@@ -12,9 +12,10 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from models.checkpoints import CheckpointError, read_state
+from models.checkpoints import CheckpointError
 from models.iqa.preprocessing import normalized, resized
 from models.iqa.weights import assembled, fitted
+from models.weight_files import read_state
 
 HEIGHT, WIDTH = 498, 664
 """The size of the images that it was trained on."""
@@ -93,12 +94,14 @@ def read(file: Path) -> dict[str, Tensor]:
 
 
 def _numbers(file: Path, name: str, found: Any) -> list[float]:
-    values = found.tolist() if isinstance(found, Tensor) and found.numel() == 3 else found
-    if not isinstance(values, list | tuple) or len(values) != 3:
+    try:
+        numbers: list[float] = torch.as_tensor(found, dtype=torch.float64).flatten().tolist()
+    except (ArithmeticError, RuntimeError, TypeError, ValueError):
+        numbers = []
+    if len(numbers) != 3:
         raise CheckpointError(f"{file} is no checkpoint of LinearityIQA: {name} is no list of three numbers")
-    numbers = [float(value) if isinstance(value, int | float | Tensor) else math.nan for value in values]
     if not all(map(math.isfinite, numbers)):
-        raise CheckpointError(f"{file} is damaged: {name} is {str(values)[:100]}")
+        raise CheckpointError(f"{file} is damaged: {name} is {numbers}")
     return numbers
 
 

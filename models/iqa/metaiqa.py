@@ -11,9 +11,10 @@ from typing import cast
 from torch import Tensor, nn
 
 from models import inert_pickle
-from models.checkpoints import CheckpointError, PickledObjectsError, read_state
+from models.checkpoints import CheckpointError
 from models.iqa.preprocessing import normalized, resized
 from models.iqa.weights import assembled, fitted
+from models.weight_files import PickledObjectsError, read_state
 
 SIDE = 224
 

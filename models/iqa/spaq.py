@@ -13,9 +13,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from models.checkpoints import CheckpointError, read_state
+from models.checkpoints import CheckpointError
 from models.iqa.preprocessing import resized
 from models.iqa.weights import assembled, fitted
+from models.weight_files import read_state
 
 PATCH, STRIDE, SHORT_SIDE = 224, 112, 512
 MAX_PATCHES = 256

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from models import checkpoints
 from models.availability import Availability
-from models.checkpoints import CheckpointError, Entry, Facts, Published, check_state, git_digest
+from models.checkpoints import CheckpointError, Entry, Facts, Published, git_digest
+from models.weight_files import check_state
 
 KIND = "metric"
 COUNTER = "num_batches_tracked"
@@ -41,7 +42,7 @@ class MetricWeights(NamedTuple):
         return Entry(self.published[0], KIND, self.add)
 
     def add(self, file: Path) -> Facts:
-        """Read a published file, score a picture with it, and keep it. Raises CheckpointError."""
+        """Read a published file, score two pictures with it, and keep it. Raises CheckpointError."""
         try:
             state = self.read(_existing(file))
             score = self._try(file, state)
@@ -54,9 +55,12 @@ class MetricWeights(NamedTuple):
 
     def _try(self, file: Path, state: Mapping[str, Tensor]) -> float:
         with torch.inference_mode():
-            score = self.trial(self.build(state), picture()).item()
+            network = self.build(state)
+            score, other = (self.trial(network, image).item() for image in (picture(), 1 - picture()))
         if score != score or abs(score) == float("inf"):
             raise CheckpointError(f"{file} is damaged: it scores a picture as {score}")
+        if score == other:
+            raise CheckpointError(f"{file} is damaged: it scores two different pictures alike, as {score}")
         return round(score, 4)
 
     def _notes(self, file: Path, score: float) -> list[str]:
@@ -117,8 +121,8 @@ def assembled(make: Callable[[], nn.Module], state: Mapping[str, Tensor]) -> nn.
 def fitted(file: Path, state: Mapping[str, Tensor], make: Callable[[], nn.Module]) -> dict[str, Tensor]:
     """Return a file's tensors under the names of the network that `make` builds, in its types, all of them.
 
-    The prefix of DataParallel is dropped. Raises CheckpointError unless names and shapes are exactly the network's
-    and every number is finite.
+    The prefix of DataParallel is dropped. Raises CheckpointError unless names and shapes are exactly the network's,
+    every number is finite, and the network was trained.
     """
     expected = _empty(make).state_dict()
     names = [str(name) for name in state]
@@ -128,8 +132,17 @@ def fitted(file: Path, state: Mapping[str, Tensor], make: Callable[[], nn.Module
         if name.endswith(COUNTER):
             given.setdefault(name, torch.zeros_like(value, device="cpu"))
     check_state(file, given, expected)
+    if _is_as_made(given):
+        raise CheckpointError(f"{file} holds a network that was never trained: its batch norms have seen no image")
     # clone: tensors that share memory cannot be kept as safetensors
     return {name: given[name].detach().to(value.dtype).clone() for name, value in expected.items()}
+
+
+def _is_as_made(state: Mapping[str, Tensor]) -> bool:
+    """Return whether all statistics of batch norm are those of a new network: means of 0, variances of 1."""
+    start = {"running_mean": 0, "running_var": 1}
+    kinds = ((name.rpartition(".")[2], value) for name, value in state.items())
+    return all(bool((value == start[kind]).all()) for kind, value in kinds if kind in start)
 
 
 def _empty(make: Callable[[], nn.Module]) -> nn.Module:

@@ -9,6 +9,7 @@ from torch import Tensor
 import models.iqa
 from models.iqa.natural_scenes import Moments, fit, luma, normalized, on_strip, strips
 from models.metric import Metric, MetricCard, UndefinedScoreError
+from models.shipped import verified
 
 WEIGHTS = Path(models.iqa.__file__).parent / "shipped" / "brisque" / "model.safetensors"
 
@@ -79,4 +80,5 @@ def _half(plane: Tensor) -> Tensor:
 
 @functools.cache
 def _weights() -> dict[str, Tensor]:
-    return load_file(WEIGHTS)
+    with torch.inference_mode(mode=False):  # what is kept must serve gradients later
+        return load_file(verified(WEIGHTS))

@@ -9,6 +9,7 @@ from torch import Tensor
 import models.iqa
 from models.iqa.natural_scenes import Moments, fit, luma, normalized, on_strip, strips
 from models.metric import Metric, MetricCard, UndefinedScoreError
+from models.shipped import verified
 
 WEIGHTS = Path(models.iqa.__file__).parent / "shipped" / "niqe" / "model.safetensors"
 BLOCK = 96
@@ -98,5 +99,6 @@ def _covariance(features: Tensor) -> Tensor:
 
 @functools.cache
 def _pristine() -> tuple[Tensor, Tensor]:
-    state = load_file(WEIGHTS)
+    with torch.inference_mode(mode=False):  # what is kept must serve gradients later
+        state = load_file(verified(WEIGHTS))
     return state["mean"], state["covariance"]

@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 
 from models import checkpoints
-from models.checkpoints import CheckpointError, Entry, Facts, Published, check_published, check_state, read_state
+from models.checkpoints import CheckpointError, Entry, Facts, Published, check_published
 from models.defense import PurificationError
 from models.diffusion.precision import dtype_for
 from models.restoration.restorer import CURE, Restorer, first_line, identify
+from models.weight_files import check_state, read_state
 
 KIND = "restorer"
 

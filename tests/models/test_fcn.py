@@ -197,6 +197,7 @@ def test_a_network_comes_back_from_its_file(name, tmp_path, monkeypatch):
     filter_ = randomized(weights.NETWORKS[name])
     weights.save(filter_, tmp_path / name)
     monkeypatch.setattr(weights, "SHIPPED", tmp_path)
+    monkeypatch.setattr(weights, "verified", lambda file: file)  # only what ships has a sum
     weights.shipped.cache_clear()
     images = torch.rand(1, 3, 16, 20)
     try:

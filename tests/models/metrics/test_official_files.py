@@ -166,6 +166,10 @@ def change(file, **values):
         ({"k": None, "b": None, "model": None}, "it lacks model and k and b"),
         ({"k": [1.0, 2.0]}, "k is no list of three numbers"),
         ({"b": [1.0, float("nan"), 2.0]}, "is damaged: b is"),
+        ({"k": [torch.ones(2), 1.0, 2.0]}, "k is no list of three numbers"),
+        ({"k": [10**400, 1, 2]}, "k is no list of three numbers"),
+        ({"k": torch.ones(3, device="meta")}, "k is no list of three numbers"),
+        ({"k": [0.0, 21.0, 22.0]}, "scores two different pictures alike, as 50.0"),
         ({"model": [1]}, "its model is no dictionary"),
         ({"model": {}}, "lacks .* tensors"),
         ({"model": {"features.0.weight": 3}}, "lacks .* tensors"),
@@ -193,6 +197,20 @@ def broken(state, how):
             return {**state, "extra.weight": torch.ones(1)}
         case "no tensor":
             return {**state, name: 3}
+        case "whole numbers":
+            return {**state, name: state[name].long()}
+        case "complex":
+            return {**state, name: state[name] + 1j}
+        case "sparse":
+            return {**state, name: state[name].to_sparse()}
+        case "nowhere":
+            return {**state, name: state[name].to("meta")}
+        case "beyond float32":
+            return {**state, name: state[name].double() + 1e300}
+        case "new":
+            return trained(spaq.Baseline, train=False).state_dict()
+        case "zero":
+            return {key: value if "running" in key else value * 0 for key, value in state.items()}
         case "huge":
             return {**state, name: torch.ones(1).expand(10**6, 10**6)}
 
@@ -206,6 +224,13 @@ def broken(state, how):
         ("more", "1 too many, such as extra"),
         ("no tensor", "is a int"),
         ("huge", r"is \(1000000, 1000000\) instead of"),
+        ("whole numbers", "conv2.weight is strided of int64, no plain real numbers"),
+        ("complex", "strided of complex64"),
+        pytest.param("sparse", "sparse_coo of float32", marks=pytest.mark.filterwarnings("ignore:Validating sparse")),
+        ("nowhere", "on no device"),
+        ("beyond float32", "holds NaN or infinity"),
+        ("new", "was never trained"),
+        ("zero", "scores two different pictures alike, as 0.0"),
     ],
 )
 def test_weights_that_do_not_fit_are_refused(file, how, told):
