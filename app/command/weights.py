@@ -1,6 +1,7 @@
 """What `purifiqa weights` does: list, add, pull, verify and remove the weights that are too big to ship."""
 
 import json
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -32,24 +33,28 @@ def show(*, as_json: bool) -> None:
     table = Table("name", "kind", "license", "size", "here", "published at")
     for row in rows:
         size = "?" if row["size"] is None else f"{row['size'] / 1e6:,.1f} MB"
-        table.add_row(row["name"], row["kind"], row["license"], size, "yes" if row["here"] else "no", row["url"] or "")
+        here = "broken" if row["wrong"] else "yes" if row["here"] else "no"
+        table.add_row(row["name"], row["kind"], row["license"], size, here, row["url"] or "")
     tables.show(table)
+    for row in rows:
+        if row["wrong"]:
+            print(f"purifiqa: {row['wrong']}", file=sys.stderr)
 
 
 def _rows() -> list[dict[str, Any]]:
     from models.published import PUBLISHED
 
-    added = {facts.name: facts for facts in checkpoints.added()}
     rows = []
-    for name in sorted({*PUBLISHED, *added}):
-        known, facts = PUBLISHED.get(name), added.get(name)
+    for name in sorted({*PUBLISHED, *checkpoints.names()}):
+        known, (facts, wrong) = PUBLISHED.get(name), _look(name)
         rows.append(
             {
                 "name": name,
                 "kind": known.kind if known else facts.kind if facts else None,
                 "license": known.published.license if known else _license(facts),
                 "size": _size(name) if facts else known.published.size if known else None,
-                "here": facts is not None,
+                "here": facts is not None and wrong is None,
+                "wrong": wrong,
                 "file": known.published.file if known else facts.source if facts else None,
                 "url": known.published.url if known else None,
                 "download": known.published.download if known else None,
@@ -58,6 +63,16 @@ def _rows() -> list[dict[str, Any]]:
             }
         )
     return rows
+
+
+def _look(name: str) -> tuple[Facts | None, str | None]:
+    """Return the facts about added weights, and what is wrong with them as far as is seen without reading them."""
+    try:
+        facts = checkpoints.facts_of(name)
+    except CheckpointError as error:
+        return None, str(error)
+    state = checkpoints.availability(name, facts.kind) if facts else None
+    return facts, state.explanation if state and not state.available else None
 
 
 def _license(facts: Facts | None) -> str:
@@ -74,7 +89,7 @@ def add(name: str, source: Path, *, force: bool) -> None:
     from models import published
 
     place = checkpoints.folder(name)
-    if place.exists() and not force:
+    if os.path.lexists(place) and not force:
         raise CheckpointError(f"{name} was added before; --force replaces it")
     facts = published.add(name, source)
     print(f"{name}: {facts.kind} from {facts.source}, converted, tried on a small picture, and kept in {place}")
@@ -100,7 +115,7 @@ def pull(name: str, *, force: bool) -> None:
     entry = PUBLISHED.get(name)
     if entry is None:
         raise CheckpointError(f"nothing is published as {name[:80]!r}; `purifiqa weights list` tells what is")
-    if checkpoints.folder(name).exists() and not force:
+    if os.path.lexists(checkpoints.folder(name)) and not force:
         raise CheckpointError(f"{name} was added before; --force replaces it")
     if entry.published.download is None:
         raise CheckpointError(f"{name} has no direct address. {entry.published.cure}")
@@ -114,7 +129,12 @@ def pull(name: str, *, force: bool) -> None:
                 progress.update(bar, completed=here, total=of)
 
             file = fetch(published, folder, told)
-    add(name, file, force=force)
+    try:
+        add(name, file, force=force)
+    except CheckpointError:
+        if any(one.sha256 is None and one.git_sha1 is None for one in (*entry.partners, entry.published)):
+            shutil.rmtree(folder)  # nothing told that it is the published one: next time it is fetched anew
+        raise
     shutil.rmtree(folder)
 
 
@@ -124,10 +144,10 @@ def verify(name: str | None) -> list[str]:
     Raises CheckpointError.
     """
     wrong = []
-    for facts in [_facts(name)] if name else checkpoints.added():
+    for one in [name] if name else checkpoints.names():
         try:
-            checkpoints.verify(facts)
-            print(f"{facts.name}: as it was added")
+            checkpoints.verify(_facts(one))
+            print(f"{one}: as it was added")
         except CheckpointError as error:
             wrong.append(str(error))
     return wrong
@@ -141,15 +161,13 @@ def path(name: str | None) -> None:
 def remove(name: str) -> None:
     """Remove added weights, readable or not. Raises CheckpointError."""
     place = checkpoints.folder(name)
-    if not place.is_dir():
+    if not os.path.lexists(place):
         raise CheckpointError(f"the weights {name} were not added")
-    shutil.rmtree(place)
+    checkpoints.remove(place)
     print(f"{name}: removed")
 
 
 def _facts(name: str) -> Facts:
-    checkpoints.folder(name)
-    for facts in checkpoints.added():
-        if facts.name == name:
-            return facts
+    if facts := checkpoints.facts_of(name):
+        return facts
     raise CheckpointError(f"the weights {name} were not added. Run: purifiqa weights add {name} FILE")

@@ -1,4 +1,6 @@
 import json
+import resource
+import shutil
 
 import pytest
 from restoration_networks import compact, saved
@@ -59,3 +61,54 @@ def test_changed_weights_are_found(run, network, tmp_path):
     found = run("weights", "verify")
     assert found.exit_code != 0
     assert "is not what was added" in found.output
+
+
+def test_one_that_is_broken_keeps_nobody_from_the_others_and_is_told(run, network, tmp_path):
+    for name in ("broken", "empty", "mine"):
+        run("weights", "add", name, network)
+    home = tmp_path / "weights" / "purifiqa"
+    (home / "broken" / "facts.json").write_text("{")
+    (home / "empty" / "model.safetensors").unlink()
+    listed = {row["name"]: row for row in json.loads(run("weights", "list", "--json").stdout)}
+    assert {name: row["here"] for name, row in listed.items() if row["wrong"] or row["here"]} == {
+        "broken": False, "empty": False, "mine": True,
+    }  # fmt: skip
+    assert "model.safetensors is missing" in listed["empty"]["wrong"]
+    assert "facts.json cannot be read; remove" in run("weights", "list").output
+    assert run("weights", "verify", "mine").output == "mine: as it was added\n"
+    assert run("weights", "path", "mine").output.strip() == str(home / "mine")
+    every = run("weights", "verify")
+    assert every.exit_code == 1
+    assert "mine: as it was added" in every.output
+    assert "broken/facts.json cannot be read" in every.output
+    assert "empty/model.safetensors is missing" in every.output
+
+
+def test_a_link_to_a_bigger_disk_is_replaced_and_removed_without_what_it_leads_to(run, network, tmp_path):
+    run("weights", "add", "mine", network)
+    place = tmp_path / "weights" / "purifiqa" / "mine"
+    big = place.rename(tmp_path / "big")
+    place.symlink_to(big)
+    replaced = run("weights", "add", "mine", network, "--force")
+    assert replaced.exit_code == 0, replaced.output
+    assert not place.is_symlink()
+    shutil.rmtree(place)
+    place.symlink_to(big)
+    assert run("weights", "remove", "mine").exit_code == 0
+    assert not place.is_symlink()
+    assert sorted(path.name for path in big.iterdir()) == ["facts.json", "model.safetensors"]
+
+
+def test_a_full_disk_is_told_in_one_line_and_the_older_weights_stay(run, network):
+    run("weights", "add", "mine", network)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    try:
+        refused = run("weights", "add", "mine", network, "--force")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert refused.exit_code == 1
+    assert len(refused.output.strip().splitlines()) == 1
+    assert "cannot be written" in refused.output
+    assert "make room, or set PURIFIQA_WEIGHTS_DIR" in refused.output
+    assert run("weights", "verify", "mine").output == "mine: as it was added\n"

@@ -13,7 +13,7 @@ from official_files import metaiqa_file, small_backbones
 from app.command import download
 from app.command.download import DownloadError, fetch
 from models import checkpoints, published
-from models.checkpoints import Entry, Facts, Published
+from models.checkpoints import CheckpointError, Entry, Facts, Published
 
 CONTENT = os.urandom(700_000)
 
@@ -244,6 +244,20 @@ def test_partners_are_pulled_first_and_lie_beside_the_file(run, server, file, mo
     assert run("pull", "thing").exit_code == 0
     assert seen == ["file.pt", "partner.pt"]
     assert len(server.ranges) == 2
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["hash known", "hash unknown"])
+def test_what_cannot_be_added_is_fetched_anew_unless_it_is_the_published_file(run, server, file, monkeypatch, known):
+    def add(source):
+        raise CheckpointError(f"{source} is no network")
+
+    published_file = file if known else file.model_copy(update={"sha256": None})
+    monkeypatch.setitem(published.PUBLISHED, "thing", Entry(published_file, "restorer", add))
+    for _ in range(2):
+        refused = run("pull", "thing")
+        assert refused.exit_code == 1
+        assert "is no network" in refused.output
+    assert len(server.ranges) == (1 if known else 2)
 
 
 @pytest.mark.parametrize(
