@@ -112,7 +112,7 @@ class Span(NamedTuple):
         before, after = self.first - self.start, self.stop - self.last
         for count, place in ((before, slice(0, before)), (after, slice(len(window) - after, None))):
             ramp = torch.sin((torch.arange(count) + 0.5) / max(1, count) * torch.pi / 2) ** 2
-            window[place] = ramp if place.start == 0 else ramp.flip(0)
+            window[place] *= ramp if place.start == 0 else ramp.flip(0)  # at the far edge three tiles may meet
         return window
 
 

@@ -4,7 +4,7 @@ from skimage.data import astronaut
 
 from models.diffusion.denoiser import Denoiser
 from models.diffusion.denoisers import find_denoiser
-from models.diffusion.tiling import Tiled, pad_to
+from models.diffusion.tiling import Tiled, pad_to, spans
 from models.noise import Noise
 
 
@@ -82,13 +82,23 @@ def test_blended_tiles_cover_any_size_without_a_seam(size):
     assert all(height % 8 == width % 8 == 0 and max(height, width) <= 64 for height, width in denoiser.sizes)
 
 
-def test_blended_tiles_change_gradually():
+@pytest.mark.parametrize("width", [112, 114, 120, 130, 160])
+def test_blended_tiles_change_gradually_also_where_three_of_them_meet(width):
     denoiser = Brightening()
-    image = torch.zeros(1, 3, 64, 160)
-    image[..., 80:] = 1
+    image = torch.zeros(1, 3, 64, width)
+    image[..., width // 2 :] = 1
     change = (Tiled(denoiser).mean(image, torch.tensor([0.1])) - image)[0, 0, 30]
-    assert change.diff().abs().max() < 0.002
-    assert change[-1] - change[0] > 0.008
+    assert change.diff().abs().max() < 0.001
+    assert change[-1] - change[0] > 0.001
+
+
+@pytest.mark.parametrize("side", [257, 299, 458, 480, 512, 642, 1080])
+def test_no_tile_takes_over_from_another_within_a_pixel(side):
+    tiles = spans(side, tile=256, margin=64, exact=False)
+    weights = torch.zeros(len(tiles), side)
+    for weight, tile in zip(weights, tiles, strict=True):
+        weight[tile.start : tile.stop] = tile.window()
+    assert (weights / weights.sum(dim=0)).diff(dim=1).abs().max() < 1.6 / 64
 
 
 def test_tiles_go_with_every_step_of_a_chain_too():
