@@ -10,11 +10,13 @@ from torch import Tensor, nn
 
 from models.checkpoints import CheckpointError
 from models.defense import check_finite
-from models.diffusion.tiling import OVERLAP, in_tiles
+from models.diffusion.tiling import OVERLAP, in_tiles, pad_to
 from models.restoration import mprnet
 
-CONTEXT = 40
+CONTEXT = 48
 """Pixels around a tile that the network sees: 34 are all that realesr-general-x4v3 looks at."""
+GRID = 16
+"""Tiles begin at multiples of this, so that a network that halves the image up to four times halves them alike."""
 CURE = "add a network from RGB to RGB: MPRNet or what spandrel knows (Real-ESRGAN, SwinIR, NAFNet, HAT, ...)"
 
 
@@ -39,13 +41,20 @@ class Restorer(NamedTuple):
         return self._replace(network=self.network.to(device=device, dtype=dtype), dtype=dtype)
 
     def in_tiles(self, images: Tensor, tile: int, *, shrunk: bool = False) -> Tensor:
-        """Restore float32 (N, 3, H, W) in [0, 1] in tiles of `tile` pixels: (N, 3, H * scale, W * scale).
+        """Restore float32 (N, 3, H, W) in [0, 1] in tiles of `tile` >= 64 pixels: (N, 3, H * scale, W * scale).
 
         `shrunk`: every tile is brought back to its own size at once, so that only one is ever held enlarged.
         """
-        margin = CONTEXT if self.local else min(OVERLAP, tile // 4)
         evaluate, scale = (self._shrunk, 1) if shrunk else (self.whole, self.scale)
-        return in_tiles(images, tile, margin, evaluate, exact=self.local, scale=scale)
+        height, width = images.shape[2:]
+        tile -= tile % GRID
+        if self.local:
+            return in_tiles(images, tile, CONTEXT, evaluate, exact=True, scale=scale)
+        if max(height, width) > tile:
+            images = pad_to(images, GRID)
+        margin = min(OVERLAP, tile // 4 // GRID * GRID)
+        restored = in_tiles(images, tile, margin, evaluate, exact=False, scale=scale)
+        return restored[:, :, : height * scale, : width * scale]
 
     def whole(self, images: Tensor) -> Tensor:
         """Restore float32 (N, 3, H, W) in [0, 1] at once: (N, 3, H * scale, W * scale), clamped to [0, 1].

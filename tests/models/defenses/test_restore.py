@@ -4,6 +4,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 from restoration_networks import compact, mprnet, rrdb, saved
+from spandrel.architectures.DRUNet import DRUNet
 
 from models.defense import DefenseUnavailableError, PurificationError
 from models.defenses import parse_defense
@@ -19,12 +20,19 @@ SIZES = [(16, 16), (17, 33), (31, 64)]
 
 @pytest.fixture(scope="module")
 def networks(tmp_path_factory):
-    """A folder of added weights: small, large, plain (scale 1) and mprnet."""
+    """A folder of added weights: small, large, plain (scale 1), halving (three times) and mprnet."""
     folder = tmp_path_factory.mktemp("weights")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PURIFIQA_WEIGHTS_DIR", str(folder))
         patch.setenv("PURIFIQA_PRECISION", "float32")
-        states = {"small": compact(), "large": rrdb(), "plain": compact(scale=1), "mprnet": mprnet()}
+        halving = DRUNet(in_nc=4, out_nc=3, nc=[8, 8, 8, 8], nb=2).state_dict()
+        states = {
+            "small": compact(),
+            "large": rrdb(),
+            "plain": compact(scale=1),
+            "halving": halving,
+            "mprnet": mprnet(),
+        }
         for name, state in states.items():
             restoration.adopt(name, saved(state, folder / "net.pth"))
         yield
@@ -66,10 +74,13 @@ def test_an_image_comes_out_the_same_alone_or_in_a_batch_and_in_any_memory_layou
     assert torch.equal(defense(images.contiguous(memory_format=torch.channels_last)), together)
 
 
-@pytest.mark.parametrize("network", ["small", "plain"])
-def test_tiles_give_what_the_whole_image_gives_if_the_network_looks_no_farther_than_their_context(networks, network):
+@pytest.mark.parametrize("tile", [64, 100])
+@pytest.mark.parametrize("network", ["small", "plain", "halving"])
+def test_tiles_give_what_the_whole_image_gives_if_the_network_looks_no_farther_than_their_context(
+    networks, network, tile
+):
     images = noise_images(2, 70, 150)
-    whole, tiled = (Restore(network=network, tile=tile)(images) for tile in (256, 64))
+    whole, tiled = (Restore(network=network, tile=side)(images) for side in (256, tile))
     torch.testing.assert_close(tiled, whole, rtol=0, atol=1e-5)
 
 
@@ -80,6 +91,12 @@ def test_tiles_of_a_network_that_sees_everything_fade_into_each_other(networks):
     assert 0 < difference.mean() < 0.05
     same = restoration.load("mprnet", images.device)._replace(network=torch.nn.Identity())
     torch.testing.assert_close(same.in_tiles(images, 64), images, rtol=0, atol=1e-6)
+
+
+def test_tiles_that_fade_are_halved_as_the_whole_image_is(networks):
+    images = noise_images(1, 80, 176)
+    halving = restoration.load("halving", images.device)._replace(local=False)
+    torch.testing.assert_close(halving.in_tiles(images, 100), halving.whole(images), rtol=0, atol=0.02)
 
 
 @EVERY_NETWORK
