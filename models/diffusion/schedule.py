@@ -30,11 +30,11 @@ def sigma_of(timestep: int) -> float:
 
 def timestep_of(sigma: float) -> float:
     """Return the timestep, fractional, whose sigma this is; linear between two steps. Raises ValueError."""
-    if not 0 <= sigma <= _SIGMAS[-1]:
+    if not 0 <= sigma <= _SIGMAS[-1] * (1 + 1e-6):  # float32 rounds the last one up
         raise ValueError(f"sigma must be between 0 and {_SIGMAS[-1]:.4g}, got {sigma}")
-    above = max(1, bisect.bisect_left(_SIGMAS, sigma))
+    above = min(max(1, bisect.bisect_left(_SIGMAS, sigma)), STEPS)
     low, high = _SIGMAS[above - 1], _SIGMAS[above]
-    return above - 1 + (sigma - low) / (high - low)
+    return min(above - 1 + (sigma - low) / (high - low), STEPS)
 
 
 def _check(timestep: int) -> None:

@@ -152,7 +152,7 @@ class _Source:
         return hash(self._key)
 
 
-@functools.cache
+@functools.lru_cache(maxsize=2)  # each may be gigabytes, and whoever sends a request chooses which
 def _network(source: _Source, device: torch.device, dtype: torch.dtype) -> torch.nn.Module:
     config, state = source.denoiser._read()  # noqa: SLF001 - this is its loading
     network: Any = build(config, state)

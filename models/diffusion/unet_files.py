@@ -135,6 +135,7 @@ def check_config(file: Path, config: Mapping[str, Any]) -> None:
 def check_schedule(file: Path, config: Mapping[str, Any]) -> None:
     """Raise CheckpointError unless a scheduler's configuration is the linear schedule with epsilon."""
     expected = {**_SCHEDULE, "beta_start": BETA_START, "beta_end": BETA_END, "trained_betas": None}
+    expected["rescale_betas_zero_snr"] = False
     for key, value in expected.items():
         if (found := config.get(key, value)) != value:
             raise CheckpointError(f"{file} is not DDPM's linear schedule with epsilon: {key} is {found}, not {value}")

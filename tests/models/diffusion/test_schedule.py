@@ -1,4 +1,5 @@
 import pytest
+import torch
 
 from models.diffusion.schedule import STEPS, alpha_bar, sigma_of, timestep_of
 
@@ -19,6 +20,10 @@ def test_no_step_is_no_noise():
 def test_every_timestep_comes_back_from_its_sigma():
     for timestep in range(STEPS + 1):
         assert timestep_of(sigma_of(timestep)) == pytest.approx(timestep, abs=1e-9)
+
+
+def test_the_last_timestep_comes_back_from_a_sigma_in_float32():
+    assert timestep_of(float(torch.tensor(sigma_of(STEPS)))) == STEPS
 
 
 def test_between_two_sigmas_lies_a_fraction_of_a_timestep():

@@ -7,6 +7,7 @@ from skimage.data import chelsea
 from models import checkpoints, published
 from models.checkpoints import CheckpointError
 from models.defenses import make_defense
+from models.diffusion import unet
 from models.diffusion.denoisers import find_denoiser
 from models.diffusion.schedule import alpha_bar, sigma_of
 
@@ -54,6 +55,21 @@ def test_an_added_unet_purifies_by_its_name(home, channels):
         assert torch.equal(purified[0], purified[1])
 
 
+def test_an_added_unet_purifies_from_the_last_timestep(home):
+    save_unet(home / "mine")
+    published.add("mine", home / "mine")
+    purified = make_defense({"name": "diffpure", "denoiser": "mine", "timestep": 1000})(cat(), 1)
+    assert purified.shape == cat().shape
+
+
+def test_only_so_many_unets_are_kept_in_memory(home):
+    for name in ("one", "two", "three"):
+        save_unet(home / name)
+        published.add(name, home / name)
+        find_denoiser(name).mean(cat()[..., :32, :32], torch.tensor([0.05]))
+    assert unet._network.cache_info().currsize == 2
+
+
 def test_its_mean_is_the_networks_epsilon_at_the_matching_timestep(home, monkeypatch):
     monkeypatch.setenv("PURIFIQA_PRECISION", "float32")
     network = save_unet(home / "mine")
@@ -74,6 +90,7 @@ def test_its_mean_is_the_networks_epsilon_at_the_matching_timestep(home, monkeyp
     [
         ({"schedule": {"beta_schedule": "squaredcos_cap_v2"}}, "beta_schedule is squaredcos_cap_v2"),
         ({"schedule": {"prediction_type": "v_prediction"}}, "prediction_type is v_prediction"),
+        ({"schedule": {"rescale_betas_zero_snr": True}}, "rescale_betas_zero_snr is True"),
         ({"num_class_embeds": 10}, "conditioned on classes"),
         ({"channels": 1}, "does not return noise"),
     ],
