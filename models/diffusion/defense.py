@@ -151,9 +151,9 @@ class DiffusionDefense(Defense):
     def _evaluations(self) -> int:
         if self.sampler == "one-shot":
             return 1
-        if self.sampler == "ancestral" and not self.steps:
-            return seen_as(self.timestep, self.margin) if isinstance(self.timestep, int) else STEPS
-        return self.steps or DEFAULT_STEPS
+        start = seen_as(MOST if self.timestep == "auto" else self.timestep, self.margin)
+        steps = self.steps or (start if self.sampler == "ancestral" else DEFAULT_STEPS)
+        return min(steps, start)  # a sampler takes no timestep twice
 
     def availability(self) -> Availability:
         return find_denoiser(self.denoiser).availability()

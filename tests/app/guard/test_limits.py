@@ -188,14 +188,18 @@ def test_the_store_is_measured_again(open_client, submit, photo_png):
     assert submit(client).status_code == 202
 
 
+LONG_CHAIN = '"name": "diffpure", "denoiser": "adm-256", "timestep": 150, "sampler": "ddim", "steps": 100'
+
+
 @pytest.mark.parametrize(("defense", "samples", "accepted"), [
     ("diffpure", 1, True),
     ("jpeg", 32, True),
     ('{"name": "diffpure", "sampler": "ancestral", "timestep": 30}', 1, True),
     ('{"name": "diffpure", "sampler": "ancestral", "timestep": 150}', 32, False),
-    ('{"name": "diffpure", "sampler": "ddim", "steps": 1000}', 1, False),
-    ('{"name": "diffpure", "sampler": "ddim", "steps": 1000, "squeeze": 256}', 1, True),
-    ('{"name": "chain", "steps": [{"name": "jpeg"}, {"name": "diffpure", "sampler": "ddim", "steps": 1000}]}', 1, False),
+    ('{"name": "diffpure", "sampler": "ddim", "steps": 1000}', 1, True),  # 30, as many as there are timesteps
+    (f'{{{LONG_CHAIN}}}', 1, False),
+    (f'{{{LONG_CHAIN}, "squeeze": 256}}', 1, True),
+    (f'{{"name": "chain", "steps": [{{"name": "jpeg"}}, {{{LONG_CHAIN}}}]}}', 1, False),
 ])  # fmt: skip
 def test_work_is_pixels_times_steps_times_samples(defense, samples, accepted, photo_png):
     facts = check(photo_png).model_copy(update={"height": 2000, "width": 3000})

@@ -187,6 +187,19 @@ def test_the_cost_follows_the_network_and_its_evaluations():
     assert diffpure(squeeze=256).work((1000, 800)) == diffpure().work((256, 256))
 
 
+@pytest.mark.parametrize(
+    ("parameters", "evaluations"),
+    [
+        ({"timestep": "auto", "sampler": "ancestral"}, 50),
+        ({"timestep": 5, "sampler": "ancestral", "steps": 1000}, 5),
+        ({"timestep": 2, "sampler": "ddim"}, 2),
+        ({"timestep": "auto", "sampler": "ddim", "steps": 7}, 7),
+    ],
+)
+def test_the_work_is_that_of_the_evaluations_that_can_be_made(parameters, evaluations):
+    assert diffpure(**parameters).work((100, 100)) == evaluations * diffpure().work((100, 100))
+
+
 def test_a_denoiser_without_its_weights_says_what_to_do(tmp_path, monkeypatch):
     monkeypatch.setenv("PURIFIQA_WEIGHTS_DIR", str(tmp_path))
     missing = parse_defense('{"name": "diffpure-unsharp", "denoiser": "adm-256", "timestep": 1000}')
