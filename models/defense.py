@@ -154,6 +154,10 @@ class Defense(Parameters, ABC):
         """
         return size[0] * size[1] * WORK[self.effective_cost]
 
+    def largest(self, size: tuple[int, int]) -> int:
+        """Return the most pixels that an image of (height, width) has on its way to the purified one, both included."""
+        return max(math.prod(size), math.prod(self.output_size(size)))
+
     @classmethod
     def summary(cls) -> str:
         """Return the first line of the docstring, the public one-line description."""

@@ -58,6 +58,10 @@ class Order(BaseModel, ABC):
         """Return how much of that work is kept in memory at once, for a gradient; in the same unit."""
         return 0
 
+    @abstractmethod
+    def largest(self, size: tuple[int, int]) -> int:
+        """Return the most pixels that an image of (height, width) has on its way."""
+
 
 class DefenseOrder(Order):
     """To purify an image, or to score it before and after."""
@@ -88,6 +92,9 @@ class DefenseOrder(Order):
     def work(self, size: tuple[int, int]) -> float:
         return self.defense.work(size) * self.distinct_samples
 
+    def largest(self, size: tuple[int, int]) -> int:
+        return self.defense.largest(size)
+
 
 class AttackOrder(Order):
     """To change an image so that a metric errs; with a defense, the score of the defended image is attacked."""
@@ -117,6 +124,9 @@ class AttackOrder(Order):
 
     def held(self, size: tuple[int, int]) -> float:
         return self._once(size) if self.attack.white_box else 0
+
+    def largest(self, size: tuple[int, int]) -> int:
+        return size[0] * size[1] if self.defense is None else self.defense.largest(size)
 
     def _once(self, size: tuple[int, int]) -> float:
         height, width = size if self.defense is None else self.defense.output_size(size)

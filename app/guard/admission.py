@@ -90,8 +90,18 @@ def count_images(services: Services, owner: str, images: int) -> None:
 
 
 def check_work(order: Order, image: ImageFacts, settings: GuardSettings) -> None:
-    """Raise a 422 problem if an order is more work than is accepted, or keeps more of it in memory at once."""
+    """Raise a 422 problem if an order is too much for an image of this size.
+
+    It may make the image larger than any that is accepted, be more work, or keep more of it in memory at once.
+    """
     size = (image.height, image.width)
+    if (largest := order.largest(size)) > max(settings.max_pixels, size[0] * size[1]):
+        raise field_problem(
+            422, "defense", "too-many-pixels",
+            f"this defense makes an image of {largest} pixels, at most {settings.max_pixels} are accepted; "
+            "take a smaller outscale or image",
+            limit=settings.max_pixels, actual=largest,
+        )  # fmt: skip
     for code, pixels, most, whole, less in (
         ("too-much-work", order.work(size), settings.max_work, "is", "fewer steps, queries or samples"),
         ("too-much-memory", order.held(size), settings.max_held, "keeps the gradient of", "fewer steps of a sampler"),

@@ -70,6 +70,9 @@ class Chain(Defense):
     def work(self, size: tuple[int, int]) -> float:
         return sum(step.work(before) for step, before in zip(self.steps, self._sizes(size), strict=True))
 
+    def largest(self, size: tuple[int, int]) -> int:
+        return max(step.largest(before) for step, before in zip(self.steps, self._sizes(size), strict=True))
+
     def purify(self, images: Tensor, noise: Noise) -> Tensor:
         for index, step in tracked(list(enumerate(self.steps))):
             images = step.apply(images, noise.child(index))

@@ -68,7 +68,7 @@ class DiffusionDefense(Defense):
     )
     timestep: Timestep = Field(
         30,
-        description="How far to diffuse: 30 adds noise of 13.8/255; auto chooses per image; 0 changes nothing.",
+        description="How far to diffuse: 30 adds noise of 13.8/255; auto chooses per image; 0: no diffusion.",
         examples=[0, 5, 150, "auto"],
     )
     margin: float = Field(
@@ -115,10 +115,13 @@ class DiffusionDefense(Defense):
         if margin and info.data.keys() >= {"denoiser", "timestep"}:
             timestep = MOST if info.data["timestep"] == "auto" else info.data["timestep"]
             if timestep == 0:
-                raise ValueError("timestep 0 changes nothing, with a margin too; choose another timestep")
+                raise ValueError("timestep 0 diffuses nothing, with a margin too; choose another timestep")
             name = info.data["denoiser"]
             if level(timestep, margin) > sigma_of(find_denoiser(name).max_timestep):
-                raise ValueError(f"with timestep {timestep}, this is more noise than {name} was trained for")
+                raise ValueError(
+                    f"timestep {timestep} and a margin of {margin} are more noise than {name} was trained for; "
+                    "take less of one of them"
+                )
         return margin
 
     @field_validator("denoiser")

@@ -1,5 +1,6 @@
 """What the restoring defenses have in common: which network, its tiles, and the way back to the wanted size."""
 
+import math
 from abc import abstractmethod
 from typing import ClassVar
 
@@ -50,5 +51,5 @@ class RestorationDefense(Defense):
     def purify(self, images: Tensor, noise: Noise) -> Tensor:
         size = self.output_size((images.shape[2], images.shape[3]))
         network = restoration.load(self.weights_name, images.device)
-        restored = network.in_tiles(images, self.tile, shrunk=size == tuple(images.shape[2:]))
+        restored = network.in_tiles(images, self.tile, most=math.ceil(self.outscale))
         return resized(restored, size)

@@ -40,12 +40,16 @@ class Restorer(NamedTuple):
         dtype = dtype if self.bfloat16 else torch.float32
         return self._replace(network=self.network.to(device=device, dtype=dtype), dtype=dtype)
 
-    def in_tiles(self, images: Tensor, tile: int, *, shrunk: bool = False) -> Tensor:
+    def in_tiles(self, images: Tensor, tile: int, most: int | None = None) -> Tensor:
         """Restore float32 (N, 3, H, W) in [0, 1] in tiles of `tile` >= 64 pixels: (N, 3, H * scale, W * scale).
 
-        `shrunk`: every tile is brought back to its own size at once, so that only one is ever held enlarged.
+        `most`: every tile is brought down to a scale of at most this at once, so that only one is ever held larger.
         """
-        evaluate, scale = (self._shrunk, 1) if shrunk else (self.whole, self.scale)
+        scale = self.scale if most is None else min(self.scale, most)
+
+        def evaluate(part: Tensor) -> Tensor:
+            return resized(self.whole(part), (part.shape[2] * scale, part.shape[3] * scale))
+
         height, width = images.shape[2:]
         tile -= tile % GRID
         if self.local:
@@ -65,9 +69,6 @@ class Restorer(NamedTuple):
         restored: Tensor = self.network(self._padded(images).to(self.dtype).contiguous())
         check_finite(restored, self.architecture)
         return restored[:, :, : height * self.scale, : width * self.scale].float().clamp(0, 1)
-
-    def _shrunk(self, images: Tensor) -> Tensor:
-        return resized(self.whole(images), (images.shape[2], images.shape[3]))
 
     def _padded(self, images: Tensor) -> Tensor:
         height, width = images.shape[2:]

@@ -232,7 +232,33 @@ def test_what_an_attack_keeps_in_memory_for_a_gradient_is_bounded(attack, defens
     with pytest.raises(ProblemError, match="keeps the gradient of") as caught:
         check_work(order, facts, GuardSettings())
     assert caught.value.code == "too-much-memory"
+    assert not caught.value.is_about_the_order, "with a smaller image it may be accepted"
     assert caught.value.errors[0].field == "attack"
+
+
+TWICE = '{"name": "restore", "network": "any", "outscale": 2}'
+QUARTER = '{"name": "resize", "scale": 0.25}'
+
+
+@pytest.mark.parametrize(("defense", "megapixels", "accepted"), [
+    (TWICE, 9.9, True), (TWICE, 10.1, False), ("resize", 40, True),
+    (f'{{"name": "chain", "steps": [{TWICE}, {TWICE}, {QUARTER}]}}', 2.4, True),
+    (f'{{"name": "chain", "steps": [{TWICE}, {TWICE}, {QUARTER}]}}', 2.6, False),
+    (f'{{"name": "chain", "steps": [{QUARTER}, {TWICE}, {TWICE}]}}', 39, True),
+])  # fmt: skip
+def test_no_step_of_a_defense_may_make_more_pixels_than_an_image_may_have(defense, megapixels, accepted, photo_png):
+    facts = check(photo_png).model_copy(update={"height": 1000, "width": int(1000 * megapixels)})
+    order = DefenseOrder(kind="purify", defense=parse_defense(defense))
+    settings = GuardSettings(max_work=1e9)
+    if accepted:
+        check_work(order, facts, settings)
+        return
+    with pytest.raises(ProblemError, match="smaller outscale or image") as caught:
+        check_work(order, facts, settings)
+    [wrong] = caught.value.errors
+    assert (wrong.code, wrong.limit) == ("too-many-pixels", settings.max_pixels)
+    assert wrong.actual > settings.max_pixels
+    assert not caught.value.is_about_the_order, "with a smaller image it may be accepted"
 
 
 def test_work_grows_with_the_image_for_every_defense():

@@ -157,7 +157,7 @@ def test_auto_is_that_timestep_for_each_image_of_a_batch(others):
         ({"texture": 0.5}, "choose another sampler"),
         ({"squeeze": 100}, "0 or 256"),
         ({"timestep": 0, "margin": 0.01}, "choose another timestep"),
-        ({"timestep": 168, "margin": 0.01}, "more noise than ffdnet was trained for"),
+        ({"timestep": 168, "margin": 0.01}, "0.01 are more noise than ffdnet was trained for; take less"),
     ],
 )
 def test_a_parameter_that_cannot_be_is_refused_with_words(parameters, words):

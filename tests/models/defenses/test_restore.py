@@ -119,12 +119,15 @@ def test_outscale_4_of_a_network_that_enlarges_fourfold_is_its_output(networks):
     assert torch.equal(Restore(network="small", outscale=4)(images), expected)
 
 
-def test_of_an_image_that_keeps_its_size_only_tiles_are_held_enlarged(networks, monkeypatch):
+@pytest.mark.parametrize(("outscale", "within"), [(0.5, 1), (1, 1), (1.5, 2)])
+def test_only_tiles_are_held_larger_than_the_next_whole_scale(networks, monkeypatch, outscale, within):
     images, held = noise_images(1, 150, 210), []
-    whole = resized(restoration.load("small", torch.device("cpu")).whole(images), (150, 210))
+    whole = resized(restoration.load("small", torch.device("cpu")).whole(images), (150 * within, 210 * within))
+    whole = resized(whole, (int(150 * outscale), int(210 * outscale)))
     for name in ("whole", "in_tiles"):
         monkeypatch.setattr(Restorer, name, recording(getattr(Restorer, name), held))
-    torch.testing.assert_close(Restore(network="small", tile=64)(images), whole.clamp(0, 1), rtol=0, atol=1e-5)
+    restored = Restore(network="small", tile=64, outscale=outscale)(images)
+    torch.testing.assert_close(restored, whole.clamp(0, 1), rtol=0, atol=1e-5)
     assert max(height * width for height, width in held) <= (4 * (64 + 2 * CONTEXT)) ** 2 < 16 * 150 * 210
 
 
