@@ -6,6 +6,7 @@ from fastapi import Request, Response
 
 from app.answering import answer
 from app.errors import FieldError, ProblemError, field_problem, image_problem
+from app.guard.admission import check_work
 from app.guard.callers import Caller
 from app.idempotency import fingerprint, read_key
 from app.intake import Accepted, Draft, Manner, take, take_all
@@ -79,10 +80,12 @@ async def _drafts(
                     413, "image", "too-many-pixels", f"the images have more than {most} pixels together",
                     limit=most, actual=pixels,
                 )  # fmt: skip
-            drafts.append(Draft(data, image, order_for(image)))
+            order = order_for(image)
+            check_work(order, image, services.settings)
+            drafts.append(Draft(data, image, order))
         except (ImageError, ProblemError) as error:
             problem = image_problem(error) if isinstance(error, ImageError) else error
-            if problem.is_about_the_order or problem.code == "too-many-pixels":
+            if problem.is_about_the_order or pixels > most:
                 raise problem from error
             drafts.append(Failure(code=problem.code, detail=problem.detail, status=problem.status))
             first = (problem.errors or [FieldError(field="image", code=problem.code, detail=problem.detail)])[0]

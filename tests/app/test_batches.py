@@ -5,6 +5,8 @@ import numpy as np
 import pytest
 
 from app.documents import overall
+from models.availability import AVAILABLE
+from models.defenses.restore import Restore
 from workers.state.record import Failure, Status
 
 
@@ -97,6 +99,27 @@ def test_an_image_that_is_too_small_for_a_metric_fails_alone(idle_client, photo_
     batch = send(idle_client, photo_png, small(3, 20), path="/score", metrics="fr-surrogate").json()
     assert [item["status"] for item in batch["items"]] == ["queued", "failed"]
     assert batch["items"][1]["error"]["code"] == "image-size-unsuitable"
+
+
+@pytest.mark.parametrize(
+    ("limits", "path", "fields", "code"),
+    [
+        ({"max_work": 0.01}, "/purify", {"defense": "diffpure"}, "too-much-work"),
+        ({"max_held": 0.02}, "/attack", {"attack": "ifgsm", "metric": "fr-surrogate"}, "too-much-memory"),
+        ({"max_pixels": 30_000}, "/purify", {"defense": '{"name": "restore", "network": "any", "outscale": 2}'}, "too-many-pixels"),
+    ],
+)  # fmt: skip
+def test_an_image_that_is_too_large_for_the_order_fails_alone(open_client, monkeypatch, limits, path, fields, code):
+    monkeypatch.setattr(Restore, "availability", lambda _: AVAILABLE)
+    client = open_client(attacks=True, **limits)
+    large = small(2, 150)
+    answer = client.post(path, files=[("image", small(1)), ("image", large)], data=fields)
+    assert answer.status_code == 202, answer.text
+    assert [item["status"] for item in answer.json()["items"]] == ["queued", "failed"]
+    assert answer.json()["items"][1]["error"]["code"] == code
+    alone = client.post(path, files=[("image", large), ("image", large)], data=fields)
+    assert (alone.status_code, alone.json()["code"]) == (422, "no-good-image")
+    assert client.app.state.services.queue.depth() == 1
 
 
 def test_all_images_together_have_a_limit_of_pixels(idle_client, queue):
