@@ -154,6 +154,7 @@ class _Source:
 
 @functools.lru_cache(maxsize=2)  # each may be gigabytes, and whoever sends a request chooses which
 def _network(source: _Source, device: torch.device, dtype: torch.dtype) -> torch.nn.Module:
-    config, state = source.denoiser._read()  # noqa: SLF001 - this is its loading
-    network: Any = build(config, state)
-    return cast("torch.nn.Module", network.to(device=device, dtype=dtype, memory_format=torch.channels_last))
+    with torch.inference_mode(mode=False):  # what is kept must serve gradients later
+        config, state = source.denoiser._read()  # noqa: SLF001 - this is its loading
+        network: Any = build(config, state)
+        return cast("torch.nn.Module", network.to(device=device, dtype=dtype, memory_format=torch.channels_last))

@@ -32,8 +32,9 @@ def load(name: str, device: torch.device) -> Restorer:
 
 @functools.lru_cache(maxsize=4)
 def _load(name: str, sha256: str, device: torch.device, dtype: torch.dtype) -> Restorer:  # noqa: ARG001 - of the key
-    state, _ = checkpoints.load(name, KIND)
-    return identify(checkpoints.folder(name), state).to(device, dtype)
+    with torch.inference_mode(mode=False):  # what is kept must serve gradients later
+        state, _ = checkpoints.load(name, KIND)
+        return identify(checkpoints.folder(name), state).to(device, dtype)
 
 
 def _read(file: Path) -> dict[str, Tensor]:

@@ -113,6 +113,16 @@ def test_the_gradient_agrees_with_finite_differences(networks, network):
     assert abs((gradient * direction).sum() - difference) < 0.02 * gradient.norm() * direction.norm() / 10
 
 
+@EVERY_NETWORK
+def test_a_network_that_first_restored_without_gradients_still_has_them(networks, network):
+    restoration._load.cache_clear()
+    with torch.inference_mode():
+        Restore(network=network)(noise_images(1, 32, 32))
+    wanted = noise_images(1, 32, 32).requires_grad_()
+    Restore(network=network)(wanted).sum().backward()
+    assert wanted.grad.abs().max() > 0
+
+
 def test_outscale_4_of_a_network_that_enlarges_fourfold_is_its_output(networks):
     images = noise_images(1, 16, 20)
     expected = restoration.load("small", images.device).whole(images)

@@ -62,6 +62,18 @@ def test_an_added_unet_purifies_from_the_last_timestep(home):
     assert purified.shape == cat().shape
 
 
+def test_an_added_unet_that_first_purified_without_gradients_still_has_them(home):
+    save_unet(home / "mine")
+    published.add("mine", home / "mine")
+    unet._network.cache_clear()
+    defense = make_defense({"name": "diffpure", "denoiser": "mine", "timestep": 3})
+    with torch.inference_mode():
+        defense(cat(), 1)
+    wanted = cat().requires_grad_()
+    defense(wanted, 1).sum().backward()
+    assert wanted.grad.abs().max() > 0
+
+
 def test_only_so_many_unets_are_kept_in_memory(home):
     for name in ("one", "two", "three"):
         save_unet(home / name)
