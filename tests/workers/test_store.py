@@ -1,10 +1,11 @@
+import errno
 import hashlib
 import os
 import time
 
 import pytest
 
-from workers.state.store import Store
+from workers.state.store import Store, StoreFullError
 
 
 @pytest.fixture
@@ -30,8 +31,65 @@ def test_equal_bytes_are_on_the_disk_once_and_live_as_long_as_one_owner(store, t
     assert store.path("job1", "input").stat().st_ino == store.path("job2", "input").stat().st_ino
     store.erase("job1")
     assert store.read("job2", "input") == b"photo"
+    assert store.usage() == (len(b"photo"), 1), "it still counts"
     store.erase("job2")
     assert files(tmp_path) == []
+
+
+def test_more_may_hold_the_same_bytes_than_a_file_can_have_names(store, tmp_path, monkeypatch):
+    real = os.link
+
+    def link(source, target):
+        if source.stat().st_nlink == 3:
+            raise OSError(errno.EMLINK, "Too many links")
+        real(source, target)
+
+    monkeypatch.setattr("os.link", link)
+    jobs = [f"job{number}" for number in range(7)]
+    for job in jobs:
+        digest = store.put(job, "input", b"photo")
+    assert {store.read(job, "input") for job in jobs} == {b"photo"}
+    assert len({store.path(job, "input").stat().st_ino for job in jobs}) == 4, (
+        "two owners each, beside the name of the blob"
+    )
+    store.put("first", "output", b"bytes")
+    store.put("second", "output", b"bytes")
+    assert not store.share("first", "output", "third", digest)
+    assert not store.path("third", "output").parent.exists()
+    for job in [*jobs, "first", "second"]:
+        store.erase(job)
+    assert files(tmp_path) == []
+
+
+def test_bytes_that_are_swept_while_they_are_written_are_held_all_the_same(store, monkeypatch):
+    monkeypatch.setattr(Store, "_link", lambda *_: False)
+    store.put("job1", "input", b"photo")
+    assert store.read("job1", "input") == b"photo"
+
+
+def test_a_store_without_room_says_so_whatever_is_to_be_kept(store, monkeypatch):
+    digest = store.put("first", "output", b"bytes")
+
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.link", full)
+    monkeypatch.setattr("os.open", full)
+    for keep in (
+        lambda: store.put("job1", "input", b"photo"),
+        lambda: store.share("first", "output", "second", digest),
+        lambda: store.append("job1", "manifest", b"line\n", create=True),
+    ):
+        with pytest.raises(StoreFullError):
+            keep()
+
+
+def test_what_is_kept_is_for_its_owner_only_to_read(store, tmp_path):
+    store.put("job1", "input", b"photo", durable=True)
+    store.append("job1", "manifest", b"line\n", create=True)
+    written = [path for path in tmp_path.rglob("*") if path.is_file()]
+    for path in [*tmp_path.iterdir(), *written]:
+        assert path.stat().st_mode & 0o077 == 0, path
 
 
 def test_erasing_an_owner_leaves_nothing_of_it(store, tmp_path):

@@ -30,7 +30,7 @@ from workers.state.deliveries import Deliveries
 from workers.state.entries import ENTRY, RQ_QUEUE, Entries, entry_id
 from workers.state.events import Events
 from workers.state.keys import ENDS, NEXT_ROUNDS, OPEN, ROUNDS, job_keys
-from workers.state.ledger import JobCanceledError, Ledger, changing_fields
+from workers.state.ledger import EXPIRED_NOTE_TTL, JobCanceledError, Ledger, changing_fields
 from workers.state.outlook import Outlook
 from workers.state.pace import Pace
 from workers.state.quota import Quota
@@ -124,6 +124,7 @@ class JobQueue(Ledger):
                 pipe.zadd(ENDS, {record.id: time.time() + left})
                 pipe.expire(job.record, left)
                 pipe.expire(job.events, left)
+                pipe.expire(job.expired, left + EXPIRED_NOTE_TTL)
                 self.deliveries.restore(record, pipe)
             else:
                 self._put(record, pipe)

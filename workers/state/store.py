@@ -60,7 +60,7 @@ class Store:
             link.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             if not self._link(blob, link):
                 self._write(blob, data, durable=durable)
-                if not self._link(blob, link):  # swept in between: nobody else holds these bytes
+                if not self._link(blob, link):  # swept in between, or taken by very many
                     self._write(link, data, durable=durable)
         except OSError as error:
             raise _full(error, blob) from error
@@ -112,10 +112,7 @@ class Store:
             if self._link(self.path(owner, role), link) and hashlib.sha256(link.read_bytes()).hexdigest() == digest:
                 return True
         except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise StoreFullError(error.errno, "the store is full", str(link)) from error
-            if error.errno != errno.EMLINK:  # a file can have only so many names
-                raise
+            raise _full(error, link) from error
         shutil.rmtree(link.parent, ignore_errors=True)
         return False
 
@@ -180,13 +177,19 @@ class Store:
 
     @staticmethod
     def _link(blob: Path, link: Path) -> bool:
+        """Return whether `link` is a name of the blob now; False: it is not there, or has all that a file may have."""
         try:
-            os.link(blob, link)
+            try:
+                os.link(blob, link)
+            except FileExistsError:  # a rerun writes its output again
+                link.unlink(missing_ok=True)
+                os.link(blob, link)
         except FileNotFoundError:
             return False
-        except FileExistsError:  # a rerun writes its output again
-            link.unlink(missing_ok=True)
-            os.link(blob, link)
+        except OSError as error:
+            if error.errno != errno.EMLINK:
+                raise
+            return False
         return True
 
     @staticmethod
