@@ -145,6 +145,40 @@ def test_the_store_is_searched_after_each_start_of_the_broker_until_nothing_can_
     assert len(searches) == 3
 
 
+def test_every_few_minutes_all_that_is_left_over_is_removed_and_the_store_is_measured(
+    accept, queue, store, broker, janitor
+):
+    accept("kept")
+    broker.hset("rq:job:stray", mapping={"origin": "purifiqa", "data": "x"})
+    broker.zadd("purifiqa:jobs-of:", {"gone": 1})
+    store.put("erased", "input", b"nobody's")
+    store.path("erased", "input").unlink()
+    store.path("erased", "input").parent.rmdir()
+    [blob] = [path for path in store._blobs.glob("*/*") if path.read_bytes() == b"nobody's"]
+    os.utime(blob, (1, 1))
+    now = janitor._survey.broker()
+    janitor._survey.remember(now)
+    janitor.look(now)
+    assert not broker.exists("rq:job:stray")
+    assert broker.zrange("purifiqa:jobs-of:", 0, -1) == [b"kept"]
+    assert not blob.exists()
+    assert queue.store_size() == store.usage() == (len(store.read("kept", "input")), 1)
+
+
+def test_a_job_that_is_being_accepted_this_moment_is_not_taken_for_one_that_was_lost(
+    accept, queue, store, broker, janitor, monkeypatch
+):
+    monkeypatch.setattr(janitor_module, "ACCEPTING_SECONDS", 30)
+    accept("job1")
+    broker.flushall()  # its files are there, and its record is not yet
+    janitor.tidy_store()
+    assert not queue.exists("job1")
+    a_minute_ago = time.time() - 60
+    os.utime(store.path("job1", "input").parent, (a_minute_ago, a_minute_ago))
+    janitor.tidy_store()
+    assert queue.exists("job1")
+
+
 def test_nothing_of_rq_is_left_that_is_not_of_an_open_job(accept, queue, broker, janitor):
     accept("job1")
     broker.zadd("rq:failed:purifiqa", {"planted": time.time() + 10**8})

@@ -245,6 +245,7 @@ def test_a_record_of_a_version_that_knew_other_defenses_counts_as_expired(queue,
     broker.hset("purifiqa:job:job1", "fixed", json.dumps(fixed))
     with pytest.raises(JobExpiredError):
         queue.get("job1")
+    assert queue.get_all(["job1"]) == [None]
 
 
 def test_the_store_is_looked_after_by_one_worker_at_a_time(queue, broker):

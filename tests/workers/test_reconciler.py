@@ -72,6 +72,13 @@ def test_a_job_that_was_taken_by_a_worker_that_died_at_once_is_put_back_without_
     assert not broker.exists(TAKEN, MISSING, "rq:job:job1")
 
 
+def test_a_job_that_was_missed_and_has_started_since_is_not_taken_from_its_worker(accept, queue, passes):
+    accept("job1")
+    start(queue, "job1")
+    passes.one._recover("job1", Status.QUEUED)
+    assert (queue.get("job1").status, queue.get("job1").placement) == (Status.RUNNING, 1)
+
+
 def test_a_job_whose_entry_was_lost_with_the_broker_is_put_back(accept, queue, broker, passes):
     accept("job1")
     broker.delete(LIST)
@@ -142,6 +149,16 @@ def test_entries_of_nobody_are_removed_and_records_that_expired_are_no_longer_co
     broker.delete("purifiqa:job:job1")
     passes()
     assert not broker.exists(TAKEN, OPEN, "rq:job:planted")
+
+
+def test_an_entry_that_is_void_is_removed_and_the_job_goes_on(accept, queue, broker, passes):
+    accept("job1")
+    queue.put_back(start(queue, "job1"))
+    start(queue, "job1")
+    broker.rpush(TAKEN, "job1")  # a worker that died took it before it was put back
+    passes()
+    assert not broker.exists(TAKEN)
+    assert (queue.get("job1").status, queue.get("job1").placement) == (Status.RUNNING, 2)
 
 
 def test_where_the_broker_tells_nothing_of_connections_leases_decide_alone(accept, queue, broker, passes, monkeypatch):
