@@ -1,9 +1,13 @@
-"""A real HTTP server that receives webhooks and answers as it is told."""
+"""A real HTTP server that receives webhooks and answers as it is told, and a client's part in having some sent."""
 
+import base64
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import NamedTuple
+
+SECRET = "whsec_" + base64.b64encode(b"a secret of thirty-two bytes, ok").decode()
+"""What the service of the tests signs with."""
 
 
 class Received(NamedTuple):
@@ -62,3 +66,22 @@ class Receiver:
             assert time.monotonic() < deadline, f"{len(self.received)} of {count} came"
             time.sleep(0.02)
         return self.received
+
+
+def order_and_end(client, photo_png, url, **fields):
+    """Order a job with a webhook and cancel it: that is an end like any other."""
+    data = {"metrics": "", "webhook": url, **fields}
+    answer = client.post("/purify", files={"image": photo_png}, data=data)
+    assert answer.status_code == 202, answer.text
+    job = answer.json()
+    assert client.post(job["links"]["cancel"]).status_code == 200
+    return job
+
+
+def delivery(client, job, state):
+    """Return what became of the webhook once it is in this state."""
+    deadline = time.monotonic() + 15
+    while (document := client.get(job["links"]["webhook"]).json())["state"] != state:
+        assert time.monotonic() < deadline, document
+        time.sleep(0.02)
+    return document

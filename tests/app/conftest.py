@@ -3,11 +3,13 @@ import time
 import pytest
 from starlette.testclient import TestClient
 from typer.testing import CliRunner
+from webhook_receiver import SECRET
 
 from app.cli import app as command
 from app.guard.keys import new_key, write_file
 from app.main import create_app
 from app.settings import Settings
+from app.webhooks import sender as sender_module
 
 
 @pytest.fixture(scope="session")
@@ -113,3 +115,21 @@ def folder(tmp_path, photo_png, photo_jpeg):
     (folder / "below" / "b.jpg").write_bytes(photo_jpeg)
     (folder / "notes.txt").write_text("no photo")
     return folder
+
+
+@pytest.fixture
+def hooked(settings, monkeypatch):
+    """Settings of a service that may send webhooks to this machine, and tries again at once."""
+    monkeypatch.setattr(sender_module, "POLL_SECONDS", 0.02)
+    update = {
+        "webhook_secret": SECRET, "webhook_allow_http": True, "webhook_allow_private": True,
+        "webhook_retry_seconds": 0.05, "webhook_attempts": 3, "webhook_timeout": 1,
+    }  # fmt: skip
+    return Settings(**update)
+
+
+@pytest.fixture
+def hooked_client(hooked):
+    """A client of such a service, without a worker: jobs stay queued until they are canceled."""
+    with TestClient(create_app(hooked), raise_server_exceptions=False) as client:
+        yield client

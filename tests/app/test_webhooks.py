@@ -10,7 +10,7 @@ import time
 import pytest
 from standardwebhooks import Webhook, WebhookVerificationError
 from starlette.testclient import TestClient
-from webhook_receiver import Receiver
+from webhook_receiver import SECRET, Receiver, delivery, order_and_end
 
 from app.main import create_app
 from app.settings import Settings
@@ -21,44 +21,7 @@ from app.webhooks.targets import ForbiddenTargetError, resolve
 from workers.state.queue import JobQueue
 from workers.state.store import Store
 
-SECRET = "whsec_" + base64.b64encode(b"a secret of thirty-two bytes, ok").decode()
 OLD_SECRET = "whsec_" + base64.b64encode(b"the one before, also of 32 bytes").decode()
-
-
-@pytest.fixture
-def hooked(settings, monkeypatch):
-    """Settings of a service that may send webhooks to this machine, and tries again at once."""
-    monkeypatch.setattr(sender_module, "POLL_SECONDS", 0.02)
-    update = {
-        "webhook_secret": SECRET, "webhook_allow_http": True, "webhook_allow_private": True,
-        "webhook_retry_seconds": 0.05, "webhook_attempts": 3, "webhook_timeout": 1,
-    }  # fmt: skip
-    return Settings(**update)
-
-
-@pytest.fixture
-def hooked_client(hooked):
-    with TestClient(create_app(hooked), raise_server_exceptions=False) as client:
-        yield client
-
-
-def order_and_end(client, photo_png, url, **fields):
-    """Order a job with a webhook and cancel it: that is an end like any other."""
-    data = {"metrics": "", "webhook": url, **fields}
-    answer = client.post("/purify", files={"image": photo_png}, data=data)
-    assert answer.status_code == 202, answer.text
-    job = answer.json()
-    assert client.post(job["links"]["cancel"]).status_code == 200
-    return job
-
-
-def delivery(client, job, state):
-    """Return what became of the webhook once it is in this state."""
-    deadline = time.monotonic() + 15
-    while (document := client.get(job["links"]["webhook"]).json())["state"] != state:
-        assert time.monotonic() < deadline, document
-        time.sleep(0.02)
-    return document
 
 
 def test_the_end_of_a_job_is_told_once_signed_and_thin(hooked_client, photo_png):
@@ -69,6 +32,7 @@ def test_the_end_of_a_job_is_told_once_signed_and_thin(hooked_client, photo_png)
     body = Webhook(SECRET).verify(message.body, message.headers)
     assert message.path == "/hook?a=b"
     assert message.headers["host"] == f"127.0.0.1:{receiver.port}"
+    assert message.headers["content-type"] == "application/json"
     assert message.headers["webhook-id"] == found["id"] == f"msg_{job['id']}"
     assert set(body) == {"type", "timestamp", "data"}
     assert body["type"] == "job.canceled"
@@ -233,6 +197,15 @@ def looked_up(monkeypatch, *answers):
     return asked
 
 
+def attempt_of(settings, monkeypatch, url, *more):
+    """Try once to send something to a URL, and return what that led to."""
+    monkeypatch.setattr(sender_module, "message", lambda _: json.dumps({"type": "job.finished"}))
+    monkeypatch.setattr(sender_module, "message_id", lambda _: "msg_1")
+    record = type("Record", (), {"origin": type("Origin", (), {"webhook": url})})
+    sender = Sender(settings, JobQueue(settings), Store(settings.data_dir), read_secrets(settings), *more)
+    return asyncio.run(sender._attempt(record))
+
+
 def test_one_private_address_among_public_ones_is_enough_to_refuse(settings, monkeypatch):
     looked_up(monkeypatch, ["8.8.8.8", "10.0.0.1"])
     with pytest.raises(ForbiddenTargetError):
@@ -243,17 +216,29 @@ def test_a_name_is_looked_up_once_and_that_address_is_used(hooked, monkeypatch):
     """DNS rebinding: what the name means a moment later makes no difference."""
     with Receiver(200) as receiver:
         asked = looked_up(monkeypatch, ["127.0.0.1"], ["127.0.0.2"])
-        record = type(
-            "Record", (), {"origin": type("Origin", (), {"webhook": f"http://rebind.example:{receiver.port}/"})}
-        )
-        monkeypatch.setattr(sender_module, "message", lambda _: "{}")
-        monkeypatch.setattr(sender_module, "message_id", lambda _: "msg_1")
-        queue = JobQueue(hooked)
-        sender = Sender(hooked, queue, Store(hooked.data_dir), read_secrets(hooked))
-        attempt = asyncio.run(sender._attempt(record))
+        attempt = attempt_of(hooked, monkeypatch, f"http://rebind.example:{receiver.port}/")
         assert attempt.is_success
         assert asked == ["rebind.example"]
         assert receiver.received[0].headers["host"] == f"rebind.example:{receiver.port}"
+
+
+def test_of_several_addresses_the_first_that_answers_is_used_and_three_are_tried(hooked, monkeypatch):
+    dead = ["127.0.0.2", "127.0.0.3", "127.0.0.4"]
+    with Receiver(200) as receiver:
+        looked_up(monkeypatch, [*dead[:2], "127.0.0.1"], [*dead, "127.0.0.1"])
+        url = f"http://many.example:{receiver.port}/"
+        assert attempt_of(hooked, monkeypatch, url).is_success
+        assert "cannot be reached" in attempt_of(hooked, monkeypatch, url).detail
+    assert len(receiver.received) == 1
+
+
+def test_a_name_that_is_never_found_takes_no_longer_than_a_receiver_may(hooked, monkeypatch):
+    async def getaddrinfo(*_, **__):
+        await asyncio.sleep(60)
+
+    monkeypatch.setattr("asyncio.base_events.BaseEventLoop.getaddrinfo", getaddrinfo)
+    hasty = hooked.model_copy(update={"webhook_timeout": 0.1})
+    assert attempt_of(hasty, monkeypatch, "http://slow.example/").detail == "it took too long"
 
 
 def test_the_certificate_is_that_of_the_name_although_an_address_is_connected_to(hooked, tmp_path, monkeypatch):
@@ -270,14 +255,10 @@ def test_the_certificate_is_that_of_the_name_although_an_address_is_connected_to
     server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     server.load_cert_chain(pem, key)
     looked_up(monkeypatch, ["127.0.0.1"])
-    monkeypatch.setattr(sender_module, "message", lambda _: json.dumps({"type": "job.finished"}))
-    monkeypatch.setattr(sender_module, "message_id", lambda _: "msg_1")
 
     def attempt(name, port):
-        record = type("Record", (), {"origin": type("Origin", (), {"webhook": f"https://{name}:{port}/"})})
         trusting = ssl.create_default_context(cafile=str(pem))
-        sender = Sender(hooked, JobQueue(hooked), Store(hooked.data_dir), read_secrets(hooked), trusting)
-        return asyncio.run(sender._attempt(record))
+        return attempt_of(hooked, monkeypatch, f"https://{name}:{port}/", trusting)
 
     with Receiver(200, tls=server) as receiver:
         assert attempt("hooks.example", receiver.port).is_success
