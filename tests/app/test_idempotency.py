@@ -73,11 +73,16 @@ def test_another_route_or_key_is_another_request(send, queue):
     assert len(places) == 4
 
 
-@pytest.mark.parametrize("key", ["", " ", "a b", '"', '""', '"a', "a" * 256, "é", 'a"b'])
+@pytest.mark.parametrize("key", ["", " ", "a b", '"', '""', '"a', "a" * 256, f'"{"a" * 256}"', "é", 'a"b'])
 def test_a_key_that_is_none_is_refused(send, queue, key):
     answer = send(headers={"Idempotency-Key": key.encode()})
     assert answer.status_code == 400
     assert answer.json()["code"] == "idempotency-key-invalid"
+    assert queue.depth() == 0
+
+
+def test_two_keys_are_none(send, queue):
+    assert send(headers=[*KEY.items(), ("Idempotency-Key", "another")]).json()["code"] == "idempotency-key-invalid"
     assert queue.depth() == 0
 
 
@@ -173,6 +178,15 @@ def test_a_claim_watches_until_the_very_last_moment(broker, settings):
         with pytest.raises(Exception, match="Watched variable changed"):
             pipe.execute()
     assert broker.get(claim.name) == b"other"
+
+
+def test_a_key_that_is_restored_has_the_rest_of_its_day(broker, settings):
+    with broker.pipeline() as pipe:
+        Claim("half", "f", "p").restore(pipe, time.time() - KEPT_SECONDS / 2)
+        Claim("over", "f", "p").restore(pipe, time.time() - KEPT_SECONDS - 1)
+        pipe.execute()
+    assert broker.ttl("half") == pytest.approx(KEPT_SECONDS / 2, abs=60)
+    assert not broker.exists("over")
 
 
 def test_several_images_under_a_key_are_one_batch(idle_client, queue, photo_png, photo_jpeg):

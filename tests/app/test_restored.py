@@ -52,6 +52,7 @@ def test_a_batch_comes_back_whole_with_the_images_that_were_refused(idle_client,
     assert after == before
     assert after["counts"] == {"finished": 1, "failed": 1, "queued": 1}
     assert broker.ttl(f"purifiqa:batch:{batch['id']}") > 0
+    assert broker.ttl(f"purifiqa:expired:batch-{batch['id']}") > broker.ttl(f"purifiqa:batch:{batch['id']}")
     assert idle_client.delete(batch["links"]["self"]).status_code == 204
     lose_everything(idle_client)
     assert idle_client.get(batch["links"]["self"]).status_code == 404, "erased is erased"

@@ -51,6 +51,23 @@ def test_the_time_to_come_back_grows_with_the_queue_and_shrinks_with_workers(idl
     assert queue.outlook.backlog_seconds() == 5 * 4 / 2
 
 
+def test_a_batch_is_to_be_asked_for_when_its_last_image_should_be_done(idle_client, queue, photo_png):
+    queue.pace.note(order("jpeg"), 4.0)
+    data, headers = {"metrics": "", "defense": "jpeg"}, {"Prefer": "wait=0"}
+    answer = idle_client.post("/purify", files=[("image", photo_png)] * 3, data=data, headers=headers)
+    assert answer.status_code == 202, "nothing is done"
+    assert answer.headers["retry-after"] == "12"
+
+
+def test_a_job_that_is_erased_while_its_sender_waits_was_accepted_all_the_same(
+    idle_client, queue, photo_png, monkeypatch
+):
+    monkeypatch.setattr(queue, "get_all", lambda ids: [None for _ in ids])
+    files, headers = {"image": photo_png}, {"Prefer": "wait=0"}
+    answer = idle_client.post("/purify", files=files, data={"metrics": ""}, headers=headers)
+    assert (answer.status_code, answer.json()["status"]) == (202, "queued")
+
+
 def test_it_is_bounded_by_the_operator(idle_client, queue, photo_png, settings):
     queue.pace.note(order("jpeg"), 1e6)
     assert send(idle_client, photo_png).headers["retry-after"] == str(settings.max_retry_after)
