@@ -3,6 +3,7 @@
 import cv2
 import numpy as np
 import pytest
+from redis.exceptions import ConnectionError as RedisConnectionError
 
 from app.documents import overall
 from models.availability import AVAILABLE
@@ -88,10 +89,31 @@ def test_if_every_image_is_bad_nothing_is_accepted(idle_client, queue, broker):
     assert not broker.keys("purifiqa:batch:*")
 
 
+def test_a_batch_that_the_broker_did_not_take_is_not_restored_when_it_is_back(
+    idle_client, queue, settings, monkeypatch
+):
+    def away(*_):
+        raise RedisConnectionError
+
+    monkeypatch.setattr(queue, "submit_all", away)
+    monkeypatch.setattr(queue, "exists", away)
+    assert send(idle_client, small(1), small(2)).status_code == 503
+    assert not list(settings.data_dir.rglob("manifest"))
+
+
 def test_what_is_wrong_with_the_order_is_wrong_with_all(idle_client, queue):
     answer = send(idle_client, small(1), small(2), defense="jpg")
     assert answer.status_code == 422
     assert answer.json()["errors"][0]["suggestion"] == "jpeg"
+    assert queue.depth() == 0
+
+
+def test_a_defense_that_cannot_be_used_here_is_told_once_and_not_as_bad_images(
+    idle_client, queue, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("PURIFIQA_WEIGHTS_DIR", str(tmp_path))
+    answer = send(idle_client, small(1), small(2), defense='{"name": "diffpure", "denoiser": "adm-256"}')
+    assert (answer.status_code, answer.json()["code"]) == (409, "defense-unavailable")
     assert queue.depth() == 0
 
 
@@ -123,16 +145,39 @@ def test_an_image_that_is_too_large_for_the_order_fails_alone(open_client, monke
 
 
 def test_all_images_together_have_a_limit_of_pixels(idle_client, queue):
-    idle_client.app.state.services.settings.__dict__["max_batch_pixels"] = 3000
+    idle_client.app.state.services.settings.__dict__["max_batch_pixels"] = 2048
+    assert send(idle_client, small(1), small(2)).status_code == 202
+    idle_client.app.state.services.settings.__dict__["max_batch_pixels"] = 3071
     answer = send(idle_client, small(1), small(2), small(3))
     assert answer.status_code == 413
     error = answer.json()["errors"][0]
-    assert (error["code"], error["limit"], error["actual"]) == ("too-many-pixels", 3000, 3072)
-    assert queue.depth() == 0
+    assert (error["code"], error["limit"], error["actual"]) == ("too-many-pixels", 3071, 3072)
+    assert queue.depth() == 2
+
+
+def test_as_many_images_as_are_allowed_are_taken_and_not_one_more(open_client):
+    client = open_client(max_batch_images=2)
+    assert send(client, small(1), small(2)).status_code == 202
+    assert send(client, small(1), small(2), small(3)).json()["code"] == "too-many"
 
 
 def test_several_images_cannot_be_answered_with_one(idle_client):
     assert send(idle_client, small(1), small(2), headers={"Accept": "image/png"}).status_code == 406
+
+
+def test_the_progress_of_a_batch_is_that_of_its_items_together_and_what_has_ended_counts_whole(idle_client, queue):
+    batch = send(idle_client, small(1), b"bad", small(2), small(3)).json()
+    assert batch["links"]["cancel"] == f"{batch['links']['self']}/cancel"
+    assert batch["progress"] == 0.25
+    one, _, two, three = (item["job"] and item["job"]["id"] for item in batch["items"])
+    queue.keep(queue.start(one, holder="w"), "w", 0.4)
+    queue.keep(queue.start(two, holder="w"), "w", 0.2)
+    queue.fail(queue.get(two), Failure(code="metric-failed", detail="NaN"))
+    told = idle_client.get(batch["links"]["self"]).json()
+    assert (told["progress"], told["status"]) == (0.6, "running")
+    queue.cancel(one)
+    queue.cancel(three)
+    assert "cancel" not in idle_client.get(batch["links"]["self"]).json()["links"], "there is nothing left to cancel"
 
 
 def test_canceling_a_batch_keeps_what_is_done(idle_client, queue):
@@ -157,6 +202,13 @@ def test_an_erased_batch_leaves_no_file_no_key_and_is_unknown(idle_client, broke
     for call in (idle_client.get, idle_client.delete):
         assert call(batch["links"]["self"]).status_code == 404
     assert idle_client.get(batch["items"][0]["job"]["links"]["self"]).status_code == 404
+
+
+def test_erasing_a_batch_erases_the_files_of_an_item_whose_record_has_expired_too(idle_client, broker, settings):
+    batch = send(idle_client, small(1), small(2)).json()
+    broker.delete(f"purifiqa:job:{batch['items'][0]['job']['id']}")
+    assert idle_client.delete(batch["links"]["self"]).status_code == 204
+    assert not [path for path in settings.data_dir.rglob("*") if path.is_file()]
 
 
 def test_an_item_that_was_erased_alone_is_told_and_a_batch_of_none_is_gone(idle_client, broker):

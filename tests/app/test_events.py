@@ -1,21 +1,27 @@
 """`GET /jobs/{id}/events` through a real socket: what happens is told as it happens, once, in order."""
 
+import asyncio
 import json
 import signal
 import threading
 import time
+from types import SimpleNamespace
 
 import httpx2
 import pytest
+import redis
 import uvicorn
 from conftest import served
 
 from app.command.parts import free_port
 from app.main import create_app
+from app.routes.events import _data
 from app.server import _Server
 from workers.reports import Report
 from workers.state import events as events_module
+from workers.state.ledger import JobUnknownError
 from workers.state.queue import JobQueue
+from workers.state.record import Status
 
 
 @pytest.fixture
@@ -92,6 +98,17 @@ def test_who_comes_late_is_told_all_and_who_comes_back_only_the_rest(address, pl
     assert rest == events[2:]
 
 
+def test_who_has_seen_all_that_has_happened_so_far_is_told_what_happens_next(address, played, photo_png):
+    job = submit(address, photo_png)
+    stream = follow(address, job)
+    next(stream)
+    _, seen, _ = next(stream)
+    stream = follow(address, job, **{"Last-Event-ID": seen})
+    next(stream)
+    played.cancel(job["id"])
+    assert [event for event, _, _ in stream] == ["canceled"]
+
+
 def test_who_has_seen_the_end_is_told_not_to_come_back(address, played, photo_png):
     job = submit(address, photo_png)
     played.cancel(job["id"])
@@ -128,6 +145,7 @@ def test_a_quiet_stream_pings_and_survives_a_broker_that_hangs_up(address, broke
     job = submit(address, photo_png)
     with httpx2.stream("GET", address + job["links"]["events"], timeout=20) as answer:
         lines = answer.iter_lines()
+        assert next(lines) == "retry: 2000"
         while next(lines) != ": ping":
             pass
         broker.client_kill_filter(_type="normal", skipme=True)
@@ -136,6 +154,19 @@ def test_a_quiet_stream_pings_and_survives_a_broker_that_hangs_up(address, broke
             pass
         played.cancel(job["id"])
         assert [event for event, _, _ in read(lines)] == ["canceled"]
+
+
+@pytest.mark.parametrize("found", [JobUnknownError("j"), redis.ConnectionError("away"), Status.RUNNING])
+def test_an_end_whose_record_cannot_be_shown_is_told_with_where_it_was(found):
+    def get(_):
+        if isinstance(found, Exception):
+            raise found
+        return SimpleNamespace(status=found)
+
+    services = SimpleNamespace(queue=SimpleNamespace(get=get))
+    told = json.loads(asyncio.run(_data(services, "j", events_module.Change("1-0", Status.FINISHED, 1.0))))
+    links = {"self": "/jobs/j", "events": "/jobs/j/events"}
+    assert told == {"id": "j", "status": "finished", "progress": 1.0, "links": links}
 
 
 @pytest.fixture

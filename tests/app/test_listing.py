@@ -71,6 +71,22 @@ def test_jobs_that_come_while_one_pages_do_not_move_the_pages(idle_client, queue
     assert [job["id"] for job in first["jobs"] + second["jobs"]] == ids
 
 
+def test_a_page_tells_how_to_ask_for_it_again(idle_client, queue):
+    add(queue, 3)
+    assert idle_client.get("/jobs?limit=100").json()["links"] == {"self": "/jobs?limit=100"}
+    first = idle_client.get("/jobs?status=queued&limit=2").json()
+    assert first["links"]["self"] == "/jobs?limit=2&status=queued"
+    second = idle_client.get(first["links"]["next"]).json()
+    assert second["links"] == {"self": first["links"]["next"]}
+    assert idle_client.get(second["links"]["self"]).json() == second
+
+
+def test_what_nobody_can_still_have_leaves_the_list_when_the_next_job_comes(queue, broker):
+    broker.zadd("purifiqa:jobs-of:", {"old": time.time() - queue.longest_life - 60, "kept": time.time() - 60})
+    [new] = add(queue, 1)
+    assert broker.zrange("purifiqa:jobs-of:", 0, -1) == [b"kept", new.encode()]
+
+
 def test_a_filter_finds_few_among_many(idle_client, queue):
     ids = add(queue, 2 * CHUNK + 3)
     wanted = [ids[0], ids[CHUNK + 1], ids[-1]]

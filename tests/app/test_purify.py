@@ -99,6 +99,15 @@ def test_a_preference_that_is_no_waiting_answers_at_once(idle_client, photo_png,
     assert idle_client.post("/purify", files=files, data={"defense": "none"}, headers=headers).status_code == 202
 
 
+@pytest.mark.parametrize("sent", [
+    ["wait=0"], ["Wait=0"], ['wait = "0"'], ["respond-async; x=1, wait=0"], ["respond-async", "wait=0"],
+])  # fmt: skip
+def test_waiting_is_asked_for_in_every_form_that_the_header_may_have(idle_client, photo_png, sent):
+    headers = [("Prefer", one) for one in sent]
+    answer = idle_client.post("/purify", files={"image": photo_png}, data={"metrics": ""}, headers=headers)
+    assert answer.headers["preference-applied"] == "wait=0"
+
+
 def test_waiting_is_capped_and_the_cap_is_told(idle_client, photo_png):
     idle_client.app.state.services.settings.__dict__["max_wait"] = 1
     answer = idle_client.post(

@@ -1,6 +1,8 @@
 """Identical orders are answered from the store: a new job that is finished at once, and nobody else's."""
 
 import hashlib
+import time
+from types import SimpleNamespace
 
 import pytest
 from starlette.testclient import TestClient
@@ -90,6 +92,7 @@ def test_scores_are_given_again(idle_client, played, photo_png):
 @pytest.mark.parametrize("change", [
     {"defense": '{"name": "jpeg", "quality": 51}'}, {"defense": "flip"}, {"format": "webp"}, {"metrics": "brisque"},
     {"path": "/score"}, {"headers": {**WAIT, "Cache-Control": "no-cache"}},
+    {"headers": [*WAIT.items(), ("Cache-Control", "max-age=0"), ("Cache-Control", "No-Store")]},
 ])  # fmt: skip
 def test_whatever_could_change_the_answer_is_computed(idle_client, played, photo_png, change):
     send(idle_client, photo_png)
@@ -124,6 +127,24 @@ def test_another_implementation_is_computed(idle_client, played, photo_png, monk
     played()
     monkeypatch.setattr(answers_module, "implementation", lambda: "a changed defense")
     assert send(idle_client, photo_png).status_code == 202
+
+
+def test_other_weights_precision_device_or_version_of_a_metric_are_computed(
+    idle_client, played, photo_png, settings, monkeypatch
+):
+    send(idle_client, photo_png, "/score")
+    played()
+    assert send(idle_client, photo_png, "/score").status_code == 200
+    for change in ({"precision": "bfloat16"}, {"device": "cpu"}):
+        with TestClient(create_app(settings.model_copy(update=change))) as other:
+            assert send(other, photo_png, "/score").status_code == 202, change
+    for name, other in (
+        ("_added_weights", lambda: [("adm-256", "a digest")]),
+        ("find_metric", lambda _: SimpleNamespace(card=SimpleNamespace(version="another"))),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(answers_module, name, other)
+            assert send(idle_client, photo_png, "/score").status_code == 202, name
 
 
 def test_the_implementation_is_that_of_the_code_and_the_weights_that_ship():
@@ -175,6 +196,17 @@ def test_an_answer_ends_with_its_result(idle_client, played, photo_png, broker, 
     job = send(idle_client, photo_png).json()
     for kind in ("job", "events"):
         assert 0 < broker.ttl(f"purifiqa:{kind}:{job['id']}") <= settings.result_ttl
+
+
+def test_a_webhook_is_due_at_once_where_the_answer_was_in_the_store(
+    idle_client, played, photo_png, broker, monkeypatch
+):
+    monkeypatch.setattr("app.submission.chosen_webhook", lambda url, _: url)
+    send(idle_client, photo_png)
+    played()
+    job = send(idle_client, photo_png, webhook="https://example.org/hook").json()
+    assert job["status"] == "finished"
+    assert broker.zscore("purifiqa:webhooks", job["id"]) == pytest.approx(time.time(), abs=60)
 
 
 def test_a_failed_or_canceled_job_is_no_answer(idle_client, photo_png):

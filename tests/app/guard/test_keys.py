@@ -36,7 +36,8 @@ def test_what_watches_and_explains_the_service_needs_no_key(guarded, path):
 def test_a_wrong_key_opens_nothing(guarded, submit, sent):
     answer = submit(guarded, sent)
     assert answer.status_code == 401
-    assert "www-authenticate" in answer.headers
+    is_one = answer.json()["code"] == "key-unknown"
+    assert ('error="invalid_token"' in answer.headers["www-authenticate"]) == is_one
 
 
 def test_a_key_in_the_address_opens_nothing(guarded, keys):

@@ -89,6 +89,8 @@ def test_a_rate_is_counted_for_all_api_processes_together_and_comes_back(setting
     assert [quota.take_turn("alice", 0.1, 2) for quota in (one, other, one)] == [0, 0, 10]
     assert one.take_turn("bob", 0.1, 2) == 0
     assert 0 < broker.ttl("purifiqa:rate:alice") <= 21
+    broker.hset("purifiqa:rate:bob", "at", time.time() + 1000)  # a clock was put back
+    assert one.take_turn("bob", 0.1, 2) == 0
     broker.hset("purifiqa:rate:alice", "at", time.time() - 10.5)
     assert other.take_turn("alice", 0.1, 2) == 0
     assert other.take_turn("alice", 0.1, 2) > 0
@@ -140,6 +142,15 @@ def test_a_full_queue_is_said_before_the_body_is_read(open_client, submit):
     answer = client.post("/purify", content=body(), headers={"Content-Type": "multipart/form-data; boundary=b"})
     problem(answer, 503, "queue-full")
     assert seconds(answer) >= 1
+    assert not read
+
+
+def test_one_job_too_many_is_said_before_the_body_is_read(open_client, keys, submit):
+    client = open_client(max_in_flight=1)
+    assert submit(client, keys["alice"]).status_code == 202
+    headers = {"Content-Type": "multipart/form-data; boundary=b", **keys["alice"]}
+    answer = client.post("/purify", content=iter(lambda: pytest.fail("it is read"), None), headers=headers)
+    problem(answer, 429, "too-many-jobs")
 
 
 def test_retry_after_grows_with_the_queue_and_shrinks_with_workers(settings):
