@@ -11,9 +11,12 @@ import redis
 from conftest import start_worker
 from rq import Queue
 
+from models.metric import MetricError
 from workers import worker as worker_module
 from workers.process.consumer import Consumer, consume
 from workers.recovery.reconciler import SILENT_SECONDS, Reconciler
+from workers.state.ledger import JobCanceledError
+from workers.state.manifest import read_manifest
 from workers.state.queue import JobQueue
 from workers.state.record import Status
 
@@ -126,6 +129,39 @@ def test_a_worker_that_holds_too_much_memory_ends_after_its_job(accept, queue, w
     assert [queue.get(one).status for one in ("job1", "job2")] == [Status.FINISHED, Status.QUEUED]
 
 
+def test_a_job_that_redis_has_lost_while_it_ran_keeps_its_files_so_that_it_is_restored(
+    accept, queue, store, broker, work, monkeypatch
+):
+    def lose(*_, **__):
+        broker.flushall()
+        raise JobCanceledError("job1 is gone")
+
+    monkeypatch.setattr(worker_module, "execute", lose)
+    accept("job1")
+    work(max_jobs=1)
+    assert not queue.exists("job1")
+    assert store.read("job1", "input")
+    assert read_manifest(store, "job1").status is Status.QUEUED
+
+
+def test_how_a_job_has_ended_is_kept_beside_its_files_too(accept, store, work, monkeypatch):
+    real = worker_module.execute
+
+    def perform(order, *args, **options):
+        if order.seed == 1:
+            raise MetricError("no number")
+        return real(order, *args, **options)
+
+    monkeypatch.setattr(worker_module, "execute", perform)
+    accept("bad", seed=1)
+    accept("good", seed=2)
+    work(max_jobs=2)
+    bad, good = (read_manifest(store, job_id) for job_id in ("bad", "good"))
+    assert (bad.status, bad.failure.code) == (Status.FAILED, "metric-failed")
+    assert (good.status, good.report.image.bytes) == (Status.FINISHED, len(store.read("good", "output")))
+    assert good.started <= good.ended
+
+
 def test_a_result_is_told_however_long_the_broker_was_away(accept, queue, work, monkeypatch):
     accept("job1")
     failures = []
@@ -199,6 +235,8 @@ def test_nothing_runs_that_is_none_of_ours(accept, queue, broker, tmp_path, capl
     theirs.enqueue_call(**ours, kwargs={"x": 1}, job_id="kwargs")
     theirs.enqueue_call(**ours, job_id="callback")
     broker.hset("rq:job:callback", "success_callback_name", "os.getcwd")
+    theirs.enqueue_call(worker_module.perform, args=("named", 1), job_id="named")
+    broker.hset("rq:job:named", "success_callback_name", "os.getcwd")
     theirs.enqueue_call(**ours, job_id="other-job")
     pickled = Queue("purifiqa", connection=broker)
     pickled.enqueue_call("os.system", args=(f"touch {mark}",), job_id="pickled")
@@ -210,7 +248,8 @@ def test_nothing_runs_that_is_none_of_ours(accept, queue, broker, tmp_path, capl
     worker.work(burst=True, logging_level="CRITICAL")
     worker_module.context.cache_clear()
     assert not mark.exists()
-    assert "refused entry shell" in caplog.text
+    for entry in ("shell", "mkdir", "kwargs", "callback", "named", "other-job"):
+        assert f"refused entry {entry}" in caplog.text
     assert queue.get("job1").status is Status.FINISHED
     assert queue.totals() == {("purify", "none", "finished"): 1}
 

@@ -185,6 +185,17 @@ def test_a_job_that_is_erased_while_it_runs_leaves_no_file(submit, burst, queue,
     assert not [path for path in settings.data_dir.rglob("*") if path.is_file()]
 
 
+def test_a_worker_whose_device_is_lost_ends_and_leaves_its_job_to_another(submit, burst, queue, monkeypatch):
+    def lost(*_args, **_kwargs):
+        raise torch.AcceleratorError("CUDA error: device-side assert triggered")
+
+    monkeypatch.setattr(worker_module, "execute", lost)
+    monkeypatch.setattr(Consumer, "stopping", worker_module.context().stopping)
+    submit("job1")
+    burst()
+    assert (queue.get("job1").status, queue.get("job1").setbacks) == (Status.QUEUED, 1)
+
+
 def test_one_failing_job_does_not_harm_the_next(submit, burst, queue, monkeypatch):
     real = worker_module.execute
     monkeypatch.setattr(
