@@ -2,6 +2,7 @@
 
 import hashlib
 import shutil
+import subprocess
 
 import pytest
 import torch
@@ -57,6 +58,13 @@ def test_every_file_that_ships_is_listed_with_its_sum_and_nothing_else():
     sums = {file.relative_to(PACKAGE).as_posix(): hashlib.sha256(file.read_bytes()).hexdigest() for file in there}
     assert shipped._sums() == sums
     assert len(sums) == len(SUMS.read_text().splitlines())
+
+
+@pytest.mark.skipif(not (PACKAGE.parent / ".git").exists(), reason="no checkout of git")
+def test_a_checkout_that_changes_the_ends_of_lines_leaves_them_alone():
+    command = ["git", "check-attr", "text", "--", *shipped._sums()]
+    told = subprocess.run(command, cwd=PACKAGE, capture_output=True, text=True, check=True).stdout.splitlines()
+    assert told == [f"{file}: text: unset" for file in shipped._sums()]
 
 
 def flipped(content):
