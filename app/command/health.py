@@ -11,11 +11,15 @@ from workers.state.pulse import FRESH_SECONDS, last_beat, stuck_workers
 def check_service(url: str) -> str | None:
     """Return what is wrong with the service at `url`, or None."""
     try:
-        answer = httpx2.get(f"{url.rstrip('/')}/readyz", timeout=5)
+        # a proxy that is set leads elsewhere, not to this machine
+        answer = httpx2.get(f"{url.rstrip('/')}/readyz", timeout=5, trust_env=url != own_address())
     except (httpx2.HTTPError, httpx2.InvalidURL) as error:
         return f"{url} does not answer: {error}"
-    if answer.is_success:
-        return None
+    return None if answer.is_success else what_is_wrong(answer, url)
+
+
+def what_is_wrong(answer: httpx2.Response, url: str) -> str:
+    """Return what an answer that is none of success says, or that it is not the service's."""
     is_problem = answer.headers.get("content-type", "").startswith("application/problem+json")
     return str(answer.json()["detail"]) if is_problem else f"{url} answers {answer.status_code}"
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import httpx2
 
+from app.command.health import what_is_wrong
 from app.command.parts import Part, StartError, free_port, service_parts
 
 log = logging.getLogger("purifiqa.up")
@@ -90,10 +91,10 @@ class Supervisor:
         deadline, lacking = time.monotonic() + READY_SECONDS, "the API does not answer"
         while not self.stopping:
             with contextlib.suppress(httpx2.HTTPError):
-                answer = httpx2.get(f"{self.address}/readyz", timeout=2)
+                answer = httpx2.get(f"{self.address}/readyz", timeout=2, trust_env=False)  # no proxy leads here
                 if answer.status_code == httpx2.codes.OK:
                     return True
-                lacking = answer.json()["detail"]
+                lacking = what_is_wrong(answer, self.address)
             if time.monotonic() > deadline:
                 raise StartError(f"the service was not ready within {READY_SECONDS} s: {lacking}; see the log above")
             for part in parts:
