@@ -27,7 +27,7 @@ BUSY_RETRY_SECONDS = 10
 MAX_FIELD_ERRORS = 20
 _IMAGE_STATUS = {"unsupported-image": 415, "animated-image": 415, "image-too-large": 413}
 _PLAIN = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}
-_ALSO_ABOUT_THE_IMAGE = ("image-size-unsuitable", "too-many-pixels", "too-much-work", "too-much-memory")
+_ALSO_ABOUT_THE_IMAGE = ("image-size-unsuitable", "result-too-large", "too-much-work", "too-much-memory")
 _BOUNDS = ("ge", "gt", "le", "lt", "min_length", "max_length", "expected")
 
 

@@ -97,7 +97,7 @@ def check_work(order: Order, image: ImageFacts, settings: GuardSettings) -> None
     size = (image.height, image.width)
     if (largest := order.largest(size)) > max(settings.max_pixels, size[0] * size[1]):
         raise field_problem(
-            422, "defense", "too-many-pixels",
+            422, "defense", "result-too-large",
             f"this defense makes an image of {largest} pixels, at most {settings.max_pixels} are accepted; "
             "take a smaller outscale or image",
             limit=settings.max_pixels, actual=largest,

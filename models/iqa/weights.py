@@ -142,7 +142,8 @@ def _is_as_made(state: Mapping[str, Tensor]) -> bool:
     """Return whether all statistics of batch norm are those of a new network: means of 0, variances of 1."""
     start = {"running_mean": 0, "running_var": 1}
     kinds = ((name.rpartition(".")[2], value) for name, value in state.items())
-    return all(bool((value == start[kind]).all()) for kind, value in kinds if kind in start)
+    found = [bool((value == start[kind]).all()) for kind, value in kinds if kind in start]
+    return bool(found) and all(found)
 
 
 def _empty(make: Callable[[], nn.Module]) -> nn.Module:

@@ -128,7 +128,7 @@ def test_an_image_that_is_too_small_for_a_metric_fails_alone(idle_client, photo_
     [
         ({"max_work": 0.01}, "/purify", {"defense": "diffpure"}, "too-much-work"),
         ({"max_held": 0.02}, "/attack", {"attack": "ifgsm", "metric": "fr-surrogate"}, "too-much-memory"),
-        ({"max_pixels": 30_000}, "/purify", {"defense": '{"name": "restore", "network": "any", "outscale": 2}'}, "too-many-pixels"),
+        ({"max_pixels": 30_000}, "/purify", {"defense": '{"name": "restore", "network": "any", "outscale": 2}'}, "result-too-large"),
     ],
 )  # fmt: skip
 def test_an_image_that_is_too_large_for_the_order_fails_alone(open_client, monkeypatch, limits, path, fields, code):

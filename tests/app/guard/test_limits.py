@@ -267,7 +267,7 @@ def test_no_step_of_a_defense_may_make_more_pixels_than_an_image_may_have(defens
     with pytest.raises(ProblemError, match="smaller outscale or image") as caught:
         check_work(order, facts, settings)
     [wrong] = caught.value.errors
-    assert (wrong.code, wrong.limit) == ("too-many-pixels", settings.max_pixels)
+    assert (wrong.code, wrong.limit) == ("result-too-large", settings.max_pixels)
     assert wrong.actual > settings.max_pixels
     assert not caught.value.is_about_the_order, "with a smaller image it may be accepted"
 
