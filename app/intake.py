@@ -11,7 +11,7 @@ from anyio.to_thread import run_sync
 
 from app import idempotency
 from app.documents import batch_records
-from app.guard.admission import check_work, count_images, place_for
+from app.guard.admission import count_images, place_for
 from app.services import Services
 from models.images import ImageFacts
 from workers.orders import AnyOrder
@@ -144,8 +144,6 @@ def _keep(
 ) -> list[JobRecord]:  # fmt: skip
     with contextlib.ExitStack() as places:
         try:
-            for draft in drafts.values():
-                check_work(draft.order, draft.image, services.settings)
             services.queue.ping()  # without a broker nothing is written
             for job_id in drafts:
                 places.enter_context(place_for(services, origin.owner, job_id))

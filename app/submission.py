@@ -36,7 +36,7 @@ async def submit(
     accepted: Accepted
     if len(images) == 1:
         image = await check_image(services, images[0])
-        accepted = await take(services, Draft(images[0], image, order_for(image)), manner)
+        accepted = await take(services, _draft(services, images[0], image, order_for), manner)
     elif answer_form is not None:
         raise ProblemError(406, "not-acceptable", "Several images can only be answered as application/json.")
     else:
@@ -64,6 +64,12 @@ def _manner(
     )
 
 
+def _draft(services: Services, data: bytes, image: ImageFacts, order_for: Callable[[ImageFacts], AnyOrder]) -> Draft:
+    order = order_for(image)
+    check_work(order, image, services.settings)
+    return Draft(data, image, order)
+
+
 async def _drafts(
     services: Services, images: list[bytes], order_for: Callable[[ImageFacts], AnyOrder]
 ) -> list[Draft | Failure]:
@@ -80,9 +86,7 @@ async def _drafts(
                     413, "image", "too-many-pixels", f"the images have more than {most} pixels together",
                     limit=most, actual=pixels,
                 )  # fmt: skip
-            order = order_for(image)
-            check_work(order, image, services.settings)
-            drafts.append(Draft(data, image, order))
+            drafts.append(_draft(services, data, image, order_for))
         except (ImageError, ProblemError) as error:
             problem = image_problem(error) if isinstance(error, ImageError) else error
             if problem.is_about_the_order or pixels > most:

@@ -18,6 +18,14 @@ def check_images(images: Tensor) -> None:
         raise ValueError(f"images must lie in [0, 1], got values from {low} to {high}")
 
 
+def lasting() -> torch.inference_mode:
+    """Return a context for making what is kept for the life of the process.
+
+    It serves gradients later, even where a caller was in `torch.inference_mode` when it was first used.
+    """
+    return torch.inference_mode(mode=False)
+
+
 def clamp_to_image(images: Tensor) -> Tensor:
     """Clamp to [0, 1]; the gradient of values within, 0 and 1 included, goes through."""
     # torch.clamp (2.15) stops the gradient of values exactly at its bounds: an attack would not see white or black.

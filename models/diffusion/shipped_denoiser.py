@@ -13,6 +13,7 @@ from models.diffusion.denoiser import Denoiser
 from models.diffusion.network import CONFIG, WEIGHTS, Network
 from models.diffusion.precision import dtype_for
 from models.shipped import verified
+from models.tensors import lasting
 
 SHIPPED = Path(__file__).parent / "shipped"
 
@@ -51,7 +52,7 @@ class ShippedDenoiser(Denoiser):
 def _read(kind: type[Network], name: str, device: torch.device, dtype: torch.dtype) -> Network:
     for file in (CONFIG, WEIGHTS):
         verified(SHIPPED / name / file)
-    with torch.inference_mode(mode=False):  # what is kept must serve gradients later
+    with lasting():
         network = kind.read(SHIPPED / name).requires_grad_(requires_grad=False).eval()
         network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         return network if dtype is torch.float32 else in_bfloat16(network)

@@ -16,6 +16,7 @@ from models.diffusion.denoiser import Denoiser
 from models.diffusion.precision import dtype_for
 from models.diffusion.schedule import timestep_of
 from models.diffusion.unet_files import KIND, Snapshot, build, check_config
+from models.tensors import lasting
 
 __all__ = ["KIND", "AddedUNet", "HubUNet", "UNetDenoiser", "denoise"]
 
@@ -154,7 +155,7 @@ class _Source:
 
 @functools.lru_cache(maxsize=2)  # each may be gigabytes, and whoever sends a request chooses which
 def _network(source: _Source, device: torch.device, dtype: torch.dtype) -> torch.nn.Module:
-    with torch.inference_mode(mode=False):  # what is kept must serve gradients later
+    with lasting():
         config, state = source.denoiser._read()  # noqa: SLF001 - this is its loading
         network: Any = build(config, state)
         return cast("torch.nn.Module", network.to(device=device, dtype=dtype, memory_format=torch.channels_last))

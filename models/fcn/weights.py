@@ -12,6 +12,7 @@ from models.checkpoints import CheckpointError, Entry, Facts, Published, check_p
 from models.fcn.curves import CurveNet
 from models.fcn.network import FCNet
 from models.shipped import verified
+from models.tensors import lasting
 from models.weight_files import check_state, read_state
 
 SHIPPED = Path(__file__).parent / "shipped"
@@ -34,7 +35,7 @@ def shipped(name: str, device: torch.device) -> nn.Module:
     Raises ShippedWeightsError.
     """
     file = verified(SHIPPED / name / checkpoints.WEIGHTS)
-    with torch.inference_mode(mode=False):  # what is kept must serve gradients later
+    with lasting():
         return _ready(NETWORKS[name](), load_file(file), device)
 
 
@@ -46,7 +47,7 @@ def published(device: torch.device) -> nn.Module:
 
 @functools.lru_cache(maxsize=4)
 def _published(sha256: str, device: torch.device) -> nn.Module:  # noqa: ARG001 - part of the key
-    with torch.inference_mode(mode=False):
+    with lasting():
         return _ready(FCNet(), checkpoints.load(CHECKPOINT.name, KIND)[0], device)
 
 

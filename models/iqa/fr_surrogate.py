@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from models.iqa.efficientnet_lite import TAP_CHANNELS, EfficientNetLite0
 from models.shipped import verified
+from models.tensors import lasting
 
 SHIPPED = Path(__file__).parent / "shipped" / "fr-surrogate" / "model.safetensors"
 FEATURES = 2 * sum(TAP_CHANNELS)
@@ -65,5 +66,5 @@ class FRSurrogate(nn.Module):
 @functools.cache
 def shipped(device: torch.device) -> FRSurrogate:
     """Return the shipped network on a device, loaded once. Raises ShippedWeightsError."""
-    with torch.inference_mode(mode=False):  # what is kept must serve gradients later
+    with lasting():
         return FRSurrogate.read(verified(SHIPPED)).to(device).to(memory_format=torch.channels_last)

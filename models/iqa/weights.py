@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from models import checkpoints
 from models.availability import Availability
 from models.checkpoints import CheckpointError, Entry, Facts, Published, git_digest
+from models.tensors import lasting
 from models.weight_files import check_state
 
 KIND = "metric"
@@ -99,7 +100,7 @@ class MetricWeights(NamedTuple):
             if network is None or facts is None or sha256 != facts.sha256:
                 _loaded.pop((self.name, device), None)
                 state, facts = checkpoints.load(self.name, KIND)
-                with torch.inference_mode(mode=False):
+                with lasting():
                     network = self.build(state).to(device)
                 _loaded[self.name, device] = facts.sha256, network
             return network

@@ -10,6 +10,7 @@ import models.iqa
 from models.iqa.natural_scenes import Moments, fit, luma, normalized, on_strip, strips
 from models.metric import Metric, MetricCard, UndefinedScoreError
 from models.shipped import verified
+from models.tensors import lasting
 
 WEIGHTS = Path(models.iqa.__file__).parent / "shipped" / "brisque" / "model.safetensors"
 
@@ -80,5 +81,5 @@ def _half(plane: Tensor) -> Tensor:
 
 @functools.cache
 def _weights() -> dict[str, Tensor]:
-    with torch.inference_mode(mode=False):  # what is kept must serve gradients later
+    with lasting():
         return load_file(verified(WEIGHTS))

@@ -10,6 +10,7 @@ import models.iqa
 from models.iqa.natural_scenes import Moments, fit, luma, normalized, on_strip, strips
 from models.metric import Metric, MetricCard, UndefinedScoreError
 from models.shipped import verified
+from models.tensors import lasting
 
 WEIGHTS = Path(models.iqa.__file__).parent / "shipped" / "niqe" / "model.safetensors"
 BLOCK = 96
@@ -99,6 +100,6 @@ def _covariance(features: Tensor) -> Tensor:
 
 @functools.cache
 def _pristine() -> tuple[Tensor, Tensor]:
-    with torch.inference_mode(mode=False):  # what is kept must serve gradients later
+    with lasting():
         state = load_file(verified(WEIGHTS))
     return state["mean"], state["covariance"]

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from models.availability import AVAILABLE, Availability, unavailable
 from models.metric import Metric, MetricCard, MetricError, MetricUnavailableError
+from models.tensors import lasting
 from models.weights import OfflineError, Weight, careful_loading, from_home, move_libraries, offline
 
 FACTS = Path(__file__).with_suffix(".toml")
@@ -183,7 +184,7 @@ def _create(pyiqa: Any, name: str, module: str | None, device: torch.device) -> 
     with (
         _hushed(),
         careful_loading() as check,
-        torch.inference_mode(mode=False),
+        lasting(),
         torch.no_grad(),  # LIQE keeps text features that it makes here: a second backward would run through them
         torch.random.fork_rng(devices=[]),
     ):

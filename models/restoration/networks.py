@@ -13,6 +13,7 @@ from models.checkpoints import CheckpointError, Entry, Facts, Published, check_p
 from models.defense import PurificationError
 from models.diffusion.precision import dtype_for
 from models.restoration.restorer import CURE, Restorer, first_line, identify
+from models.tensors import lasting
 from models.weight_files import check_state, read_state
 
 KIND = "restorer"
@@ -32,7 +33,7 @@ def load(name: str, device: torch.device) -> Restorer:
 
 @functools.lru_cache(maxsize=4)
 def _load(name: str, sha256: str, device: torch.device, dtype: torch.dtype) -> Restorer:  # noqa: ARG001 - of the key
-    with torch.inference_mode(mode=False):  # what is kept must serve gradients later
+    with lasting():
         state, _ = checkpoints.load(name, KIND)
         return identify(checkpoints.folder(name), state).to(device, dtype)
 
