@@ -20,31 +20,38 @@ def in_bfloat16(network: Network) -> Network:
     for name, module in list(halved.named_modules()):
         if isinstance(module, nn.Conv2d) and module is not halved.last:
             owner, _, own = name.rpartition(".")
-            halved.get_submodule(owner).add_module(own, _Convolution(module))
+            halved.get_submodule(owner).add_module(own, Convolution(module))
     return halved
 
 
-class _Convolution(nn.Module):
+Sides = tuple[int, ...]
+
+
+class Convolution(nn.Module):
+    """A convolution with its weights in bfloat16 and its bias, as it was, in float32."""
+
+    weight: Tensor
+
     def __init__(self, conv: nn.Conv2d) -> None:
         super().__init__()
         weight = conv.weight.detach().bfloat16().contiguous(memory_format=torch.channels_last)
         self.register_buffer("weight", weight)
         self.bias = cast("Tensor", conv.bias).detach()
-        self.stride, self.padding = conv.stride[0], int(conv.padding[0])
+        self.stride, self.padding = conv.stride, cast("Sides", conv.padding)
 
     def forward(self, hidden: Tensor) -> Tensor:
         hidden = hidden.bfloat16().contiguous(memory_format=torch.channels_last)
-        return convolve(hidden, cast("Tensor", self.weight), self.bias, self.stride, self.padding)
+        return convolve(hidden, self.weight, self.bias, self.stride, self.padding)
 
 
-def convolve(hidden: Tensor, weight: Tensor, bias: Tensor, stride: int = 1, padding: int = 1) -> Tensor:
+def convolve(hidden: Tensor, weight: Tensor, bias: Tensor, stride: Sides = (1, 1), padding: Sides = (1, 1)) -> Tensor:
     """Return the convolution of bfloat16 with a float32 bias, summed in float32 and rounded once.
 
     `conv2d` wants a bias of the type of the weights; a bias rounded to 8 bits shifts whole regions of an image, which
     costs as much quality as all else that is rounded. oneDNN, which computes it, takes a bias in float32.
     """
     if is_native():
-        return torch.mkldnn_convolution(hidden, weight, bias, (padding, padding), (stride, stride), (1, 1), 1)
+        return torch.mkldnn_convolution(hidden, weight, bias, padding, stride, (1, 1), 1)
     return F.conv2d(hidden.float(), weight.float(), bias, stride=stride, padding=padding).bfloat16()
 
 

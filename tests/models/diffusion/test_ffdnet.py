@@ -83,6 +83,16 @@ def test_the_gradient_in_bfloat16_is_that_of_float32_but_for_rounding(name, monk
 
 
 @EVERY_NETWORK
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_an_image_that_wants_a_gradient_is_denoised_as_one_that_does_not(name, precision, monkeypatch):
+    monkeypatch.setenv("PURIFIQA_PRECISION", precision)
+    image, sigma = noisy_cat(20), torch.tensor([20 / 255])
+    watched = find_denoiser(name).mean(image.clone().requires_grad_(), sigma)
+    assert watched.requires_grad
+    torch.testing.assert_close(find_denoiser(name).mean(image, sigma), watched.detach(), rtol=0, atol=1e-6)
+
+
+@EVERY_NETWORK
 def test_every_shipped_network_removes_most_of_the_noise(name):
     for level, gain in ((15, 6), (25, 8), (50, 11)):
         noisy = noisy_cat(level)
