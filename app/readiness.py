@@ -52,6 +52,9 @@ def _store(services: Services) -> Check:
         ok, code, detail = True, "ok", f"can be written; {free:,} bytes are free"
         if free < least:
             ok, code, detail = False, "full", f"{free:,} bytes are free on its disk; {least:,} have to be"
+        elif (left := services.room.left()) is not None:
+            detail = f"{detail}; {max(0, left):,} are left of PURIFIQA_MAX_STORE_BYTES"
+            ok, code = (True, "ok") if left > 0 else (False, "full")
     return Check(name="store", ok=ok, required=True, detail=detail, code=code)
 
 

@@ -6,6 +6,8 @@ import hashlib
 import os
 import re
 import shutil
+import time
+import uuid
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,6 +25,7 @@ NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
 WEIGHTS, FACTS = "model.safetensors", "facts.json"
 
+_DAY = 86400
 _TRIES = 10
 """How often weights are put in their place where another process puts its own there."""
 
@@ -143,8 +146,8 @@ def add(
     Raises OSError if they cannot be written; older ones are then still there.
     """
     place = folder(name)
-    partial = place.with_name(f".{name}.{os.getpid()}")
-    shutil.rmtree(partial, ignore_errors=True)
+    _sweep(name)
+    partial = place.with_name(f".{name}.{uuid.uuid4().hex}")  # in two containers both processes may be number 1
     partial.mkdir(parents=True)
     try:
         save_file({key: value.contiguous() for key, value in state.items()}, partial / WEIGHTS)
@@ -164,6 +167,14 @@ def add(
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return facts
+
+
+def _sweep(name: str) -> None:
+    """Remove what processes that were killed left half written under this name, a day ago or earlier."""
+    for leftover in home().glob(f".{name}.*"):
+        with contextlib.suppress(FileNotFoundError):
+            if leftover.stat().st_mtime < time.time() - _DAY:
+                shutil.rmtree(leftover, ignore_errors=True)
 
 
 def _put(partial: Path, place: Path) -> None:

@@ -91,7 +91,10 @@ def add(name: str, source: Path, *, force: bool) -> None:
     place = checkpoints.folder(name)
     if os.path.lexists(place) and not force:
         raise CheckpointError(f"{name} was added before; --force replaces it")
-    facts = published.add(name, source)
+    try:
+        facts = published.add(name, source)
+    except CheckpointError as error:
+        raise CheckpointError(f"{error}{_meant(name)}") from error
     print(f"{name}: {facts.kind} from {facts.source}, converted, tried on a small picture, and kept in {place}")
     if (score := facts.config.get("trial_score")) is not None:
         print(f"{name}: {source.stat().st_size:,} bytes became {_size(name):,}; the small picture scores {score}")
@@ -104,6 +107,15 @@ def add(name: str, source: Path, *, force: bool) -> None:
         print(f"purifiqa: warning: {name} does not denoise; is it trained, and for this schedule?", file=sys.stderr)
 
 
+def _meant(name: str) -> str:
+    """Return a question for a name that is not, but nearly, one under which something is published."""
+    from app.errors import closest
+    from models.published import PUBLISHED
+
+    meant = None if name in PUBLISHED else closest(name, PUBLISHED)
+    return f"; did you mean {meant!r}?" if meant else ""
+
+
 def pull(name: str, *, force: bool) -> None:
     """Fetch what is published under `name`, with a progress bar on a terminal, and add it.
 
@@ -114,7 +126,8 @@ def pull(name: str, *, force: bool) -> None:
 
     entry = PUBLISHED.get(name)
     if entry is None:
-        raise CheckpointError(f"nothing is published as {name[:80]!r}; `purifiqa weights list` tells what is")
+        known = "`purifiqa weights list` tells what is"
+        raise CheckpointError(f"nothing is published as {name[:80]!r}; {known}{_meant(name)}")
     if os.path.lexists(checkpoints.folder(name)) and not force:
         raise CheckpointError(f"{name} was added before; --force replaces it")
     if entry.published.download is None:

@@ -26,9 +26,9 @@ class Room:
         free = self._store.free_bytes()
         if free - count < self._settings.min_free_bytes:
             raise _full(f"{self._settings.min_free_bytes} bytes of the disk are to stay free")
-        most = self._settings.max_store_bytes
-        if most is not None and self._bytes_used() + count > most:
-            raise _full(f"at most {most} bytes are kept")
+        left = self.left()
+        if left is not None and count > left:
+            raise _full(f"at most {self._settings.max_store_bytes} bytes are kept")
         self._used += count
         return self._measured
 
@@ -36,6 +36,14 @@ class Room:
         """Take back what `check` counted for a request that was refused, unless a measurement has done so since."""
         if measured == self._measured:
             self._used -= count
+
+    def left(self) -> int | None:
+        """Return what is left of `max_store_bytes`, negative if more is kept; None if it is not set.
+
+        Blocks as `check` does.
+        """
+        most = self._settings.max_store_bytes
+        return None if most is None else most - self._bytes_used()
 
     def _bytes_used(self) -> int:
         if time.monotonic() - self._measured > MEASURED_SECONDS and self._measuring.acquire(blocking=False):

@@ -7,6 +7,7 @@ from typing import Annotated
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, Query, Response
+from pydantic import BaseModel, ConfigDict, Field
 
 from app.documentation import problems
 from app.documents import documents
@@ -22,29 +23,39 @@ router = APIRouter(prefix="/jobs", tags=["jobs"])
 MAX_LIMIT = 100
 
 
+class Filter(BaseModel):
+    """Which jobs, and where to go on. Another parameter is refused: one that is mistyped would list all jobs."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    status: Status | None = Field(None, description="Only jobs that stand so.")
+    limit: int = Field(20, ge=1, le=MAX_LIMIT, description="Most jobs on a page.")
+    cursor: str | None = Field(None, max_length=200, description="From `links.next` of the page before.")
+
+
 @router.get(
     "", operation_id="list_jobs", summary="Your jobs, newest first",
     responses={200: {"headers": {"Link": {"description": "The next page.", "schema": {"type": "string"}}}},
                **problems(422, 503)},
 )  # fmt: skip
 def list_jobs(
-    response: Response,
-    services: ServicesDep,
-    caller: ReaderDep,
-    status: Annotated[Status | None, Query(description="Only jobs that stand so.")] = None,
-    limit: Annotated[int, Query(ge=1, le=MAX_LIMIT, description="Most jobs on a page.")] = 20,
-    cursor: Annotated[str | None, Query(max_length=200, description="From `links.next` of the page before.")] = None,
+    response: Response, services: ServicesDep, caller: ReaderDep, asked: Annotated[Filter, Query()]
 ) -> JobList:
     """While jobs are still kept. A page may hold fewer than `limit`, even none, and yet have a `next`: ask on until it
     has none. Jobs that come while one pages do not move the pages.
     """
-    page = services.queue.register.page(caller.id, status=status, limit=limit, after=_place(cursor) if cursor else None)
-    asked = {"limit": str(limit), **({"status": str(status)} if status else {})}
-    links = {"self": f"/jobs?{urlencode({**asked, **({'cursor': cursor} if cursor else {})})}"}
+    after = _place(asked.cursor) if asked.cursor else None
+    page = services.queue.register.page(caller.id, status=asked.status, limit=asked.limit, after=after)
+    links = {"self": _link(asked)}
     if page.end:
-        links["next"] = f"/jobs?{urlencode({**asked, 'cursor': _cursor(page.end)})}"
+        links["next"] = _link(asked.model_copy(update={"cursor": _cursor(page.end)}))
         response.headers["Link"] = f'<{links["next"]}>; rel="next"'
     return JobList(jobs=documents(services, page.jobs), links=links)
+
+
+def _link(asked: Filter) -> str:
+    parts = {"limit": asked.limit, "status": asked.status, "cursor": asked.cursor}
+    return f"/jobs?{urlencode({name: str(part) for name, part in parts.items() if part})}"
 
 
 def _cursor(place: Place) -> str:

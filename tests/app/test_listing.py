@@ -46,6 +46,13 @@ def test_there_are_none_at_first(idle_client):
     assert idle_client.get("/jobs").json() == {"jobs": [], "links": {"self": "/jobs?limit=20"}}
 
 
+def test_a_mistyped_filter_is_refused_and_does_not_list_all(idle_client):
+    answer = idle_client.get("/jobs?statuss=failed")
+    assert answer.status_code == 422
+    [finding] = answer.json()["errors"]
+    assert (finding["field"], finding["code"]) == ("statuss", "extra-forbidden")
+
+
 def test_the_newest_come_first_each_as_its_own_document(idle_client, queue):
     ids = add(queue, 3)
     jobs = idle_client.get("/jobs").json()["jobs"]

@@ -10,6 +10,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from app.command.parts import free_port
+from app.guard.room import Room
 from app.main import create_app
 from app.settings import Settings
 from workers.telemetry.vitals import Facts
@@ -70,6 +71,15 @@ def test_a_store_that_cannot_be_written_or_has_no_room_is_not_ready(ready, setti
     assert wrong(client.get("/readyz")) == [("store", "full")]
     (settings.data_dir / "incoming").rmdir()
     assert wrong(client.get("/readyz")) == [("store", "not-writable")]
+
+
+def test_a_store_that_holds_all_it_may_is_not_ready(ready, settings):
+    client, app = ready
+    services = app.state.services
+    object.__setattr__(services, "room", Room(services.store, Settings(max_store_bytes=1_000)))
+    assert "; 1,000 are left of PURIFIQA_MAX_STORE_BYTES" in client.get("/readyz?verbose").text
+    services.room.check(1_000)
+    assert wrong(client.get("/readyz")) == [("store", "full")]
 
 
 def test_how_many_workers_it_takes_can_be_set(ready):

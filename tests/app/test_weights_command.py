@@ -54,6 +54,14 @@ def test_what_cannot_be_added_is_told_in_one_line(run, network, name):
     assert len(refused.output.strip().splitlines()) == 1
 
 
+def test_a_name_that_is_nearly_a_published_one_is_asked_about(run, tmp_path):
+    file = tmp_path / "p1q2.pth"
+    file.write_bytes(b"no weights")
+    refused = run("weights", "add", "linearty", str(file))
+    assert refused.exit_code != 0
+    assert refused.output.endswith("; did you mean 'linearity'?\n")
+
+
 def test_changed_weights_are_found(run, network, tmp_path):
     run("weights", "add", "mine", network)
     (file,) = (tmp_path / "weights").rglob("model.safetensors")

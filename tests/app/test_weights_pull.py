@@ -266,7 +266,8 @@ def test_what_cannot_be_added_is_fetched_anew_unless_it_is_the_published_file(ru
         ("linearity", "Save p1q2.pth from https://drive.google.com/drive/folders/"),
         ("spaq-bl", "then run: purifiqa weights add spaq-bl BL_release.pt"),
         ("mprnet", "then run: purifiqa weights add mprnet mprnet_denoise.pth"),
-        ("nothing", "nothing is published as 'nothing'"),
+        ("nothing", "nothing is published as 'nothing'; `purifiqa weights list` tells what is\n"),
+        ("linearty", "did you mean 'linearity'?"),
     ],
 )
 def test_what_cannot_be_pulled_is_told_in_one_line(run, name, told):

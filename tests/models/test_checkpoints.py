@@ -1,6 +1,8 @@
 """The folder of added weights, with several processes at it."""
 
+import os
 import threading
+import time
 
 import pytest
 import torch
@@ -40,6 +42,17 @@ def test_another_process_that_adds_the_same_name_meanwhile_does_not_break_it(add
     assert others
     assert checkpoints.load("mine", "metric")[0]["a"].tolist() == [2.0] * 3
     assert left() == ["mine"]
+
+
+def test_what_killed_processes_left_half_written_is_removed_when_it_is_a_day_old(add):
+    add(1.0)
+    old, young = (checkpoints.home() / f".mine.{name}" for name in ("old", "young"))
+    for leftover in (old, young):
+        leftover.mkdir()
+        (leftover / "model.safetensors").write_bytes(b"half")
+    os.utime(old, (time.time() - 90_000,) * 2)
+    add(2.0)
+    assert left() == [".mine.young", "mine"]
 
 
 def test_the_older_weights_stay_if_the_newer_cannot_be_put_there(add, monkeypatch):
