@@ -16,12 +16,12 @@ from torch import Tensor
 
 from benchmarks.tables import header, row
 from models.defenses import make_defense
-from models.diffusion.bfloat16 import is_native
 from models.diffusion.denoisers import DENOISERS
 from models.diffusion.precision import PRECISION
 from models.diffusion.schedule import sigma_of
 from models.diffusion.shipped_denoiser import ShippedDenoiser
 from models.diffusion.tiling import Tiled
+from models.fused import computes_in_bfloat16
 from models.noise import Noise
 
 SHIPPED_DENOISERS = {name: one for name, one in DENOISERS.items() if isinstance(one, ShippedDenoiser)}
@@ -32,7 +32,7 @@ def speed(_: list[Tensor]) -> None:
 
     square, wide = torch.rand(1, 3, 256, 256), torch.rand(1, 3, 384, 512)
     unet = small_unet()
-    precisions = ["float32"] + ["bfloat16"] * is_native()
+    precisions = ["float32"] + ["bfloat16"] * computes_in_bfloat16()
     tasks: dict[tuple[str, str], Callable[[], object]] = {}
     for precision in precisions:
         for name, denoiser in SHIPPED_DENOISERS.items():

@@ -1,7 +1,6 @@
 """Networks in bfloat16 on a processor that multiplies it: faster, for less than 0.1 dB where noise is strong enough."""
 
 import copy
-import functools
 from typing import cast
 
 import torch
@@ -9,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.diffusion.network import Network
+from models.fused import computes_in_bfloat16
 
 
 def in_bfloat16(network: Network) -> Network:
@@ -31,6 +31,7 @@ class Convolution(nn.Module):
     """A convolution with its weights in bfloat16 and its bias, as it was, in float32."""
 
     weight: Tensor
+    groups = 1
 
     def __init__(self, conv: nn.Conv2d) -> None:
         super().__init__()
@@ -50,14 +51,6 @@ def convolve(hidden: Tensor, weight: Tensor, bias: Tensor, stride: Sides = (1, 1
     `conv2d` wants a bias of the type of the weights; a bias rounded to 8 bits shifts whole regions of an image, which
     costs as much quality as all else that is rounded. oneDNN, which computes it, takes a bias in float32.
     """
-    if is_native():
+    if computes_in_bfloat16():
         return torch.mkldnn_convolution(hidden, weight, bias, padding, stride, (1, 1), 1)
     return F.conv2d(hidden.float(), weight.float(), bias, stride=stride, padding=padding).bfloat16()
-
-
-@functools.cache
-def is_native() -> bool:
-    """Return whether oneDNN computes in bfloat16 here; elsewhere it is imitated, slower than float32."""
-    return torch.backends.mkldnn.is_available() and bool(  # type: ignore[no-untyped-call]
-        torch.ops.mkldnn._is_mkldnn_bf16_supported()  # noqa: SLF001 - the only way to ask
-    )

@@ -4,8 +4,8 @@ from typing import ClassVar, cast
 
 from torch import Tensor, nn
 
-from models.diffusion.layers import rectified
 from models.diffusion.network import Network, cells
+from models.fused import activated
 
 
 class FFDNet(Network):
@@ -36,5 +36,5 @@ class FFDNet(Network):
         """Return the clean images in `noisy`, (N, 3, H, W) with even H and W; `sigma` (N,) is their noise in [0, 1]."""
         hidden = cells(noisy, sigma)
         for conv in self.convs[:-1]:
-            hidden = rectified(conv, hidden)
+            hidden = activated(conv, hidden)
         return self.finish(hidden)

@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.diffusion.layers import rectified
 from models.diffusion.network import Network, cells
+from models.fused import activated
 
 CELLS = 13
 """Channels of `cells`."""
@@ -51,10 +51,10 @@ class FFDNetPyramid(Network):
         """Return the clean images in `noisy`, (N, 3, H, W), H and W multiples of 8; `sigma` (N,): noise in [0, 1]."""
         hidden = pixels = cells(noisy, sigma)
         for conv in self.chain[: self.fork]:
-            hidden = rectified(conv, hidden)
+            hidden = activated(conv, hidden)
         hidden = hidden + self._surroundings(hidden)
         for conv in self.chain[self.fork :]:
-            hidden = rectified(conv, hidden)
+            hidden = activated(conv, hidden)
         return self.finish(torch.cat([hidden.to(pixels), pixels], dim=1))
 
     def _surroundings(self, hidden: Tensor) -> Tensor:
@@ -72,5 +72,5 @@ class Residual(nn.Module):
         self.first, self.second = (nn.Conv2d(width, width, 3, padding=1) for _ in range(2))
 
     def forward(self, hidden: Tensor) -> Tensor:
-        change: Tensor = self.second(rectified(self.first, hidden))
+        change: Tensor = self.second(activated(self.first, hidden))
         return hidden + change

@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
+from models.fused import activated
+
 
 class Stage(NamedTuple):
     """A run of blocks at one resolution."""
@@ -50,8 +52,8 @@ class Block(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Map (N, inputs, H, W) to (N, channels, H / stride, W / stride)."""
-        wide = nn.functional.relu6(self.expand(features), inplace=True) if self.widens else features
-        narrow: Tensor = self.project(nn.functional.relu6(self.depthwise(wide), inplace=True))
+        wide = activated(self.expand, features, "relu6") if self.widens else features
+        narrow = activated(self.project, activated(self.depthwise, wide, "relu6"), "none")
         return features + narrow if self.adds else narrow
 
 
@@ -72,7 +74,7 @@ class EfficientNetLite0(nn.Module):
 
     def forward(self, images: Tensor) -> Sequence[Tensor]:
         """Map RGB in [0, 1], (N, 3, H, W), to features (N, TAP_CHANNELS[i], H / 2^(i+1), W / 2^(i+1))."""
-        features = nn.functional.relu6(self.stem(images * 2 - 1), inplace=True)
+        features = activated(self.stem, images * 2 - 1, "relu6")
         taken = []
         for index, stage in enumerate(self.stages):
             features = stage(features)
