@@ -46,9 +46,16 @@ def activated(conv: object, hidden: Tensor, activation: str = "relu") -> Tensor:
 def _is_fusable(conv: Convolution, hidden: Tensor) -> bool:
     if torch.is_grad_enabled() and (hidden.requires_grad or conv.weight.requires_grad):
         return False
-    if hidden.device.type != "cpu" or not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+    if hidden.device.type != "cpu" or not _is_built_in():
         return False
     return conv.weight.dtype is torch.float32 or (conv.weight.dtype is torch.bfloat16 and computes_in_bfloat16())
+
+
+@functools.cache
+def _is_built_in() -> bool:
+    """Return whether this torch has what is no part of its documented interface."""
+    available = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    return bool(available) and hasattr(torch.ops.mkldnn, "_convolution_pointwise")
 
 
 @functools.cache
