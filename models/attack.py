@@ -164,7 +164,7 @@ class Attack(Parameters, ABC):
         With `defense` the attack is adaptive: it attacks the score of the defended image. The images are first rounded
         to 8 bits, as a file would hold them; budgets count from there and hold exactly for the result, which is 8-bit
         too. `seed` is one seed for every image or one per image: the same image with the same seed gives the same
-        result, alone or in a batch. No gradients flow to `images`.
+        result, alone or in a batch if the metric scores it alike there. No gradients flow to `images`.
         Raises ValueError for images or seeds out of contract, NoGradientError for a white-box attack on a metric
         without gradients, UnsuitableSizeError, AttackUnavailableError, DefenseUnavailableError, MetricUnavailableError,
         MetricError, PurificationError, AttackError if the result is not finite.

@@ -24,7 +24,8 @@ def derive_seed(seed: int, index: int, purpose: str = "sample") -> int:
 class Noise:
     """Random draws for a batch, each image from its own seeded stream.
 
-    The same image with the same seed therefore gets the same draws alone or in any batch, and on any device.
+    The same image with the same seed therefore gets the same draws alone or in any batch, and on any device. Seeds that
+    differ by a multiple of 2^32 get the same draws too: torch's generator looks at the low 32 bits only.
     """
 
     def __init__(self, seeds: Sequence[int]) -> None:

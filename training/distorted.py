@@ -65,8 +65,7 @@ def center(file: Path, side: int, *, shrunk: bool = False) -> Pixels:
     `shrunk` makes the photograph smaller first, until the square reaches from edge to edge of its shorter side.
     """
     with Image.open(file) as image:
-        if min(image.size) < side:
-            raise ValueError(f"{file} is smaller than {side} pixels")
+        _check_side(file, image, side)
         whole = image.convert("RGB")
     if shrunk:
         factor = side / min(whole.size)
@@ -79,10 +78,12 @@ def anywhere(file: Path, side: int, seed: int, *, shrunk: bool = False, contrast
     """Return a square of a photograph, uint8 RGB (side, side, 3), where the seed says.
 
     Squares with a standard deviation below `contrast` are passed over, if there are better ones. `shrunk` makes the
-    photograph smaller first, by a factor down to 1/3, so that few photographs give many contents.
+    photograph smaller first, by a factor down to 1/3, so that few photographs give many contents. Raises ValueError if
+    it is too small.
     """
     draw = np.random.default_rng(seed)
     with Image.open(file) as image:
+        _check_side(file, image, side)
         whole = image.convert("RGB")
     if shrunk:
         factor = max(float(draw.uniform(1 / 3, 1)), side / min(whole.size))
@@ -96,6 +97,11 @@ def anywhere(file: Path, side: int, seed: int, *, shrunk: bool = False, contrast
             return crop
         best = max(best, crop, key=lambda candidate: float(candidate.std()))
     return best
+
+
+def _check_side(file: Path, image: Image.Image, side: int) -> None:
+    if min(image.size) < side:
+        raise ValueError(f"{file} is smaller than {side} pixels")
 
 
 def distort(clean: Pixels, name: str, wanted: Mapping[str, Sequence[int]]) -> tuple[list[Sample], NDArray[np.uint8]]:

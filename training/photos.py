@@ -38,7 +38,10 @@ class Photos:
         self._shrunk = [_shrink(photo, factor) for photo in self._photos for factor in FACTORS]
 
     def watched(self, side: int = 256) -> Tensor:
-        """Return the center crops of the held-out photographs, float32 in [0, 1], (N, 3, side, side)."""
+        """Return the center crops of the held-out photographs, float32 in [0, 1], (N, 3, side, side).
+
+        Raises ValueError for one that is smaller.
+        """
         return torch.stack([_center(photo, side) for photo in self._watched]).float() / 255
 
     def crops(self, count: int, side: int, seed: int) -> Tensor:
@@ -77,6 +80,8 @@ def _shrink(photo: Tensor, factor: int) -> Tensor:
 
 def _center(photo: Tensor, side: int) -> Tensor:
     top, left = (photo.shape[1] - side) // 2, (photo.shape[2] - side) // 2
+    if min(top, left) < 0:
+        raise ValueError(f"a held-out photograph has {photo.shape[2]}x{photo.shape[1]} pixels, less than {side}")
     return photo[:, top : top + side, left : left + side]
 
 

@@ -7,6 +7,8 @@ from torch import Tensor
 from models.perturbation.adam import AdamAttack
 
 LUMA = (0.299, 0.587, 0.114)
+FLAT = 1e-5
+"""A largest difference below this is rounding: the least that 8 bits can hold, one level of blue, is 4e-4."""
 
 
 class Korhonen(AdamAttack):
@@ -34,7 +36,8 @@ def spatial_activity(images: Tensor) -> Tensor:
     smooth, difference = torch.tensor([1.0, 2.0, 1.0]).to(images), torch.tensor([-1.0, 0.0, 1.0]).to(images)
     sobel = F.conv2d(luma, torch.outer(smooth, difference)[None, None]).abs()
     activity = F.pad(sobel, (1, 1, 1, 1))  # the border counts as flat
-    activity = activity / activity.amax(dim=(2, 3), keepdim=True).clamp(min=1e-12)
+    largest = activity.amax(dim=(2, 3), keepdim=True)
+    activity = torch.where(largest > FLAT, activity / largest, 0)
     wide = F.max_pool2d(activity, (3, 5), stride=1, padding=(1, 2))
     high = F.max_pool2d(activity, (5, 3), stride=1, padding=(2, 1))
     return torch.maximum(wide, high)  # both together: 5x5 without its corners

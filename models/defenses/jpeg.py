@@ -52,7 +52,7 @@ class Jpeg(Defense):
             SAMPLING[self.subsampling],
         ]
         done, data = cv2.imencode(".jpg", pixels if swapped else cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR), options)
-        decoded = cv2.imdecode(data, cv2.IMREAD_COLOR_BGR if swapped else cv2.IMREAD_COLOR_RGB)
-        if not done or decoded is None:
+        decoded = cv2.imdecode(data, cv2.IMREAD_COLOR_BGR if swapped else cv2.IMREAD_COLOR_RGB) if done else None
+        if decoded is None:
             raise PurificationError(f"OpenCV could not recode an image of {pixels.shape[1]}x{pixels.shape[0]} pixels")
         return decoded

@@ -148,7 +148,10 @@ class DiffusionDefense(Defense):
 
     def work(self, size: tuple[int, int]) -> float:
         height, width = (self.squeeze, self.squeeze) if self.squeeze else size
-        return height * width * self._evaluations * WORK[find_denoiser(self.denoiser).cost]
+        of_sampler = 0 if self.sampler == "one-shot" or self.texture == 0 else self._evaluations
+        of_mean = self.sampler == "one-shot" or self.texture < 1
+        looks = self.timestep == "auto"
+        return height * width * (of_sampler + of_mean + looks) * WORK[find_denoiser(self.denoiser).cost]
 
     @property
     def _evaluations(self) -> int:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from models.availability import AVAILABLE, Availability, unavailable
+from models.tensors import lasting
 from models.weights import Weight, careful_loading, move_libraries, offline
 
 Name = Literal["LPIPS", "DISTS"]
@@ -66,10 +67,15 @@ def distance(name: Name, images: Tensor, others: Tensor) -> Tensor:
 def _network(name: Name, device: torch.device) -> nn.Module:
     move_libraries()
     piq = importlib.import_module("piq")
-    with warnings.catch_warnings(), careful_loading() as check, offline(), torch.random.fork_rng(devices=[]):
-        warnings.filterwarnings(
-            "ignore", category=UserWarning, module="torchvision"
-        )  # piq asks for weights the old way
+    with (
+        warnings.catch_warnings(),
+        careful_loading() as check,
+        offline(),
+        lasting(),
+        torch.random.fork_rng(devices=[]),
+    ):
+        # piq asks for weights the old way
+        warnings.filterwarnings("ignore", category=UserWarning, module="torchvision")
         network: nn.Module = getattr(piq, name)(reduction="none")
         check(network)
-    return network.eval().requires_grad_(requires_grad=False).to(device)
+        return network.eval().requires_grad_(requires_grad=False).to(device)

@@ -18,7 +18,7 @@ def read_webp(data: bytes) -> Header:
         raise BrokenImageError("the WebP file ends early")
     drawing = data[: length + 8]
     chunks = _chunks(drawing)
-    flags = chunks.get(b"VP8X", b"\0")[0]
+    flags = int.from_bytes(chunks.get(b"VP8X", b"")[:1])
     if b"ANIM" in chunks or b"ANMF" in chunks or flags & _ANIMATION:
         raise AnimatedImageError("the file is an animated WebP")
     width, height, has_alpha = _frame(chunks)

@@ -127,6 +127,8 @@ def load(file: Path) -> Universal:
         return _load(file, file.stat().st_mtime_ns)
     except FileNotFoundError as error:
         raise UniversalFileError(f"{file} does not exist") from error
+    except (OSError, ValueError) as error:  # ValueError: a null byte in the name
+        raise UniversalFileError(f"{str(file)!r} cannot be read: {getattr(error, 'strerror', error)}") from error
 
 
 @functools.lru_cache(maxsize=4)
@@ -137,8 +139,8 @@ def _load(file: Path, _changed: int) -> Universal:
             facts = Facts.model_validate_json((opened.metadata() or {}).get(FACTS, "{}"))
     except (OSError, SafetensorError, ValidationError, json.JSONDecodeError) as error:
         raise UniversalFileError(f"{file} does not hold a universal perturbation of ours: {error}") from error
-    is_square = pattern.ndim == 3 and pattern.shape[0] == 3 and pattern.dtype == torch.float32
-    if not is_square or not bool((pattern.abs() <= 1).all()):
+    is_image = pattern.ndim == 3 and pattern.shape[0] == 3 and pattern.numel() > 0
+    if not is_image or pattern.dtype != torch.float32 or not bool((pattern.abs() <= 1).all()):
         raise UniversalFileError(f"{file} is damaged: its perturbation is not float32 (3, H, W) within [-1, 1]")
     return Universal(pattern=pattern, facts=facts)
 

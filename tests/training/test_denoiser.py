@@ -93,3 +93,8 @@ def test_crops_are_decided_by_the_seed_and_some_are_of_shrunk_photographs(photos
     assert sharp[0] > sharp[1]  # of 256 pixels, half are 128: no room for crops of 130 in shrunk ones
     with pytest.raises(ValueError, match="no photograph"):
         crops.crops(8, 300, seed=3)
+
+
+def test_a_held_out_photograph_that_is_too_small_is_refused_not_watched_without_a_pixel(photos):
+    with pytest.raises(ValueError, match="256x256 pixels, less than 300"):
+        Photos(photos, held_out=1).watched(300)

@@ -61,6 +61,15 @@ def test_crops_pass_over_flat_places(tmp_path):
     assert all(anywhere(tmp_path / "photo.png", 128, seed).std() > 1 for seed in range(4))
 
 
+@pytest.mark.parametrize("shrunk", [False, True])
+def test_a_photograph_smaller_than_the_square_is_refused_by_name(tmp_path, shrunk):
+    from PIL import Image
+
+    Image.new("RGB", (200, 90)).save(tmp_path / "photo.png")
+    with pytest.raises(ValueError, match=r"photo\.png is smaller than 100 pixels"):
+        anywhere(tmp_path / "photo.png", 100, 0, shrunk=shrunk)
+
+
 def test_a_photograph_shrunk_to_a_thumbnail_shows_all_of_its_shorter_side(tmp_path):
     from PIL import Image
 

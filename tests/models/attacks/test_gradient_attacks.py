@@ -110,6 +110,18 @@ def test_korhonen_leaves_flat_regions_alone():
     assert changed[..., 4:16].abs().max() > 0
 
 
+@pytest.mark.parametrize("size", [(16, 16), (33, 57), (299, 299)])
+def test_an_image_without_horizontal_change_has_no_activity(size):
+    rows = torch.rand(1, 3, size[0], 1, generator=torch.Generator().manual_seed(0)).mul(255).round() / 255
+    assert spatial_activity(rows.expand(1, 3, *size).contiguous()).max() == 0
+
+
+def test_the_least_change_that_8_bits_can_hold_is_activity():
+    images = torch.full((1, 3, 16, 16), 128 / 255)
+    images[0, 2, :, 8] = 129 / 255
+    assert spatial_activity(images).max() == 1
+
+
 def test_activity_is_the_horizontal_edge_widened_to_a_disc():
     images = torch.zeros(1, 3, 16, 16)
     images[..., 8, 8] = 1

@@ -9,6 +9,7 @@ from models.diffusion.adaptive import auto_timesteps
 from models.diffusion.denoiser import Denoiser
 from models.diffusion.denoisers import find_denoiser
 from models.diffusion.schedule import sigma_of, timestep_of
+from models.diffusion.shipped_denoiser import ShippedDenoiser
 from models.diffusion.tiling import Tiled
 from models.noise import Noise
 
@@ -190,14 +191,34 @@ def test_the_cost_follows_the_network_and_its_evaluations():
 @pytest.mark.parametrize(
     ("parameters", "evaluations"),
     [
-        ({"timestep": "auto", "sampler": "ancestral"}, 50),
+        ({"timestep": "auto"}, 2),
+        ({"timestep": "auto", "sampler": "ancestral"}, 51),
         ({"timestep": 5, "sampler": "ancestral", "steps": 1000}, 5),
         ({"timestep": 2, "sampler": "ddim"}, 2),
-        ({"timestep": "auto", "sampler": "ddim", "steps": 7}, 7),
+        ({"timestep": "auto", "sampler": "ddim", "steps": 7}, 8),
+        ({"sampler": "ddim", "steps": 3, "texture": 0.5}, 4),
+        ({"sampler": "ddim", "steps": 3, "texture": 0}, 1),
     ],
 )
 def test_the_work_is_that_of_the_evaluations_that_can_be_made(parameters, evaluations):
     assert diffpure(**parameters).work((100, 100)) == evaluations * diffpure().work((100, 100))
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"timestep": 30},
+        {"timestep": "auto"},
+        {"sampler": "ddim", "steps": 3, "texture": 0.5},
+        {"sampler": "ddim", "steps": 3, "texture": 0},
+        {"sampler": "dpm-solver", "timestep": "auto", "margin": 0.03, "texture": 0.5},
+    ],
+)
+def test_the_work_counts_every_evaluation_that_is_made(parameters, monkeypatch):
+    made, mean = [], ShippedDenoiser.mean
+    monkeypatch.setattr(ShippedDenoiser, "mean", lambda self, *given: made.append(given) or mean(self, *given))
+    diffpure(**parameters)(CAT, 1)
+    assert diffpure(**parameters).work((10, 10)) == len(made) * diffpure().work((10, 10))
 
 
 def test_a_denoiser_without_its_weights_says_what_to_do(tmp_path, monkeypatch):

@@ -5,6 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
+from models.defense import PurificationError
 from models.defenses.jpeg import Jpeg
 
 PILLOW_SAMPLING = {"4:4:4": 0, "4:2:0": 2}
@@ -48,3 +49,8 @@ def test_a_better_quality_is_nearer_to_the_image(picture):
     errors = [(Jpeg(quality=quality)(picture) - picture).abs().mean() for quality in (5, 20, 50, 80, 100)]
     assert errors == sorted(errors, reverse=True)
     assert errors[-1] < 0.03
+
+
+def test_an_image_longer_than_a_jpeg_file_can_be_is_refused_with_its_size():
+    with pytest.raises(PurificationError, match="65501x16 pixels"):
+        Jpeg()(torch.zeros(1, 3, 16, 65_501))

@@ -53,3 +53,24 @@ def test_with_its_weights_available_means_that_every_file_is_there(empty_hub):
         (empty_hub / weight.name).write_bytes(b"")
     assert perceptual.availability("DISTS").available
     assert not perceptual.availability("LPIPS").available
+
+
+def test_a_distance_first_used_in_inference_mode_has_a_gradient_later(monkeypatch):
+    piq = pytest.importorskip("piq")
+
+    class Learned(torch.nn.Conv2d):
+        def __init__(self, reduction):
+            super().__init__(3, 1, 3)
+
+        def forward(self, image, other):
+            return (super().forward(image) - super().forward(other)).square().mean()
+
+    monkeypatch.setattr(piq, "LPIPS", Learned)
+    perceptual._network.cache_clear()
+    images, others = torch.rand(2, 2, 3, 32, 32)
+    with torch.inference_mode():
+        perceptual.distance("LPIPS", images, others)
+    images.requires_grad_()
+    perceptual.distance("LPIPS", images, others).sum().backward()
+    perceptual._network.cache_clear()
+    assert images.grad.abs().sum() > 0

@@ -70,17 +70,27 @@ def test_a_pattern_for_the_other_direction_is_refused(learned, tmp_path):
 
 
 def test_what_is_no_pattern_is_refused_by_name(tmp_path):
-    broken, foreign, wild = (tmp_path / f"{name}.safetensors" for name in ("broken", "foreign", "wild"))
+    names = ("broken", "foreign", "wild", "empty")
+    broken, foreign, wild, empty = (tmp_path / f"{name}.safetensors" for name in names)
     broken.write_bytes(b"no tensors")
     save_file({"perturbation": torch.zeros(3, 8, 8)}, foreign)
     facts = '{"metric": "m", "defense": null, "images": 1, "recipe": {}}'
     save_file({"perturbation": torch.full((3, 8, 8), 2.0)}, wild, {"purifiqa": facts})
-    for file in (broken, foreign, wild, tmp_path / "missing.safetensors"):
+    save_file({"perturbation": torch.zeros(3, 0, 8)}, empty, {"purifiqa": facts})
+    for file in (broken, foreign, wild, empty, tmp_path / "missing.safetensors"):
         with pytest.raises(UniversalFileError, match=file.stem):
             load(file)
         state = Uap(file=str(file)).availability()
         assert file.name in state.reason
         assert "--learn" in state.cure
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "a\0b", "file/below"])
+def test_a_name_that_no_file_can_have_is_refused_as_a_missing_file_is(name, tmp_path):
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(UniversalFileError, match="cannot be read"):
+        load(tmp_path / name)
+    assert "--learn" in Uap(file=str(tmp_path / name)).availability().cure
 
 
 def test_nothing_to_learn_from_is_an_error():
