@@ -52,7 +52,8 @@ _HEADERS = {
     ),
     "Cache-Control": ("`no-cache`: compute anew, also what an identical order has the answer to.", "no-cache"),
 }
-
+_FILLED_IN = {"Prefer"}
+"""Headers that the form at /docs begins with; the others would change what a second try does."""
 
 _NAMED: dict[str, tuple[Iterable[str], str]] = {
     "defense": (DEFENSES, "AnyDefense"),
@@ -73,7 +74,7 @@ def accepted(images: dict[str, Any] | None = None) -> dict[int | str, dict[str, 
         200: {
             "description": "Done within the time of `Prefer: wait=N`",
             "model": JobDocument | BatchDocument,
-            "content": images or {},
+            "content": {"application/json": {}, **(images or {})},  # /docs asks for the first
             "headers": _JOB_HEADERS,
         },
         202: {"description": "Accepted: the job will be done", "headers": _JOB_HEADERS},
@@ -95,11 +96,11 @@ def form_body(form: type[BaseModel]) -> dict[str, Any]:
     named = {name: _named(schema["properties"][name], *_NAMED[name]) for name in _NAMED if name in schema["properties"]}
     schema["properties"] = {"image": image, **schema["properties"], **named}
     schema["required"] = ["image", *schema.get("required", [])]
-    content = {"schema": schema, "encoding": {name: {"contentType": "text/plain, application/json"} for name in named}}
     return {
-        "requestBody": {"required": True, "content": {"multipart/form-data": content}},
+        "requestBody": {"required": True, "content": {"multipart/form-data": {"schema": schema}}},
         "parameters": [
             {"name": name, "in": "header", "description": text, "schema": {"type": "string", "examples": [example]}}
+            | ({"example": example} if name in _FILLED_IN else {})
             for name, (text, example) in _HEADERS.items()
         ],
     }
@@ -108,7 +109,7 @@ def form_body(form: type[BaseModel]) -> dict[str, Any]:
 def _named(field: dict[str, Any], names: Iterable[str], model: str) -> dict[str, Any]:
     """Return the documentation of a field that takes one of these names, or an object of `model`."""
     forms = [{"type": "string", "enum": list(names)}, {"$ref": REF.format(model=model)}]
-    return {"description": field["description"], "anyOf": forms}
+    return {"description": field["description"], "examples": field["examples"], "anyOf": forms}
 
 
 def install(app: FastAPI, complete: Callable[[dict[str, Any]], None] = lambda _: None) -> None:
@@ -135,9 +136,12 @@ def install(app: FastAPI, complete: Callable[[dict[str, Any]], None] = lambda _:
 
 
 def _forget_defaults(document: dict[str, Any]) -> None:
-    """Remove the 422 that FastAPI adds by itself, in a shape that we never answer."""
+    """Remove what FastAPI adds by itself: a 422 in a shape that we never answer, a description without content."""
     for path in document["paths"].values():
         for operation in path.values():
+            for response in operation["responses"].values():
+                if response["description"] == "Successful Response":
+                    response["description"] = operation["summary"]
             if "application/json" in operation["responses"].get("422", {}).get("content", {}):
                 del operation["responses"]["422"]
     for name in ("HTTPValidationError", "ValidationError"):

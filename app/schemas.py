@@ -18,11 +18,13 @@ class OrderForm(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     seed: int | None = Field(
-        None, ge=0, le=MAX_SEED, description="Left out: a fresh secret seed, which the job document then tells."
-    )
+        None, ge=0, le=MAX_SEED, examples=[1],
+        description="Left out: a fresh secret seed, which the job document then tells.",
+    )  # fmt: skip
     webhook: str | None = Field(
-        None, max_length=2000, description="An https URL that is told when the job ends (standard-webhooks, signed)."
-    )
+        None, max_length=2000, examples=[""],
+        description="An https URL that is told when the job ends (standard-webhooks, signed). Empty: nobody is told.",
+    )  # fmt: skip
 
 
 class DefenseForm(OrderForm):
@@ -31,11 +33,13 @@ class DefenseForm(OrderForm):
     defense: str | None = Field(
         None,
         max_length=20_000,
+        examples=["jpeg"],
         description='A defense by name, or as JSON: `{"name": "jpeg", "quality": 50}`. Left out: the default.',
     )
     metrics: str | None = Field(
         None,
         max_length=2000,
+        examples=["fr-surrogate"],
         description="Comma list of metrics for the scores before and after. Left out: the default.",
     )
 
@@ -52,20 +56,23 @@ class PurifyForm(DefenseForm):
     """The fields of `POST /purify`, beside `image`. Empty `metrics`: no scores."""
 
     format: ImageFormat | None = Field(
-        None, description="Of the purified image: png or webp, both lossless, or jpeg (quality 95, 4:4:4)."
-    )
+        None, examples=["png"],
+        description="Of the purified image: png or webp, both lossless, or jpeg (quality 95, 4:4:4).",
+    )  # fmt: skip
 
 
 class AttackForm(OrderForm):
     """The fields of `POST /attack`, beside `image`."""
 
     attack: str = Field(
-        max_length=20_000, description='An attack by name, or as JSON: `{"name": "ifgsm", "epsilon": 4}`.'
-    )
-    metric: str = Field(max_length=2000, description="The metric to mislead.")
+        max_length=20_000, examples=["ifgsm"],
+        description='An attack by name, or as JSON: `{"name": "ifgsm", "epsilon": 4}`.',
+    )  # fmt: skip
+    metric: str = Field(max_length=2000, examples=["fr-surrogate"], description="The metric to mislead.")
     defense: str | None = Field(
         None,
         max_length=20_000,
+        examples=["none"],
         description="A defense to attack through, by name or as JSON. Left out: the attack knows of none.",
     )
 

@@ -246,7 +246,7 @@ def _size(given: str | None, preset: Preset) -> tuple[int, int] | None:
         return preset.size
     if given == NATIVE:
         return None
-    found = re.fullmatch(r"(\d{2,5})x(\d{2,5})", given)
+    found = re.fullmatch(r"(\d{1,5})x(\d{1,5})", given)
     if not found:
         raise BenchError(f"--size is WIDTHxHEIGHT, such as 299x299, or {NATIVE}; got {given!r}")
     width, height = int(found[1]), int(found[2])

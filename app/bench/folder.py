@@ -85,9 +85,14 @@ class Folder:
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """Keep other processes from working in it. Raises BenchError if one does."""
-        self.root.mkdir(parents=True, exist_ok=True)
-        with (self.root / ".lock").open("a") as lock:
+        """Keep other processes from working in it. Raises BenchError if one does, and if nobody can."""
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            opened = (self.root / ".lock").open("a")
+        except OSError as error:
+            why = "it is a file, not a folder" if self.root.is_file() else error.strerror or error
+            raise BenchError(f"--out {self.root} cannot be used: {why}") from error
+        with opened as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:

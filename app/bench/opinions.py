@@ -22,7 +22,8 @@ def read_opinions(file: Path, pictures: Sequence[str]) -> dict[str, float]:
         with file.open(newline="", encoding="utf-8-sig") as opened:
             rows = list(csv.DictReader(opened))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise BenchError(f"--mos {file} cannot be read: {error}") from error
+        why = error.strerror if isinstance(error, OSError) else error
+        raise BenchError(f"--mos {file} cannot be read: {why}") from error
     if not rows or not set(COLUMNS) <= set(rows[0]):
         raise BenchError(f"--mos {file} is a CSV table with the columns {', '.join(COLUMNS)} and a row per picture")
     found: dict[str, float] = {}

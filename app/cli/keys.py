@@ -86,7 +86,7 @@ def revoke(
 
     place = file or keys_file()
     with said_plainly():
-        before = read_file(place)
+        before = read_file(place) if place.exists() else []
         kept = [one for one in before if one.id != name or not one.hash.startswith(hash_prefix)]
         if len(kept) == len(before):
             fail(f"there is no such key in {place}")

@@ -131,11 +131,14 @@ def _format(asked: str | None, out: Path | None) -> str:
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Write a file, and the folders above it, all or nothing."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.part")
-    unfinished.write_bytes(data)
-    unfinished.replace(path)
+    """Write a file, and the folders above it, all or nothing. Raises OSError, with the file that cannot be written."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = path.with_name(f".{path.name}.part")
+        unfinished.write_bytes(data)
+        unfinished.replace(path)
+    except OSError as error:
+        raise OSError(f"{path} cannot be written: {error.strerror or error}") from error
 
 
 @contextlib.contextmanager
@@ -177,8 +180,9 @@ def _carry_out_here(kind: str, data: bytes, fields: dict[str, str]) -> tuple[dic
 
 
 def progress_bar() -> Progress:
-    """Return a bar on the terminal with the time left, gone when it is done."""
+    """Return a bar on the terminal with the time left, gone when it is done; elsewhere one that says nothing."""
+    console = Console(stderr=True)
     return Progress(
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
-        console=Console(stderr=True), transient=True,
+        console=console, transient=True, disable=not console.is_terminal,
     )  # fmt: skip

@@ -44,6 +44,8 @@ class Client:
     """
 
     def __init__(self, server: str, patience: float = 0, wait: int = 60) -> None:
+        if not server.lower().startswith(("http://", "https://")):
+            raise ServerError(f"{server!r} is not the URL of a service, such as http://127.0.0.1:8000")
         headers = {"Prefer": f"wait={wait}"}
         if key := os.environ.get(API_KEY):
             headers["Authorization"] = f"Bearer {key}"

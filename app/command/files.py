@@ -1,6 +1,7 @@
 """Image files named on a command line: which they are, and where their purified twins go."""
 
 import glob
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,8 +72,8 @@ def _below(folder: Path, suffixes: set[str]) -> list[ImageFile]:
 def plan_outputs(images: list[ImageFile], out: Path, suffix: str) -> list[Path]:
     """Return where each purified image goes: below the folder `out`, or `out` itself for one image and a file name.
 
-    Raises FilesError if two would have the same name or one would overwrite its own input, and for a file name that
-    results cannot have.
+    Raises FilesError if two would have the same name or one would overwrite its own input, for a file name that
+    results cannot have, and where nothing can be written.
     """
     ending = "" if out.is_dir() else out.suffix.lower()
     if ending in OTHERS:
@@ -83,6 +84,7 @@ def plan_outputs(images: list[ImageFile], out: Path, suffix: str) -> list[Path]:
         raise FilesError(f"{out} names one file, and there are {len(images)} images; name a folder")
     single = len(images) == 1 and ending in SUFFIXES
     outputs = [out if single else out / image.name.with_suffix(suffix) for image in images]
+    _check_place(out)
     inputs = {image.path.resolve(): image.path for image in images}
     taken: dict[Path, Path] = {}
     for image, output in zip(images, outputs, strict=True):
@@ -92,3 +94,12 @@ def plan_outputs(images: list[ImageFile], out: Path, suffix: str) -> list[Path]:
             raise FilesError(f"{inputs[output.resolve()]} would be overwritten; choose another -o")
         taken[output] = image.path
     return outputs
+
+
+def _check_place(out: Path) -> None:
+    place = out.absolute()
+    above = place if place.is_dir() else next(one for one in place.parents if one.exists())
+    if not above.is_dir():
+        raise FilesError(f"{out}: {above} is a file, not a folder")
+    if not os.access(above, os.W_OK | os.X_OK):
+        raise FilesError(f"{out}: nothing can be written in {above}")

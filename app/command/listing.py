@@ -132,6 +132,8 @@ def attacked(outcomes: list[Outcome], *, as_json: bool) -> None:
     if as_json:
         print(json.dumps([one.model_dump(mode="json") for one in outcomes], indent=2))
         return
+    if not outcomes:
+        return
     with_defense = any(one.defense is not None for one in outcomes)
     names = ["clean", "attacked", *(["clean, defended", "attacked, defended"] if with_defense else [])]
     table = Table(Column("file", overflow="fold"), *names, "change", "budget", "PSNR", "queries")

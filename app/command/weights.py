@@ -134,7 +134,9 @@ def pull(name: str, *, force: bool) -> None:
         raise CheckpointError(f"{name} has no direct address. {entry.published.cure}")
     folder = checkpoints.home() / ".downloads" / name
     columns = TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn()
-    with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True) as progress:
+    console = Console(stderr=True)
+    is_silent = not console.is_terminal
+    with Progress(*columns, TimeRemainingColumn(), console=console, transient=True, disable=is_silent) as progress:
         for published in (*entry.partners, entry.published):
             bar = progress.add_task(published.file, total=None)
 

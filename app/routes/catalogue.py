@@ -108,7 +108,7 @@ def attack_entries(kinds: Iterable[type[Attack]]) -> list[AttackEntry]:
 
 
 @router.get(
-    "/iqa-metrics", operation_id="list_metrics", summary="Every metric, with its range, licence and availability"
+    "/iqa-metrics", operation_id="list_metrics", summary="Every metric, with its range, license and availability"
 )
 def list_metrics() -> list[MetricEntry]:
     """In alphabetical order, each under the shortest name that reaches it."""

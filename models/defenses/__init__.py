@@ -19,6 +19,8 @@ class UnknownDefenseError(ValueError):
         close = difflib.get_close_matches(name.lower(), DEFENSES, n=1, cutoff=0.5)
         self.suggestion = close[0] if close else None
         hint = f"; did you mean {self.suggestion!r}?" if close else f"; there are {', '.join(DEFENSES)}"
+        if close and "," in name:
+            hint = '; several are one: {"name": "chain", "steps": [{"name": "flip"}, {"name": "jpeg"}]}'
         super().__init__(f"there is no defense {name[:80]!r}{hint}")
 
 

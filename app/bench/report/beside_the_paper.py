@@ -65,8 +65,8 @@ def comparison(cells: Sequence[Cell], parameters: Parameters, metric: str) -> It
         values = (f"{_paper(name, attacks, 1):.3f}", shown(mean(some, "gain")))
         qualities = (f"{_paper(name, attacks, 0):.3f}", shown(mean(some, "quality")))
         rows.append([labels[name], *values, *qualities])
-    yield from table(("defense", "Gain, paper", "Gain, ours", "quality, paper", "quality, ours"), rows)
-    yield "Rank correlation (SROCC) of the defenses, `none` left out, the paper's order with ours:\n"
+    yield from table(("defense", "Gain, paper ↓", "Gain, ours ↓", "quality, paper ↑", "quality, ours ↑"), rows)
+    yield "Rank correlation (SROCC) of the defenses, `none` left out, the paper's order with ours, 1: the same:\n"
     groups = [attacks, *([one for one in attacks if GROUPS[one] == group] for group in _ORDER)]
     names = ["all of them", *_ORDER]
     rows = [

@@ -13,8 +13,13 @@ def shown(mean: Mean | None, digits: int = 3) -> str:
     if mean is None:
         return NOTHING
     if mean.low is None or mean.high is None:
-        return f"{mean.value:.{digits}f}"
-    return f"{mean.value:.{digits}f} [{mean.low:.{digits}f}, {mean.high:.{digits}f}]"
+        return number(mean.value, digits)
+    return f"{number(mean.value, digits)} [{number(mean.low, digits)}, {number(mean.high, digits)}]"
+
+
+def number(value: float, digits: int = 3) -> str:
+    """Return a number with so many digits; what rounds to zero has no sign."""
+    return f"{round(value, digits) + 0.0:.{digits}f}"
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:

@@ -28,7 +28,7 @@ Gains = Mapping[str, Mapping[str, Mean]]
 def draw(
     root: Path, metric: str, rows: Sequence[Row], gains: Gains, order: Sequence[str], *, adaptive: bool
 ) -> Iterator[tuple[str, Path]]:
-    """Write the plots of a metric below `root` and yield the title and file of each.
+    """Write the plots of a metric below `root` and yield the title, with what it is of, and file of each.
 
     `order` names the defenses that have a Gain, the best first.
     """
@@ -42,7 +42,8 @@ def draw(
     for title, (name, figure) in drawings.items():
         if figure is None:
             continue
-        yield title, _saved(figure, folder / f"{name}.png", f"{title}\n{metric}, {which}")
+        file = _saved(figure, folder / f"{name}.png", f"{title}\n{metric}, {which}")
+        yield f"{title}: {metric}, {which}", file
 
 
 def draw_cheats(root: Path, metric: str, points: Sequence[Point]) -> tuple[str, Path]:
@@ -54,7 +55,7 @@ def draw_cheats(root: Path, metric: str, points: Sequence[Point]) -> tuple[str, 
     axes.set_ylabel("share of pairs in order while all are honest  (higher: the defense costs less)")
     place_labels(axes, [(climb.value, order.value, label) for label, climb, order in points])
     title = "One picture cheats"
-    return title, _saved(figure, root / "plots" / slug(metric) / "cheats.png", f"{title}\n{metric}")
+    return f"{title}: {metric}", _saved(figure, root / "plots" / slug(metric) / "cheats.png", f"{title}\n{metric}")
 
 
 def _saved(figure: Figure, file: Path, title: str) -> Path:
@@ -71,6 +72,7 @@ def _scatter(axes: Axes, points: Sequence[Point]) -> None:
         axes.errorbar(
             across.value, up.value, xerr=_reach(across), yerr=_reach(up),
             fmt="o", color=color, ecolor=color, elinewidth=0.8, alpha=0.75, markersize=6,
+            zorder=3 if label == "none" else 2,
         )  # fmt: skip
     axes.margins(0.12)
     _tidy(axes)
@@ -88,7 +90,8 @@ def _front(rows: Sequence[Row]) -> Figure | None:
     whole = [(gain, quality) for _, gain, quality in points if gain.n == most]
     front = sorted((gain.value, quality.value) for gain, quality in whole if is_on_front((gain, quality), whole))
     axes.plot(*zip(*front, strict=True), color=ACCENT, linewidth=1, linestyle=":", zorder=0)
-    axes.set_xlabel("mean Gain  (lower: the score is closer to that of the clean picture)")
+    axes.set_xlabel("mean Gain  (lower: the score is closer to that of the clean picture)\n"
+                    "dotted: the front, no other defense is as good in both and better in one")  # fmt: skip
     axes.set_ylabel("mean aligned quality  (higher: closer to the clean picture)")
     place_labels(axes, [(gain.value, quality.value, label) for label, gain, quality in points])
     return figure
@@ -118,7 +121,7 @@ def _heatmap(gains: Gains, order: Sequence[str]) -> Figure | None:
     axes.tick_params(length=0, labelsize=9)
     for spine in axes.spines.values():
         spine.set_visible(False)
-    figure.colorbar(shown, ax=axes, label="mean Gain", fraction=0.05)
+    figure.colorbar(shown, ax=axes, label="mean Gain (lower is better)", fraction=0.05)
     return figure
 
 
@@ -148,7 +151,7 @@ def _bars(gains: Gains, order: Sequence[str]) -> Figure | None:
         axes.set_xlim(left=0)
         axes.tick_params(axis="x", labelsize=8)
         _tidy(axes)
-    figure.supxlabel("mean Gain, 95 % interval", fontsize=10)
+    figure.supxlabel("mean Gain, 95 % interval (lower is better)", fontsize=10)
     return figure
 
 

@@ -10,9 +10,11 @@ from app.bench.parameters import Manifest
 from app.bench.presets import group_of
 from app.bench.report import agreements, beside_the_paper, cheats, doubts, summary, wins
 from app.bench.report.html import to_html
-from app.bench.report.markdown import NOTHING, shown, table
+from app.bench.report.markdown import NOTHING, number, shown, table
 from app.bench.report.summary import Row
 from models.attack_checks import PAGE
+from models.metric import MetricCard
+from models.metrics import find_metric
 
 HEADER = (
     "defense", "Gain ↓", "aligned quality ↑", "quality ↑", "similarity ↑", "clean shift", "clean aligned quality ↑",
@@ -23,8 +25,10 @@ Means over pictures and attacks, with 95 % intervals (bootstrap over pictures). 
 attacked)| / |f(clean)|: 0 means that the defense undid the attack. **Quality** is (SSIM + PSNR/80)/2 of clean and
 defended attacked pixels; **aligned**, with geometry undone where pixels are left. **Similarity** is SSIM + PSNR/40.
 **Clean shift** is what the defense does to the score of a picture that nobody attacked, relative to it; **SROCC**, how
-well defended scores rank the pictures as the clean undefended ones do. **ms** is the median time per picture of one
-process with one thread. **n** counts the attacked pictures behind the Gain; - means that nothing was measured."""
+well defended scores rank the pictures as the clean undefended ones do, 1 at best. **ms** is the median time per picture
+of one process with one thread. **n** counts the attacked pictures behind the Gain; - means that nothing was measured.
+↓: lower is better, ↑: higher is. `none` is no defense, red in the plots. Equal pictures count as 150 dB of PSNR, which
+makes a quality of 1.438. docs/evaluation.md tells how every number is made, docs/defenses.md what each defense does."""
 
 
 def write(manifest: Manifest, findings: Findings, folder: Folder) -> None:
@@ -39,9 +43,9 @@ def _text(manifest: Manifest, findings: Findings, folder: Folder) -> Iterator[st
     parameters = manifest.parameters
     size = "at their own size" if parameters.size is None else f"of {parameters.size[0]}x{parameters.size[1]} pixels"
     yield "# Defenses against attacks on image-quality metrics\n"
-    yield f"{len(parameters.pictures)} pictures {size}, {len(parameters.attacks)} attacks, "
-    yield f"{len(parameters.defenses) - 1} defenses, {len(parameters.metrics)} metrics; seed {parameters.seed}, "
-    yield f"{parameters.device}, PurifIQA {manifest.version}. All parameters are in `manifest.json`, all measures in "
+    yield f"{len(parameters.pictures)} pictures {size}, {len(parameters.attacks)} attacks,"
+    yield f"{len(parameters.defenses) - 1} defenses, {len(parameters.metrics)} metrics; seed {parameters.seed},"
+    yield f"{parameters.device}, PurifIQA {manifest.version}. All parameters are in `manifest.json`, all measures in"
     yield f"`results.csv`. Made by\n\n    {manifest.command}\n"
     if findings.done < findings.steps:
         yield f"**Incomplete: {findings.done} of {findings.steps} steps are done**; means are over what was run.\n"
@@ -61,6 +65,7 @@ def _metric(manifest: Manifest, findings: Findings, folder: Folder, metric: str)
     if not any(pair.metric == metric for pair in parameters.pairs):
         return
     yield f"## {metric}\n"
+    yield _told(find_metric(metric).card)
     for adaptive in (False, True):
         rows = [row for row in summary.rows(cells, parameters, metric, adaptive=adaptive) if _has_any(row)]
         if not rows:
@@ -78,6 +83,13 @@ def _metric(manifest: Manifest, findings: Findings, folder: Folder, metric: str)
     yield from wins.winners(cells, parameters, metric)
     yield from wins.falls(cells, parameters, metric)
     yield from beside_the_paper.comparison(cells, parameters, metric)
+
+
+def _told(card: MetricCard) -> str:
+    """Return what must be known to read scores of a metric."""
+    low, high = ("open" if bound is None else f"{bound:g}" for bound in card.range)
+    customary = "" if card.range_is_exact else ", which single scores may leave"
+    return f"{'Higher' if card.higher_is_better else 'Lower'} scores are better; range {low} to {high}{customary}.\n"
 
 
 def _cheats(manifest: Manifest, findings: Findings, folder: Folder, metric: str) -> Iterator[str]:
@@ -100,7 +112,7 @@ def _groups(manifest: Manifest, findings: Findings, metric: str, *, adaptive: bo
         members.setdefault(group_of(attack.label.partition("(")[0]), []).append(attack.label)
     labels = [one.label for one in manifest.parameters.defenses if any(one.label in means for means in found.values())]
     told = [f"{group} = {', '.join(members[group])}" for group in found if members[group] != [group]]
-    yield f"Gain by group of attacks{': ' if told else ''}{'; '.join(told)}.\n"
+    yield f"Gain (lower is better) by group of attacks{': ' if told else ''}{'; '.join(told)}.\n"
     yield from table(
         ("defense", *found), [[label, *(shown(means.get(label)) for means in found.values())] for label in labels]
     )
@@ -121,7 +133,11 @@ def _attacks(manifest: Manifest, findings: Findings, metric: str) -> Iterator[st
             rows.append([attack.label, shown(means[0]), *plain, time, str(means[0].n)])
     if rows:
         yield "### The attacks, undefended\n"
-        yield from table(("attack", "Gain", "PSNR", "SSIM", "largest change, levels", "queries", "ms", "n"), rows)
+        yield "What each attack does to the score that no defense guards, the more the higher its Gain, and what that"
+        yield "costs: PSNR and SSIM of attacked and clean pictures, the largest change of a value, in levels of 255,"
+        yield "how often it asked the metric, and the median milliseconds per picture.\n"
+        header = ("attack", "Gain", "PSNR, dB", "SSIM", "largest change, levels", "queries", "ms", "n")
+        yield from table(header, rows)
 
 
 def _plots(
@@ -171,7 +187,7 @@ def _gallery(manifest: Manifest, folder: Folder) -> Iterator[str]:
 def _left_out(manifest: Manifest, findings: Findings) -> Iterator[str]:
     if manifest.skipped:
         pictures = sum(one.kind == "image" for one in manifest.skipped)
-        yield f"## Skipped ({pictures} pictures)\n"
+        yield f"## Skipped{f' ({pictures} pictures)' if pictures else ''}\n"
         yield from table(("what", "name", "why"), [[one.kind, one.name, one.reason] for one in manifest.skipped])
     if findings.failures:
         yield f"## Failed ({len(findings.failures)} steps)\n"
@@ -186,7 +202,7 @@ def _has_any(row: Row) -> bool:
 
 
 def _cells_of(row: Row) -> list[str]:
-    plain = [NOTHING if value is None else f"{value:.3f}" for value in (row.srocc_clean, row.srocc_attacked)]
+    plain = [NOTHING if value is None else number(value) for value in (row.srocc_clean, row.srocc_attacked)]
     means = [row.gain, row.aligned_quality, row.quality, row.similarity, row.clean_shift, row.clean_quality]
     time = NOTHING if row.milliseconds is None else f"{row.milliseconds:.3g}"
     return [row.defense, *map(shown, means), *plain, time, str(row.gain.n if row.gain else 0)]

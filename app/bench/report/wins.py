@@ -29,7 +29,7 @@ def winners(cells: Sequence[Cell], parameters: Parameters, metric: str) -> Itera
     yield "On the front: no other defense is as good in both Gain and aligned quality and better in one; - where fewer"
     yield "pictures were measured than of others. Only attacks that know of no defense count here. Movement is"
     yield "|f(D(clean)) - f(D(attacked))| / |f(D(clean))|: what an attack still does where defended scores are compared"
-    yield "with defended ones. PSNR (dB) and SSIM are aligned.\n"
+    yield "with defended ones. PSNR and SSIM are aligned.\n"
     rows = []
     learned = [f"aligned_{name}" for name in parameters.measures]
     for label in sorted(found, key=lambda label: found[label][0].value):
@@ -47,8 +47,8 @@ def winners(cells: Sequence[Cell], parameters: Parameters, metric: str) -> Itera
         distances = [shown(mean(attacked, name)) for name in learned]
         front = NOTHING if label not in whole else "yes" if is_on_front(whole[label], whole.values()) else ""
         rows.append([label, *values, *distances, front, str(found[label][0].n)])
-    header = ("defense", "Gain ↓", "movement ↓", "aligned quality ↑", "PSNR ↑", "SSIM ↑", "clean shift", "its size ↓",
-              "ms", *(f"{name.upper()} ↓" for name in parameters.measures), "front", "n")  # fmt: skip
+    header = ("defense", "Gain ↓", "movement ↓", "aligned quality ↑", "PSNR, dB ↑", "SSIM ↑", "clean shift",
+              "its size ↓", "ms", *(f"{name.upper()} ↓" for name in parameters.measures), "front", "n")  # fmt: skip
     yield from table(header, rows)
 
 
@@ -78,8 +78,8 @@ def falls(cells: Sequence[Cell], parameters: Parameters, metric: str) -> Iterato
         yield "of the defended score, |f(D(clean)) - f(D(attacked))| / |f(D(clean))|, what the attack can do whatever"
         yield "the defense does to clean pictures: a low Gain beside a high movement only says that the attack lifts"
         yield "the score by about as much as the defense lowers it.\n"
-        header = ("defense", "Gain undefended", "Gain, attack knows nothing", "Gain, attack goes through",
-                  "movement, knows nothing", "movement, goes through", "collapses", "n")  # fmt: skip
+        header = ("defense", "Gain undefended ↓", "Gain, attack knows nothing ↓", "Gain, attack goes through ↓",
+                  "movement, knows nothing ↓", "movement, goes through ↓", "collapses", "n")  # fmt: skip
         yield from table(header, rows)
 
 

@@ -58,7 +58,10 @@ def test_the_plot_is_shown_where_there_are_opinions(tmp_path, monkeypatch):
     for opinions, is_shown in (({}, False), (MOS, True)):
         text = "\n".join(whole._cheats(manifest.model_copy(update={"opinions": opinions}), findings, folder, "standin"))
         file = "plots/standin/cheats.png"
-        assert (f"![One picture cheats]({file})" in text, (folder.root / file).is_file()) == (is_shown, is_shown)
+        assert (f"![One picture cheats: standin]({file})" in text, (folder.root / file).is_file()) == (
+            is_shown,
+            is_shown,
+        )
 
 
 def test_attacks_through_a_defense_stand_beside_those_that_know_nothing(tmp_path, monkeypatch):

@@ -196,7 +196,10 @@ def test_the_report_is_one_file_with_every_defense_plot_and_picture(choices):
     assert len(shown) == 3 + 3 + 2  # three plots, non-adaptive and adaptive, and a sheet for every picture
     assert all((folder.root / name).is_file() for name in shown)
     assert page.count('src="data:image/') == len(shown)
-    assert not re.search(r'(src|href)="(?!data:)', page)
+    assert not re.search(r'(src|href)="(?!data:|#)', page)
+    alternatives = re.findall(r'alt="(.*?)"', page)
+    assert len(set(alternatives)) == len(shown), "each picture is told from the others"
+    assert "Higher scores are better; range 0 to 10" in text
     assert "Incomplete" not in text
 
 

@@ -1,0 +1,59 @@
+"""What a newcomer does wrong with the command, and what it says: one line, with what is wrong and what would be right."""
+
+import os
+
+import pytest
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["purify", "{photo}", "-d", "jpeg,flip", "-o", "{out}"], "several are one: {\"name\": \"chain\", \"steps\": ["),
+        (["purify", "{photo}", "-d", "jpeg", "-o", "{photo}/deeper"], "{photo} is a file, not a folder"),
+        (["attack", "{photo}", "-a", "fgsm", "-m", "fr-surrogate", "-o", "{photo}/a"], "{photo} is a file, not a folder"),
+        (["score", "{photo}", "--server", "localhost:8000"], "'localhost:8000' is not the URL of a service"),
+        (["keys", "revoke", "nobody", "--file", "{out}"], "there is no such key in {out}"),
+        (["bench", "--images", "{photo}", "--preset", "quick", "--out", "{photo}"], "--out {photo} cannot be used: it is"),
+        (["bench", "--images", "{photo}", "--preset", "quick", "--out", "{out}", "--size", "1x1"], "at least 16"),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_told_in_one_line_before_anything_is_done(run, folder, tmp_path, arguments, told):
+    names = {"{photo}": str(folder / "a.png"), "{out}": str(tmp_path / "out")}
+    for name, path in names.items():
+        arguments, told = [one.replace(name, path) for one in arguments], told.replace(name, path)
+    done = run(*arguments)
+    assert done.exit_code == 1
+    assert told in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert done.stdout == ""
+    assert "Errno" not in done.stderr
+
+
+def test_a_folder_that_may_not_be_written_is_told_before_anything_is_done(run, folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    done = run("purify", folder, "-d", "flip", "-o", tmp_path / "out")
+    assert done.exit_code == 1
+    assert done.stderr == f"purifiqa: {tmp_path / 'out'}: nothing can be written in {tmp_path}\n"
+
+
+def test_a_result_that_cannot_be_written_is_named_and_not_blamed_on_the_picture(run, folder, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "below").write_text("in the way of below/b.png")
+    done = run("purify", folder, "-d", "flip", "-o", tmp_path / "out")
+    assert done.exit_code == 1
+    [line] = done.stderr.splitlines()
+    assert line.endswith(f"{tmp_path / 'out' / 'below' / 'b.png'} cannot be written: File exists")
+    assert (tmp_path / "out" / "a.png").is_file()
+
+
+def test_an_attack_that_failed_on_every_file_prints_no_empty_table(run, tmp_path):
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    done = run("attack", tmp_path / "broken.png", "-a", "fgsm", "-m", "fr-surrogate", "-o", tmp_path / "out")
+    assert (done.exit_code, done.stdout) == (1, "")
+
+
+def test_a_narrow_table_cuts_no_name_and_no_address(run, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "60")
+    printed = run("weights", "list").stdout
+    assert max(map(len, printed.splitlines())) <= 60
+    assert "…" not in printed
