@@ -51,7 +51,7 @@ class Target:
         """The clean images, (N, 3, H, W), every value a 255th."""
         self.budget = budget
         """Largest change of a value in [0, 1] units, (N, 1, 1, 1), a whole number of 255ths; None: no such limit."""
-        self.noise = Noise([derive_seed(seed, 1, "attack") for seed in seeds])
+        self.noise = Noise([derive_seed(seed, 1, "search") for seed in seeds])
         """The attack's own randomness, a stream per image: not that of a defense with the same seed."""
         self.queries = torch.zeros(len(images), dtype=torch.long)
         """How often each image was scored so far, (N,)."""

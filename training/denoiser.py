@@ -87,7 +87,7 @@ class Run:
         self.checkpoint = options.out / "checkpoint.pt"
         self.curve = options.out / "curve.csv"
         if self.checkpoint.exists():
-            state = torch.load(self.checkpoint, weights_only=True)
+            state = torch.load(self.checkpoint, weights_only=True, map_location=options.device)
             self.step = int(state["step"])
             self._adopt(KINDS[state["kind"]](**state["settings"]))
             self.network.load_state_dict(state["network"])

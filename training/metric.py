@@ -102,7 +102,7 @@ class Run:
         ]
         self.optimizer = torch.optim.AdamW(groups, weight_decay=1e-4)
         if self.checkpoint.exists():
-            state = torch.load(self.checkpoint, weights_only=True)
+            state = torch.load(self.checkpoint, weights_only=True, map_location=options.device)
             self.step = int(state["step"])
             self.network.load_state_dict(state["network"])
             self.average = copy.deepcopy(self.network).eval().requires_grad_(requires_grad=False)

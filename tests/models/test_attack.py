@@ -12,7 +12,7 @@ from models.attacks import UnknownAttackError, parse_attack
 from models.attacks.ifgsm import Ifgsm
 from models.attacks.square import Square
 from models.defenses import parse_defense
-from models.noise import derive_seed
+from models.noise import Noise, derive_seed
 
 
 class Drawn(Attack):
@@ -110,6 +110,15 @@ def test_draws_are_averaged_and_none_is_used_twice_or_the_evaluators():
     torch.testing.assert_close(again.gradient(aim.images).gradient, torch.autograd.grad(mean.sum(), leaf)[0])
     assert aim.queries.tolist() == [6, 6]
     assert again.queries.tolist() == [3, 3]
+
+
+def test_what_an_attack_draws_for_itself_is_not_what_the_defense_draws():
+    aim = target(Standin(), parse_defense('{"name": "random-noise", "sigma": 0.1}'))
+    own = aim.noise.normal_like(aim.images).flatten()
+    for part in range(4):
+        seeds = [derive_seed(seed, part, "attack") for seed in (5, 6)]
+        defenses = Noise(seeds).normal_like(aim.images).flatten()
+        assert abs(float(torch.corrcoef(torch.stack([own, defenses]))[0, 1])) < 0.5
 
 
 def test_a_defense_that_is_not_random_is_drawn_once():
