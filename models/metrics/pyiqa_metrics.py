@@ -42,6 +42,8 @@ CANNOT_LOAD = (  # not Exception: a job's timeout may arrive in the middle
 _log = logging.getLogger(__name__)
 _lock = threading.Lock()  # pyiqa sets cudnn's flags for the whole process, and some networks move themselves about
 _networks: dict[tuple[str, torch.device], nn.Module] = {}
+_MOST_NETWORKS = 8
+"""Those used last are kept: whoever sends an order chooses which, and some take gigabytes."""
 
 
 class Facts(BaseModel):
@@ -128,20 +130,26 @@ class PyiqaMetric(Metric):
         return scores.reshape(-1).float()
 
     def _network(self, device: torch.device) -> nn.Module:
-        if (self.name, device) not in _networks:
-            attempts: list[str] = []
-            try:
-                pyiqa = _import_pyiqa()
-                with offline() as attempts:
-                    _networks[self.name, device] = _create(pyiqa, self.name, self.facts.module, device)
-            except CANNOT_LOAD as error:
-                if isinstance(error, torch.OutOfMemoryError):
-                    raise
-                told = f"{type(error).__name__}: {error}".partition("\n")[0][:300]
-                reason = f"it tried to download {attempts[0]}" if attempts else f"it could not be loaded ({told})"
-                cure = f"Are its files whole? If not, {_cures(self.facts.needs)}" if self.facts.needs else INSTALL
-                raise MetricUnavailableError(self.card.name, unavailable(reason, cure)) from error
-        return _networks[self.name, device]
+        key = self.name, device
+        network = _networks.pop(key) if key in _networks else self._load(device)
+        _networks[key] = network  # now the last
+        while len(_networks) > _MOST_NETWORKS:
+            del _networks[next(iter(_networks))]
+        return network
+
+    def _load(self, device: torch.device) -> nn.Module:
+        attempts: list[str] = []
+        try:
+            pyiqa = _import_pyiqa()
+            with offline() as attempts:
+                return _create(pyiqa, self.name, self.facts.module, device)
+        except CANNOT_LOAD as error:
+            if isinstance(error, torch.OutOfMemoryError):
+                raise
+            told = f"{type(error).__name__}: {error}".partition("\n")[0][:300]
+            reason = f"it tried to download {attempts[0]}" if attempts else f"it could not be loaded ({told})"
+            cure = f"Are its files whole? If not, {_cures(self.facts.needs)}" if self.facts.needs else INSTALL
+            raise MetricUnavailableError(self.card.name, unavailable(reason, cure)) from error
 
 
 def read_facts() -> dict[str, Facts]:

@@ -223,6 +223,17 @@ def test_the_process_is_left_as_it_was(picture, capfd):
     assert capfd.readouterr() == ("", "")
 
 
+def test_the_networks_used_last_are_kept_and_no_others(picture, monkeypatch):
+    loaded = []
+    monkeypatch.setattr(pyiqa_metrics, "_networks", {})
+    monkeypatch.setattr(pyiqa_metrics, "_MOST_NETWORKS", 2)
+    monkeypatch.setattr(PyiqaMetric, "availability", lambda self: Availability(available=True))
+    monkeypatch.setattr(pyiqa_metrics, "_create", lambda _, name, *rest: loaded.append(name) or Rude())
+    for name in ("musiq", "hyperiqa", "musiq", "dbcnn", "musiq", "hyperiqa"):
+        find_metric(f"pyiqa:{name}")(picture)
+    assert loaded == ["musiq", "hyperiqa", "dbcnn", "hyperiqa"]
+
+
 class Rude(nn.Module):
     """A network as some of pyiqa's are: it takes one image at a time and writes into it."""
 
