@@ -20,7 +20,7 @@ pre { background: #f6f6f6; padding: .8em; white-space: pre-wrap; overflow-wrap: 
 .wide { overflow-x: auto; }
 @media (max-width: 700px) {
   img { max-width: none; width: 760px; }
-  th:first-child, td:first-child { white-space: normal; max-width: 9em; }
+  th:first-child, td:first-child { white-space: normal; overflow-wrap: anywhere; max-width: 9em; }
 }
 """
 PROSE = 60
