@@ -79,6 +79,8 @@ def test_an_image_is_answered_at_once_to_who_accepts_it(idle_client, played, pho
     answer = send(idle_client, photo_png, headers={**WAIT, "Accept": "image/png"})
     assert answer.status_code == 200
     assert answer.headers["etag"] == f'"{hashlib.sha256(answer.content).hexdigest()}"'
+    unasked = send(idle_client, photo_png, headers={"Accept": "image/png"})
+    assert (unasked.status_code, unasked.json()["status"]) == (202, "finished"), "who does not wait follows the job"
 
 
 def test_scores_are_given_again(idle_client, played, photo_png):
