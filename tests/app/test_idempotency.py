@@ -48,9 +48,10 @@ def test_it_is_the_same_however_it_is_spaced_and_quoted(send, queue):
 
 @pytest.mark.parametrize("change", [
     {"seed": "1"}, {"defense": "flip"}, {"format": "webp"}, {"metrics": "entropy"},
-    {"headers": {**KEY, "Accept": "image/webp"}},
+    {"headers": {**KEY, "Accept": "image/webp"}}, {"webhook": "https://example.org/hook"},
 ])  # fmt: skip
-def test_another_order_under_the_key_is_refused(send, queue, settings, change):
+def test_another_order_under_the_key_is_refused(send, queue, settings, monkeypatch, change):
+    monkeypatch.setattr("app.submission.chosen_webhook", lambda url, _: url)
     send()
     kept = files(settings)
     answer = send(**change)
@@ -79,6 +80,12 @@ def test_a_key_that_is_none_is_refused(send, queue, key):
     assert answer.status_code == 400
     assert answer.json()["code"] == "idempotency-key-invalid"
     assert queue.depth() == 0
+
+
+@pytest.mark.parametrize("key", ["~" * 255, f'"{"a " * 127}a"', f'"{chr(92) * 510}"'])
+def test_the_longest_key_is_one(send, key):
+    headers = {"Idempotency-Key": key}
+    assert send(headers=headers).headers["location"] == send(headers=headers).headers["location"]
 
 
 def test_two_keys_are_none(send, queue):

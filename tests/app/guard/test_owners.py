@@ -51,6 +51,15 @@ def test_an_etag_does_not_tell_whether_somebody_else_has_an_image(guarded, keys,
     assert guarded.get(f"{job}/image", headers={**keys["alice"], "If-None-Match": tag}).status_code == 304
 
 
+def test_an_idempotency_key_stands_for_nothing_of_somebody_elses(guarded, keys, submit):
+    sent = {"Idempotency-Key": "k"}
+    theirs = submit(guarded, keys["alice"] | sent)
+    same, other = submit(guarded, keys["bob"] | sent), submit(guarded, keys["root"] | sent, defense="flip")
+    assert [answer.status_code for answer in (theirs, same, other)] == [202] * 3
+    assert len({answer.headers["location"] for answer in (theirs, same, other)}) == 3
+    assert submit(guarded, keys["alice"] | sent).headers["location"] == theirs.headers["location"]
+
+
 def test_an_expired_job_is_gone_for_its_owner_and_unknown_to_others(guarded, keys, job, broker):
     broker.delete(f"purifiqa:job:{job.rpartition('/')[2]}")
     problem(guarded.get(job, headers=keys["alice"]), 410, "job-expired")
