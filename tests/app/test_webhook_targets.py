@@ -17,7 +17,7 @@ from app.webhooks.targets import ForbiddenTargetError, check_address, check_url,
     "https://[fc00::1]/", "https://[ff02::1]/", "https://[2002:7f00:1::]/", "https://[2001::1]/", "https://[::7f00:1]/",
     "https://[fec0::1]/", "https://[4000::1]/", "https://exa mple.org/", "\x00", "https://a..example.org/", "https://./",
     f"https://{'a' * 64}.example.org/", f"https://{'a.' * 127}org/", "https://example.org:0/", "https://example.org:65536/",
-    "https://[2606:4700::1]:25/",
+    "https://[2606:4700::1]:25/", "https://example.org:1023/",
 ])  # fmt: skip
 def test_a_url_that_a_webhook_must_not_go_to_is_refused_at_once(url, settings):
     with pytest.raises(ForbiddenTargetError):
