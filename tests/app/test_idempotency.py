@@ -5,6 +5,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from redis.exceptions import ConnectionError as RedisConnectionError
 
 from app import intake
 from workers.state.claims import CLAIM_SECONDS, KEPT_SECONDS, Claim, Claims
@@ -18,6 +19,7 @@ def send(idle_client, photo_png):
         metrics = "entropy" if path == "/score" else ""
         return idle_client.post(path, files={"image": image}, data={"metrics": metrics, **fields}, headers=headers)
 
+    send.store = idle_client.app.state.services.store
     return send
 
 
@@ -171,6 +173,20 @@ def test_a_failed_request_gives_its_key_back(send, queue, monkeypatch):
     start = time.monotonic()
     assert send().status_code == 202
     assert time.monotonic() - start < CLAIM_SECONDS / 2
+
+
+def test_who_was_accepted_although_the_broker_did_not_say_so_finds_the_job_by_its_key(send, queue, monkeypatch):
+    def cut_off(*arguments, original=queue.submit_all):
+        original(*arguments)
+        raise RedisConnectionError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(queue, "submit_all", cut_off)
+        assert send().status_code == 503
+    answer = send()
+    assert answer.headers["idempotency-replayed"] == "true"
+    assert queue.depth() == 1
+    assert send.store.read(answer.json()["id"], "input"), "it can be done"
 
 
 def test_a_claim_watches_until_the_very_last_moment(broker, settings):

@@ -198,6 +198,7 @@ def test_an_answer_ends_with_its_result(idle_client, played, photo_png, broker, 
     job = send(idle_client, photo_png).json()
     for kind in ("job", "events"):
         assert 0 < broker.ttl(f"purifiqa:{kind}:{job['id']}") <= settings.result_ttl
+    assert not broker.exists("purifiqa:open"), "no job counts as one that has not ended"
 
 
 def test_a_webhook_is_due_at_once_where_the_answer_was_in_the_store(
