@@ -74,6 +74,21 @@ def test_a_revoked_key_is_refused_at_once_and_a_new_one_taken_without_a_restart(
     assert run.invoke(command, ["keys", "revoke", "alice"]).exit_code == 1
 
 
+def test_of_two_keys_of_a_name_one_can_be_revoked_and_a_key_can_be_made_for_another_machine(tmp_path):
+    def run(*arguments):
+        done = CliRunner().invoke(command, ["keys", *arguments, "--file", str(tmp_path / "keys")])
+        assert done.exit_code == 0, done.output
+        return done.stdout.split()
+
+    old, other, new = (run("new", name)[0] for name in ("alice", "bob", "alice"))
+    assert run("revoke", "alice", "--hash", hash_of(old)[:12]) == ["1", "revoked"]
+    ring = KeyRing(tmp_path / "keys")
+    assert [ring.find(key) is not None for key in (old, other, new)] == [False, True, True]
+    elsewhere, line = run("new", "carol", "--print-only")
+    assert parse_line(line).hash == hash_of(elsewhere)
+    assert ring.find(elsewhere) is None
+
+
 def test_a_key_file_that_breaks_or_vanishes_lets_nobody_in(guarded, keys, settings):
     text = settings.keys_file.read_text()
     settings.keys_file.write_text(text + "mallory:nonsense\n")

@@ -8,7 +8,7 @@ from problems import problem
 from workers.reports import Report, ResultImage
 from workers.state.record import Status
 
-ASK = [("GET", ""), ("GET", "/image"), ("POST", "/cancel"), ("DELETE", "")]
+ASK = [("GET", ""), ("GET", "/image"), ("GET", "/events"), ("GET", "/webhook"), ("POST", "/cancel"), ("DELETE", "")]
 
 
 @pytest.fixture
@@ -42,6 +42,19 @@ def test_a_job_of_somebody_else_is_exactly_as_unknown_as_one_that_never_was(guar
     assert dict(theirs.headers) | of_the_request == dict(never.headers) | of_the_request
     record = guarded.app.state.services.queue.get(job.rpartition("/")[2])
     assert record.status is (Status.FINISHED if ended else Status.QUEUED)
+
+
+@pytest.mark.parametrize(("method", "below"), [("GET", ""), ("POST", "/cancel"), ("DELETE", "")])
+def test_a_batch_of_somebody_else_is_unknown_also_when_it_has_expired(guarded, keys, photo_png, broker, method, below):
+    data = {"defense": "jpeg", "metrics": ""}
+    images = [("image", photo_png)] * 2
+    place = guarded.post("/purify", files=images, data=data, headers=keys["alice"]).headers["location"]
+    problem(guarded.request(method, place + below, headers=keys["bob"]), 404, "job-unknown")
+    for who in ("alice", "root"):
+        assert guarded.get(place, headers=keys[who]).json()["counts"] == {"queued": 2}
+    broker.delete(f"purifiqa:batch:{place.rpartition('/')[2]}")
+    problem(guarded.request(method, place + below, headers=keys["bob"]), 404, "job-unknown")
+    problem(guarded.request(method, place + below, headers=keys["alice"]), 410, "job-expired")
 
 
 def test_an_etag_does_not_tell_whether_somebody_else_has_an_image(guarded, keys, job):
