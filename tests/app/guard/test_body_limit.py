@@ -25,3 +25,9 @@ def test_what_comes_in_pieces_is_counted_together(settings):
     with served(app) as (port, _):
         answer = httpx2.post(f"http://127.0.0.1:{port}/purify", content=pieces, headers=FORM)
     problem(answer, 413, "body-too-large")
+
+
+@pytest.mark.parametrize("sizes", [[1_001], [1_001, 9], [9, 1_001]])
+def test_a_file_that_is_too_large_is_refused_wherever_it_stands(open_client, sizes):
+    answer = open_client(max_bytes=1_000).post("/purify", files=[("image", bytes(size)) for size in sizes])
+    assert problem(answer, 413, "image-too-large")["errors"][0]["actual"] == 1_001
