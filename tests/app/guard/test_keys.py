@@ -89,6 +89,17 @@ def test_of_two_keys_of_a_name_one_can_be_revoked_and_a_key_can_be_made_for_anot
     assert ring.find(elsewhere) is None
 
 
+def test_what_an_operator_wrote_between_the_keys_stays(tmp_path):
+    file, notes = tmp_path / "keys", ["# of the lab", "", "  # alice: until May"]
+    kept, gone = new_key("bob")[1].line, new_key("alice")[1].line
+    file.write_text("\n".join([notes[0], kept, notes[1], notes[2], gone]))
+    for arguments in (["revoke", "alice"], ["new", "carol"]):
+        assert CliRunner().invoke(command, ["keys", *arguments, "--file", str(file)]).exit_code == 0
+    *before, carol = file.read_text().splitlines()
+    assert before == [notes[0], kept, notes[1], notes[2]]
+    assert carol.startswith("carol:")
+
+
 def test_a_key_file_that_breaks_or_vanishes_lets_nobody_in(guarded, keys, settings):
     text = settings.keys_file.read_text()
     settings.keys_file.write_text(text + "mallory:nonsense\n")
