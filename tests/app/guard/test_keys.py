@@ -190,7 +190,9 @@ def test_without_keys_it_is_open_on_this_machine_only(tmp_path):
 
 def test_addresses_that_only_this_machine_reaches():
     assert all(map(is_loopback, ["127.0.0.1", "127.9.9.9", "::1", "[::1]", "localhost", "x.localhost"]))
-    assert not any(map(is_loopback, ["", "0.0.0.0", "::", "10.0.0.1", "example.org", "127.0.0.1.evil.com"]))
+    assert not any(
+        map(is_loopback, ["", "0.0.0.0", "::", "10.0.0.1", "example.org", "127.0.0.1.evil.com", "notlocalhost"])
+    )
 
 
 def test_an_app_that_others_could_reach_is_not_even_made(settings):
