@@ -150,6 +150,11 @@ def test_a_wrong_line_is_refused(line):
         parse_line(line)
 
 
+@pytest.mark.parametrize("end", ["", ":", ": , "])
+def test_a_line_without_scopes_may_send_orders_and_read_and_no_more(end):
+    assert parse_line(f"alice:{'0' * 64}{end}").scopes == {"submit", "read"}
+
+
 def test_a_wrong_line_is_told_with_its_file_and_number(tmp_path):
     (tmp_path / "keys").write_text(f"# ours\nalice:{'0' * 64}\n\nbob:x\n")
     with pytest.raises(ValueError, match=r"keys, line 4: what is stored of bob"):
