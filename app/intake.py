@@ -3,7 +3,7 @@
 import contextlib
 import time
 import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 import anyio
@@ -150,22 +150,18 @@ def _keep(
             records = [_stored(services, job_id, draft, manner, origin, batch) for job_id, draft in drafts.items()]
             count_images(services, origin.owner, len(records))
             services.queue.submit_all(records, claim, batch)
-        except BROKER_ERRORS:
-            for job_id in drafts:  # nobody was told that it was accepted: it must not be restored
-                services.store.drop(job_id, MANIFEST)
+        except BaseException:
             with contextlib.suppress(*BROKER_ERRORS):
                 _give_up(services, drafts, claim)
-            raise
-        except BaseException:
-            _give_up(services, drafts, claim)
             raise
     return records
 
 
-def _give_up(services: Services, drafts: Iterable[str], claim: Claim | None) -> None:
+def _give_up(services: Services, drafts: Collection[str], claim: Claim | None) -> None:
     """Take everything back, unless it was accepted and only the answer was lost; if nobody knows, a sweep will."""
-    for job_id in drafts:
+    for job_id in drafts:  # all of them first: nobody was told that it was accepted, so that it must not be restored
         services.store.drop(job_id, MANIFEST)
+    for job_id in drafts:
         if not services.queue.exists(job_id):
             services.store.erase(job_id)
     if claim:

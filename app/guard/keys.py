@@ -87,25 +87,29 @@ def parse_line(line: str) -> StoredKey:
     return StoredKey(name, digest, frozenset(map(Scope, given)) or frozenset(DEFAULT_SCOPES))
 
 
-def read_file(file: Path) -> list[StoredKey]:
-    """Return the keys of a file. Raises OSError, KeyFileError."""
-    found = []
+def read_lines(file: Path) -> list[StoredKey | str]:
+    """Return the keys of a file among its comments and empty lines, as they stand. Raises OSError, KeyFileError."""
+    found: list[StoredKey | str] = []
     for number, line in enumerate(file.read_text().splitlines(), 1):
-        if line.strip() and not line.lstrip().startswith("#"):
-            try:
-                found.append(parse_line(line))
-            except ValueError as error:
-                raise KeyFileError(f"{file}, line {number}: {error}") from error
+        try:
+            found.append(parse_line(line) if line.strip() and not line.lstrip().startswith("#") else line)
+        except ValueError as error:
+            raise KeyFileError(f"{file}, line {number}: {error}") from error
     return found
 
 
-def write_file(file: Path, keys: Iterable[StoredKey]) -> None:
+def read_file(file: Path) -> list[StoredKey]:
+    """Return the keys of a file. Raises OSError, KeyFileError."""
+    return [one for one in read_lines(file) if isinstance(one, StoredKey)]
+
+
+def write_file(file: Path, lines: Iterable[StoredKey | str]) -> None:
     """Replace the file, whole or not at all, readable by its owner only. Raises OSError."""
     file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     handle, name = tempfile.mkstemp(dir=file.parent, prefix=".api-keys-")
     try:
         with os.fdopen(handle, "w") as unfinished:
-            unfinished.writelines(f"{key.line}\n" for key in keys)
+            unfinished.writelines(f"{one.line if isinstance(one, StoredKey) else one}\n" for one in lines)
         Path(name).replace(file)
     except BaseException:
         Path(name).unlink(missing_ok=True)

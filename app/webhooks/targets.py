@@ -22,8 +22,8 @@ _TRANSLATED = (
     ipaddress.ip_network("::/96"),  # IPv4-compatible, long forbidden
     ipaddress.ip_network("fec0::/10"),  # site-local, the same
 )
-_LOWEST_FREE_PORT = 1024
-_NAME = re.compile(r"[A-Za-z0-9._-]{1,253}")
+_LOWEST_FREE_PORT, _HIGHEST_PORT = 1024, 65_535
+_NAME = re.compile(r"(?=.{1,253}$)[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?")
 
 
 class ForbiddenTargetError(ValueError):
@@ -53,15 +53,21 @@ def check_url(text: str, settings: Settings) -> URL:
         raise ForbiddenTargetError("it names no host")
     if url.userinfo:
         raise ForbiddenTargetError("it must hold no user name and no password")
-    port = url.port or (443 if url.scheme == "https" else 80)
+    port = _port(url)
     if port < _LOWEST_FREE_PORT and port not in (80, 443):
         raise ForbiddenTargetError(f"port {port} belongs to another service")
+    if port > _HIGHEST_PORT:
+        raise ForbiddenTargetError(f"there is no port {port}")
     host = url.raw_host.decode("ascii")
     if ":" not in host and not _NAME.fullmatch(host):
         raise ForbiddenTargetError("its host is no name")
     with contextlib.suppress(_NoAddressError):
         check_address(host, settings)
     return url.copy_with(fragment=None)
+
+
+def _port(url: URL) -> int:
+    return (443 if url.scheme == "https" else 80) if url.port is None else url.port
 
 
 def check_address(address: str, settings: Settings) -> None:
@@ -82,8 +88,8 @@ def check_address(address: str, settings: Settings) -> None:
 async def resolve(text: str, settings: Settings) -> Target:
     """Look the host up, once. Raises ForbiddenTargetError if any of its addresses is no public one, OSError."""
     url = check_url(text, settings)
-    port = url.port or (443 if url.scheme == "https" else 80)
-    found = await asyncio.get_running_loop().getaddrinfo(url.raw_host.decode("ascii"), port, type=socket.SOCK_STREAM)
+    host = url.raw_host.decode("ascii")
+    found = await asyncio.get_running_loop().getaddrinfo(host, _port(url), type=socket.SOCK_STREAM)
     addresses = list(dict.fromkeys(str(address[0]) for *_, address in found))
     for address in addresses:
         check_address(address, settings)

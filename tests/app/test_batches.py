@@ -9,6 +9,7 @@ from app.documents import overall
 from models.availability import AVAILABLE
 from models.defenses.restore import Restore
 from workers.state.record import Failure, Status
+from workers.state.store import StoreFullError
 
 
 def small(shade, size=32):
@@ -89,15 +90,16 @@ def test_if_every_image_is_bad_nothing_is_accepted(idle_client, queue, broker):
     assert not broker.keys("purifiqa:batch:*")
 
 
-def test_a_batch_that_the_broker_did_not_take_is_not_restored_when_it_is_back(
-    idle_client, queue, settings, monkeypatch
+@pytest.mark.parametrize(("failure", "status"), [(RedisConnectionError, 503), (StoreFullError, 507)])
+def test_a_batch_that_was_not_taken_is_not_restored_when_the_broker_is_back(
+    idle_client, queue, settings, monkeypatch, failure, status
 ):
-    def away(*_):
-        raise RedisConnectionError
+    def raising(error):
+        return lambda *_: (_ for _ in ()).throw(error)
 
-    monkeypatch.setattr(queue, "submit_all", away)
-    monkeypatch.setattr(queue, "exists", away)
-    assert send(idle_client, small(1), small(2)).status_code == 503
+    monkeypatch.setattr(queue, "submit_all", raising(failure))
+    monkeypatch.setattr(queue, "exists", raising(RedisConnectionError))
+    assert send(idle_client, small(1), small(2)).status_code == status
     assert not list(settings.data_dir.rglob("manifest"))
 
 

@@ -5,6 +5,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from redis.exceptions import ConnectionError as RedisConnectionError
 
 from app import intake
 from workers.state.claims import CLAIM_SECONDS, KEPT_SECONDS, Claim, Claims
@@ -18,6 +19,7 @@ def send(idle_client, photo_png):
         metrics = "entropy" if path == "/score" else ""
         return idle_client.post(path, files={"image": image}, data={"metrics": metrics, **fields}, headers=headers)
 
+    send.store = idle_client.app.state.services.store
     return send
 
 
@@ -48,9 +50,10 @@ def test_it_is_the_same_however_it_is_spaced_and_quoted(send, queue):
 
 @pytest.mark.parametrize("change", [
     {"seed": "1"}, {"defense": "flip"}, {"format": "webp"}, {"metrics": "entropy"},
-    {"headers": {**KEY, "Accept": "image/webp"}},
+    {"headers": {**KEY, "Accept": "image/webp"}}, {"webhook": "https://example.org/hook"},
 ])  # fmt: skip
-def test_another_order_under_the_key_is_refused(send, queue, settings, change):
+def test_another_order_under_the_key_is_refused(send, queue, settings, monkeypatch, change):
+    monkeypatch.setattr("app.submission.chosen_webhook", lambda url, _: url)
     send()
     kept = files(settings)
     answer = send(**change)
@@ -79,6 +82,12 @@ def test_a_key_that_is_none_is_refused(send, queue, key):
     assert answer.status_code == 400
     assert answer.json()["code"] == "idempotency-key-invalid"
     assert queue.depth() == 0
+
+
+@pytest.mark.parametrize("key", ["~" * 255, f'"{"a " * 127}a"', f'"{chr(92) * 510}"'])
+def test_the_longest_key_is_one(send, key):
+    headers = {"Idempotency-Key": key}
+    assert send(headers=headers).headers["location"] == send(headers=headers).headers["location"]
 
 
 def test_two_keys_are_none(send, queue):
@@ -164,6 +173,20 @@ def test_a_failed_request_gives_its_key_back(send, queue, monkeypatch):
     start = time.monotonic()
     assert send().status_code == 202
     assert time.monotonic() - start < CLAIM_SECONDS / 2
+
+
+def test_who_was_accepted_although_the_broker_did_not_say_so_finds_the_job_by_its_key(send, queue, monkeypatch):
+    def cut_off(*arguments, original=queue.submit_all):
+        original(*arguments)
+        raise RedisConnectionError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(queue, "submit_all", cut_off)
+        assert send().status_code == 503
+    answer = send()
+    assert answer.headers["idempotency-replayed"] == "true"
+    assert queue.depth() == 1
+    assert send.store.read(answer.json()["id"], "input"), "it can be done"
 
 
 def test_a_claim_watches_until_the_very_last_moment(broker, settings):

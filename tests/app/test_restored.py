@@ -42,6 +42,21 @@ def ended(client, job_id):
     close_manifest(services.store, services.queue.get(job_id))
 
 
+def test_all_that_was_accepted_is_on_the_disk_itself(idle_client, monkeypatch, photo_png):
+    on_disk, fsync = set(), os.fsync
+
+    def noted(handle):
+        fsync(handle)
+        on_disk.add(os.fstat(handle).st_ino)
+
+    monkeypatch.setattr("workers.state.store.os.fsync", noted)
+    for item in send(idle_client, photo_png, photo_png).json()["items"]:
+        folder = idle_client.app.state.services.store.path(item["job"]["id"], "any").parent
+        files = {file.name: file.stat().st_ino for file in folder.iterdir()}
+        assert set(files) == {"input", "manifest", "batch"}
+        assert set(files.values()) <= on_disk
+
+
 def test_a_batch_comes_back_whole_with_the_images_that_were_refused(idle_client, lose_everything, photo_png, broker):
     batch = send(idle_client, photo_png, b"no image", photo_png).json()
     ended(idle_client, batch["items"][0]["job"]["id"])
@@ -103,6 +118,15 @@ def test_erasing_a_restored_job_leaves_its_key_with_the_job_that_has_it_now(
     assert send(idle_client, photo_png, headers=key).headers["location"] == second
     assert idle_client.delete(second).status_code == 204
     assert send(idle_client, photo_png, headers=key).headers["location"] not in (first, second)
+
+
+def test_an_order_that_was_answered_from_the_store_comes_back_with_its_answer(idle_client, lose_everything, photo_png):
+    ended(idle_client, send(idle_client, photo_png).json()["id"])
+    for answer in (send(idle_client, photo_png), send(idle_client, photo_png, photo_png)):
+        before = idle_client.get(answer.headers["location"]).json()
+        assert before["status"] == "finished"
+        lose_everything(idle_client)
+        assert idle_client.get(answer.headers["location"]).json() == before
 
 
 def test_the_same_request_still_gets_the_same_answer(idle_client, lose_everything, photo_png, broker):

@@ -79,6 +79,8 @@ def test_an_image_is_answered_at_once_to_who_accepts_it(idle_client, played, pho
     answer = send(idle_client, photo_png, headers={**WAIT, "Accept": "image/png"})
     assert answer.status_code == 200
     assert answer.headers["etag"] == f'"{hashlib.sha256(answer.content).hexdigest()}"'
+    unasked = send(idle_client, photo_png, headers={"Accept": "image/png"})
+    assert (unasked.status_code, unasked.json()["status"]) == (202, "finished"), "who does not wait follows the job"
 
 
 def test_scores_are_given_again(idle_client, played, photo_png):
@@ -107,9 +109,9 @@ def test_other_bytes_of_the_same_picture_are_computed(idle_client, played, photo
 
 
 def test_a_random_defense_is_given_again_only_for_the_same_seed(idle_client, played, photo_png):
-    send(idle_client, photo_png, defense="random-noise", seed=5)
+    send(idle_client, photo_png, defense="random-noise", seed=0)
     played()
-    assert send(idle_client, photo_png, defense="random-noise", seed=5).status_code == 200
+    assert send(idle_client, photo_png, defense="random-noise", seed=0).status_code == 200
     assert send(idle_client, photo_png, defense="random-noise", seed=6).status_code == 202
     assert send(idle_client, photo_png, defense="random-noise").status_code == 202
 
@@ -196,6 +198,7 @@ def test_an_answer_ends_with_its_result(idle_client, played, photo_png, broker, 
     job = send(idle_client, photo_png).json()
     for kind in ("job", "events"):
         assert 0 < broker.ttl(f"purifiqa:{kind}:{job['id']}") <= settings.result_ttl
+    assert not broker.exists("purifiqa:open"), "no job counts as one that has not ended"
 
 
 def test_a_webhook_is_due_at_once_where_the_answer_was_in_the_store(

@@ -21,12 +21,16 @@ def order(name):
     return DefenseOrder(kind=Kind.PURIFY, defense=parse_defense(name))
 
 
-def test_a_job_knows_how_many_wait_before_it_until_it_runs(idle_client, queue, photo_png):
+def test_a_job_knows_how_many_wait_before_it_until_it_runs_and_when_it_waits_again(idle_client, queue, photo_png):
     jobs = [send(idle_client, photo_png).json() for _ in range(3)]
     assert [job["position"] for job in jobs] == [0, 1, 2]
     idle_client.post(jobs[0]["links"]["cancel"])
     places = [idle_client.get(job["links"]["self"]).json()["position"] for job in jobs]
     assert places == [None, 0, 1]
+    queue._forget(record := queue.start(jobs[1]["id"]))
+    assert idle_client.get(jobs[2]["links"]["self"]).json()["position"] == 0
+    queue.put_back(record)
+    assert [idle_client.get(job["links"]["self"]).json()["position"] for job in jobs[1:]] == [0, 1]
 
 
 def test_behind_too_many_the_place_is_not_looked_for(idle_client, photo_png, monkeypatch):

@@ -15,14 +15,19 @@ from app.webhooks.targets import ForbiddenTargetError, check_address, check_url,
     "https://224.0.0.1/", "https://0.0.0.0/", "https://255.255.255.255/", "https://[::ffff:127.0.0.1]/",
     "https://[::ffff:8.8.8.8]/", "https://[64:ff9b::7f00:1]/", "https://[64:ff9b:1::1]/", "https://[fe80::1]/",
     "https://[fc00::1]/", "https://[ff02::1]/", "https://[2002:7f00:1::]/", "https://[2001::1]/", "https://[::7f00:1]/",
-    "https://[fec0::1]/", "https://exa mple.org/", "\x00",
+    "https://[fec0::1]/", "https://[4000::1]/", "https://exa mple.org/", "\x00", "https://a..example.org/", "https://./",
+    f"https://{'a' * 64}.example.org/", f"https://{'a.' * 127}org/", "https://example.org:0/", "https://example.org:65536/",
+    "https://[2606:4700::1]:25/", "https://example.org:1023/",
 ])  # fmt: skip
 def test_a_url_that_a_webhook_must_not_go_to_is_refused_at_once(url, settings):
     with pytest.raises(ForbiddenTargetError):
         check_url(url, Settings())
 
 
-@pytest.mark.parametrize("url", ["https://example.org/hook?x=1", "https://8.8.8.8:8443/", "https://[2606:4700::1]/"])
+@pytest.mark.parametrize("url", [
+    "https://example.org/hook?x=1", "https://8.8.8.8:8443/", "https://[2606:4700::1]/", "https://example.org.:1024/",
+    f"https://{'a' * 63}.{'b' * 63}.{'c' * 63}.{'d' * 61}:65535/",
+])  # fmt: skip
 def test_a_public_url_is_accepted(url, settings):
     assert str(check_url(url, Settings())) == url
 

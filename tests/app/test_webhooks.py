@@ -24,6 +24,10 @@ from workers.state.store import Store
 OLD_SECRET = "whsec_" + base64.b64encode(b"the one before, also of 32 bytes").decode()
 
 
+def of_bytes(size):
+    return "whsec_" + base64.b64encode(bytes(size)).decode()
+
+
 def test_the_end_of_a_job_is_told_once_signed_and_thin(hooked_client, photo_png):
     with Receiver(204) as receiver:
         job = order_and_end(hooked_client, photo_png, f"http://127.0.0.1:{receiver.port}/hook?a=b")
@@ -53,11 +57,11 @@ def test_a_changed_body_or_another_secret_does_not_verify(hooked_client, photo_p
 
 
 def test_what_is_not_heard_is_tried_again_under_the_same_id(hooked_client, photo_png):
-    with Receiver(500, 302, 200, headers={"Location": "/elsewhere"}) as receiver:
+    with Receiver(307, 300, 200, headers={"Location": "/elsewhere"}) as receiver:
         job = order_and_end(hooked_client, photo_png, f"http://127.0.0.1:{receiver.port}/hook")
         found = delivery(hooked_client, job, "delivered")
     assert found["attempts"] == 3
-    assert {message.path for message in receiver.received} == {"/hook"}, "a redirect is not followed"
+    assert {message.path for message in receiver.received} == {"/hook"}, "no redirect is followed, not even a 307"
     assert {message.headers["webhook-id"] for message in receiver.received} == {f"msg_{job['id']}"}
     for message in receiver.received:
         Webhook(SECRET).verify(message.body, message.headers)
@@ -156,10 +160,18 @@ def test_without_a_secret_a_webhook_is_refused_with_what_is_missing(order):
     assert "PURIFIQA_WEBHOOK_SECRET" in answer.json()["detail"]
 
 
-@pytest.mark.parametrize("secret", ["short", "whsec_c2hvcnQ=", "whsec_" + "A" * 400, "whsec_#", f"{SECRET},{SECRET}"])
+@pytest.mark.parametrize(
+    "secret",
+    ["short", "whsec_c2hvcnQ=", of_bytes(23), of_bytes(65), "whsec_#", f"{SECRET},{SECRET}", f"{SECRET} short"],
+)
 def test_a_weak_or_broken_secret_stops_the_service_at_its_start(settings, secret):
     with pytest.raises(WebhookSecretError, match="openssl rand"):
         create_app(Settings(webhook_secret=secret))
+
+
+@pytest.mark.parametrize("size", [24, 64])
+def test_a_secret_may_have_from_24_to_64_bytes(size):
+    assert len(read_secrets(Settings(webhook_secret=of_bytes(size)))) == 1
 
 
 def test_a_secret_may_be_in_a_file_that_must_hold_one(settings, tmp_path):

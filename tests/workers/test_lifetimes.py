@@ -50,6 +50,35 @@ def test_all_that_is_kept_of_an_ended_job_lasts_as_long_as_its_result_and_a_note
     assert not broker.exists("purifiqa:open")
 
 
+def test_a_job_that_is_put_back_may_wait_as_long_as_any(unequal, broker):
+    unequal.submit("again", ORDER, IMAGE)
+    unequal.put_back(unequal.start("again"))
+    ttl = unequal._settings.queue_ttl
+    assert broker.ttl("purifiqa:job:again") == pytest.approx(ttl, abs=30)
+    assert broker.zscore("purifiqa:ends", "again") == pytest.approx(time.time() + ttl, abs=30)
+
+
+def test_who_cancels_in_the_moment_of_the_end_is_told_how_it_ended(queue, monkeypatch):
+    queue.submit("job1", ORDER, IMAGE)
+    record, end = queue.start("job1"), queue.end
+
+    def late(*arguments, **fields):
+        monkeypatch.setattr(queue, "end", end)
+        queue.finish(record, Report())
+        end(*arguments, **fields)
+
+    monkeypatch.setattr(queue, "end", late)
+    assert queue.cancel("job1").status is Status.FINISHED
+
+
+def test_a_record_that_is_there_is_not_restored_over(queue):
+    queue.submit("job1", ORDER, IMAGE)
+    record = queue.start("job1")
+    assert not queue.restore(record.model_copy(update={"status": Status.QUEUED, "started": None}))
+    assert queue.get("job1") == record
+    assert queue.depth() == 1, "the entry that it was taken from, which nobody took here"
+
+
 def test_the_time_of_an_ended_job_counts_from_its_end_and_that_of_another_from_when_it_was_sent(unequal):
     record = ended(waited=5_000)
     ttl, wait = unequal._settings.result_ttl, unequal._settings.queue_ttl

@@ -110,6 +110,8 @@ def test_a_finished_job_stays_finished_when_canceled(queue, job):
 
 
 def test_a_job_that_is_put_back_may_start_again_and_only_as_its_newest_entry(queue, job):
+    with pytest.raises(JobCanceledError):
+        queue.start("job1", placement=2)
     started = queue.start("job1", placement=1, holder="w1@1")
     again = queue.put_back(started, setbacks=1)
     assert (again.status, again.placement, again.setbacks) == (Status.QUEUED, 2, 1)

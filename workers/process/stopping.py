@@ -15,12 +15,13 @@ class Stopping:
         """`grace`: seconds from the first request until a job is given back."""
         self._grace = grace
         self._deadline = math.inf
+        self._told = False
         self.requested = False
 
     def request(self) -> None:
         """End after the current job; asked again, give the job back at its next step."""
-        self._deadline = time.monotonic() + (0 if self.requested else self._grace)
-        self.requested = True
+        self._deadline = time.monotonic() + (0 if self._told else self._grace)
+        self._told = self.requested = True
 
     def retire(self) -> None:
         """End after the current job, however long it takes."""

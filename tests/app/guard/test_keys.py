@@ -74,6 +74,32 @@ def test_a_revoked_key_is_refused_at_once_and_a_new_one_taken_without_a_restart(
     assert run.invoke(command, ["keys", "revoke", "alice"]).exit_code == 1
 
 
+def test_of_two_keys_of_a_name_one_can_be_revoked_and_a_key_can_be_made_for_another_machine(tmp_path):
+    def run(*arguments):
+        done = CliRunner().invoke(command, ["keys", *arguments, "--file", str(tmp_path / "keys")])
+        assert done.exit_code == 0, done.output
+        return done.stdout.split()
+
+    old, other, new = (run("new", name)[0] for name in ("alice", "bob", "alice"))
+    assert run("revoke", "alice", "--hash", hash_of(old)[:12]) == ["1", "revoked"]
+    ring = KeyRing(tmp_path / "keys")
+    assert [ring.find(key) is not None for key in (old, other, new)] == [False, True, True]
+    elsewhere, line = run("new", "carol", "--print-only")
+    assert parse_line(line).hash == hash_of(elsewhere)
+    assert ring.find(elsewhere) is None
+
+
+def test_what_an_operator_wrote_between_the_keys_stays(tmp_path):
+    file, notes = tmp_path / "keys", ["# of the lab", "", "  # alice: until May"]
+    kept, gone = new_key("bob")[1].line, new_key("alice")[1].line
+    file.write_text("\n".join([notes[0], kept, notes[1], notes[2], gone]))
+    for arguments in (["revoke", "alice"], ["new", "carol"]):
+        assert CliRunner().invoke(command, ["keys", *arguments, "--file", str(file)]).exit_code == 0
+    *before, carol = file.read_text().splitlines()
+    assert before == [notes[0], kept, notes[1], notes[2]]
+    assert carol.startswith("carol:")
+
+
 def test_a_key_file_that_breaks_or_vanishes_lets_nobody_in(guarded, keys, settings):
     text = settings.keys_file.read_text()
     settings.keys_file.write_text(text + "mallory:nonsense\n")
@@ -124,6 +150,11 @@ def test_a_wrong_line_is_refused(line):
         parse_line(line)
 
 
+@pytest.mark.parametrize("end", ["", ":", ": , "])
+def test_a_line_without_scopes_may_send_orders_and_read_and_no_more(end):
+    assert parse_line(f"alice:{'0' * 64}{end}").scopes == {"submit", "read"}
+
+
 def test_a_wrong_line_is_told_with_its_file_and_number(tmp_path):
     (tmp_path / "keys").write_text(f"# ours\nalice:{'0' * 64}\n\nbob:x\n")
     with pytest.raises(ValueError, match=r"keys, line 4: what is stored of bob"):
@@ -164,7 +195,9 @@ def test_without_keys_it_is_open_on_this_machine_only(tmp_path):
 
 def test_addresses_that_only_this_machine_reaches():
     assert all(map(is_loopback, ["127.0.0.1", "127.9.9.9", "::1", "[::1]", "localhost", "x.localhost"]))
-    assert not any(map(is_loopback, ["", "0.0.0.0", "::", "10.0.0.1", "example.org", "127.0.0.1.evil.com"]))
+    assert not any(
+        map(is_loopback, ["", "0.0.0.0", "::", "10.0.0.1", "example.org", "127.0.0.1.evil.com", "notlocalhost"])
+    )
 
 
 def test_an_app_that_others_could_reach_is_not_even_made(settings):

@@ -8,7 +8,7 @@ from problems import problem
 from workers.reports import Report, ResultImage
 from workers.state.record import Status
 
-ASK = [("GET", ""), ("GET", "/image"), ("POST", "/cancel"), ("DELETE", "")]
+ASK = [("GET", ""), ("GET", "/image"), ("GET", "/events"), ("GET", "/webhook"), ("POST", "/cancel"), ("DELETE", "")]
 
 
 @pytest.fixture
@@ -44,11 +44,33 @@ def test_a_job_of_somebody_else_is_exactly_as_unknown_as_one_that_never_was(guar
     assert record.status is (Status.FINISHED if ended else Status.QUEUED)
 
 
+@pytest.mark.parametrize(("method", "below"), [("GET", ""), ("POST", "/cancel"), ("DELETE", "")])
+def test_a_batch_of_somebody_else_is_unknown_also_when_it_has_expired(guarded, keys, photo_png, broker, method, below):
+    data = {"defense": "jpeg", "metrics": ""}
+    images = [("image", photo_png)] * 2
+    place = guarded.post("/purify", files=images, data=data, headers=keys["alice"]).headers["location"]
+    problem(guarded.request(method, place + below, headers=keys["bob"]), 404, "job-unknown")
+    for who in ("alice", "root"):
+        assert guarded.get(place, headers=keys[who]).json()["counts"] == {"queued": 2}
+    broker.delete(f"purifiqa:batch:{place.rpartition('/')[2]}")
+    problem(guarded.request(method, place + below, headers=keys["bob"]), 404, "job-unknown")
+    problem(guarded.request(method, place + below, headers=keys["alice"]), 410, "job-expired")
+
+
 def test_an_etag_does_not_tell_whether_somebody_else_has_an_image(guarded, keys, job):
     tag = finish(guarded, job)
     for sent in (tag, "*", f"W/{tag}"):
         problem(guarded.get(f"{job}/image", headers={**keys["bob"], "If-None-Match": sent}), 404, "job-unknown")
     assert guarded.get(f"{job}/image", headers={**keys["alice"], "If-None-Match": tag}).status_code == 304
+
+
+def test_an_idempotency_key_stands_for_nothing_of_somebody_elses(guarded, keys, submit):
+    sent = {"Idempotency-Key": "k"}
+    theirs = submit(guarded, keys["alice"] | sent)
+    same, other = submit(guarded, keys["bob"] | sent), submit(guarded, keys["root"] | sent, defense="flip")
+    assert [answer.status_code for answer in (theirs, same, other)] == [202] * 3
+    assert len({answer.headers["location"] for answer in (theirs, same, other)}) == 3
+    assert submit(guarded, keys["alice"] | sent).headers["location"] == theirs.headers["location"]
 
 
 def test_an_expired_job_is_gone_for_its_owner_and_unknown_to_others(guarded, keys, job, broker):
