@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
 
 from models.attacks.adv_cf import AdvCf
@@ -94,8 +93,6 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--side", type=int, default=256, help="side of the attacked crops; the paper's have 299")
     parser.add_argument("--per-photo", type=int, default=2, help="crops of each photograph")
     parser.add_argument("--held-out", type=int, default=12, help="photographs that serve to watch the training")
-    parser.add_argument("--start", type=Path, help="weights to go on from, as they ship; left out: random ones")
-    parser.add_argument("--falling", action="store_true", help="let the rate fall along a cosine, also the paper's")
     parser.add_argument("--epochs", type=int, default=200, help="passes over all pairs")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads")
@@ -109,15 +106,12 @@ class Run:
         """Begin at epoch 0, or go on where the last checkpoint of this architecture stands."""
         self.options, self.trained, self.watched = options, trained, watched
         self.recipe = RECIPES[options.architecture]
-        self.recipe = self.recipe._replace(decays=self.recipe.decays or options.falling)
         self.curves = attacked.curves(trained)
         self.folder = options.out / self.recipe.network
         self.folder.mkdir(parents=True, exist_ok=True)
         self.checkpoint = self.folder / "checkpoint.pt"
         torch.manual_seed(0)
         self.network = NETWORKS[self.recipe.network]().to(torch.device(options.device))
-        if options.start:
-            self.network.load_state_dict(load_file(options.start))
         self.best = copy.deepcopy(self.network.state_dict())
         self.optimizer = torch.optim.Adam(self.network.parameters(), lr=self.recipe.rate)
         self.epoch, self.best_ssim = 0, -math.inf
