@@ -46,6 +46,9 @@ def activated(conv: object, hidden: Tensor, activation: str = "relu") -> Tensor:
 def _is_fusable(conv: Convolution, hidden: Tensor) -> bool:
     if torch.is_grad_enabled() and (hidden.requires_grad or conv.weight.requires_grad):
         return False
+    tracing = torch.jit.is_tracing()  # type: ignore[no-untyped-call,attr-defined]
+    if tracing or torch.compiler.is_compiling():  # what comes of it has to run elsewhere
+        return False
     if hidden.device.type != "cpu" or not _is_built_in():
         return False
     return conv.weight.dtype is torch.float32 or (conv.weight.dtype is torch.bfloat16 and computes_in_bfloat16())

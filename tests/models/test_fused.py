@@ -3,6 +3,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from models.diffusion.ffdnet import FFDNet
 from models.fused import activated
 
 PLAIN = {"none": lambda hidden: hidden, "relu": F.relu, "relu6": F.relu6}
@@ -31,3 +32,11 @@ def test_whoever_wants_a_gradient_gets_it(whose):
     assert (image if whose == "image" else conv.weight).grad.abs().sum() > 0
     with torch.no_grad():
         assert not activated(conv, image).requires_grad
+
+
+def test_a_network_is_exported_as_plain_convolutions():
+    network = FFDNet(width=4, depth=3).requires_grad_(False)
+    exported = torch.export.export(network, (torch.rand(1, 3, 8, 8), torch.tensor([0.1])))
+    called = {str(node.target) for node in exported.graph.nodes if node.op == "call_function"}
+    assert "aten.conv2d.default" in called
+    assert not any("mkldnn" in name for name in called)
