@@ -146,7 +146,7 @@ def make(folder: Path, out: Path, contents: int, side: int, plan: Plan, processe
 
 def _make_one(files: Sequence[Path], out: Path, side: int, plan: Plan, index: int) -> int:
     file = files[index % len(files)]
-    draw = np.random.default_rng(index)
+    draw = np.random.default_rng([index, 1])  # the place of the crop is drawn with the index alone
     others = sorted(FAMILIES.keys() - set(plan.always))
     chosen = [*plan.always, *draw.choice(others, plan.families - len(plan.always), replace=False).tolist()]
     wanted = {family: sorted(draw.choice(LEVELS, plan.levels, replace=False).tolist()) for family in chosen}

@@ -125,7 +125,7 @@ class Run:
         self.network.deviation.copy_(features.std(0).clamp(min=1e-3))
 
     def _batch(self, step: int) -> Batch:
-        side = random.Random(step).choice(SIDES)
+        side = random.Random(f"side {step}").choice(SIDES)  # the contents are drawn with the step
         return self.photos.batch(self.options.contents_per_step, side, step).to(self.options.device)
 
     def train(self) -> None:

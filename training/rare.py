@@ -11,6 +11,9 @@ from torch import Tensor
 
 from training.drawn import painted
 
+SEEDS_PER_CALL = 1000
+"""More than crops in a call: the next seed is not to draw what this one drew for the next crop."""
+
 
 def rare(crops: Tensor, seed: int) -> Tensor:
     """Return crops, (N, 3, H, W) in [0, 1], made into rare ones in 8 bits: each kind in turn, the first by the seed.
@@ -23,7 +26,7 @@ def rare(crops: Tensor, seed: int) -> Tensor:
     for index, kind in enumerate(turns):
         # only `mixed` looks at other crops than its own
         given = crops.roll(-index, 0) if kind is mixed else crops[index : index + 1]
-        made.append(kind(given, seed + index)[0])
+        made.append(kind(given, SEEDS_PER_CALL * seed + index)[0])
     return torch.stack(made)
 
 

@@ -2,7 +2,9 @@
 
 import csv
 import json
+import random
 from collections import Counter
+from unittest.mock import Mock
 
 import cv2
 import pytest
@@ -10,6 +12,7 @@ from known_photographs import NAMES, pixels
 
 from models.iqa.fr_surrogate import SHIPPED, FRSurrogate
 from training import metric, pseudo_mos
+from training.metric import Run
 
 
 @pytest.fixture
@@ -47,3 +50,14 @@ def test_no_more_families_are_always_wanted_than_a_crop_gets(train, capsys):
     with pytest.raises(SystemExit):
         train("--always", "jpeg", "webp", "grain", "ringing")
     assert "--always names 4 families, --families allows 3" in capsys.readouterr().err
+
+
+def test_which_contents_come_first_says_nothing_of_the_side_of_their_crops(monkeypatch):
+    monkeypatch.setattr(metric, "SIDES", (1, 2, 3))
+    run = Mock(options=Mock(contents_per_step=1))
+    for step in range(400):
+        Run._batch(run, step)
+    sides = {random.Random(step).choice(range(4)): set() for step in range(400)}
+    for step, (_, side, _) in enumerate(call.args for call in run.photos.batch.call_args_list):
+        sides[random.Random(step).choice(range(4))].add(side)
+    assert list(sides.values()) == [{1, 2, 3}] * 4

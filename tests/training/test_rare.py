@@ -5,7 +5,7 @@ import torch
 from known_photographs import NAMES, pixels, tensor
 
 from training.drawn import painted, typed
-from training.rare import cutout, enlarged, gray, mixed, rare, toned, unfocused, vivid
+from training.rare import SEEDS_PER_CALL, cutout, enlarged, gray, mixed, rare, toned, unfocused, vivid
 
 CROPS = torch.cat([tensor(pixels(name))[..., :96, :96] for name in NAMES] * 6)
 KINDS = [cutout, enlarged, gray, mixed, painted, rare, toned, typed, unfocused, vivid]
@@ -105,8 +105,16 @@ def test_unfocused_crops_are_soft_in_places_only():
 def test_rare_makes_each_crop_another_kind_in_turn(seed):
     made = rare(CROPS[:6], seed)
     for index in range(6):
-        place = seed + index
-        kind = [vivid, gray, vivid, mixed, enlarged, painted][place % 6]
-        expected = kind(CROPS[:6].roll(-index, 0), place)[0]
+        kind = [vivid, gray, vivid, mixed, enlarged, painted][(seed + index) % 6]
+        expected = kind(CROPS[:6].roll(-index, 0), SEEDS_PER_CALL * seed + index)[0]
         torch.testing.assert_close(made[index], expected, rtol=0, atol=0)
         assert not torch.equal(made[index], CROPS[index])
+
+
+def test_rare_never_draws_what_it_drew_for_another_seed(monkeypatch):
+    drawn = []
+    for kind in ("vivid", "gray", "mixed", "enlarged", "painted"):
+        monkeypatch.setattr(f"training.rare.{kind}", lambda crops, seed: drawn.append(seed) or crops)
+    for seed in range(20):
+        rare(CROPS[:6], seed)
+    assert len(set(drawn)) == len(drawn) == 120
