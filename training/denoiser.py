@@ -140,7 +140,7 @@ class Run:
         for group in self.optimizer.param_groups:
             group["lr"] = self._rate()
         target = (clean + self._taught(noisy, sigma)) / 2
-        restored = self.network(noisy.contiguous(memory_format=torch.channels_last), sigma)
+        restored = self.network(noisy, sigma)
         loss = 10 * (((restored - target) ** 2).mean(dim=(1, 2, 3)) + FLOOR).log10().mean()
         self.optimizer.zero_grad()
         loss.backward()
@@ -161,7 +161,7 @@ class Run:
         pixels do, which are only one of all that a noisy crop may come from.
         """
         turns = self.step % 4
-        turned = torch.rot90(noisy, turns, (2, 3)).contiguous(memory_format=torch.channels_last)
+        turned = torch.rot90(noisy, turns, (2, 3))
         return torch.rot90(self.teacher(turned, sigma), -turns, (2, 3))
 
     def _rate(self) -> float:

@@ -10,6 +10,9 @@ from torch import Tensor, nn
 from models.diffusion.network import Network
 from models.fused import computes_in_bfloat16
 
+Sides = tuple[int, ...]
+"""Of a convolution's stride or padding: down and across."""
+
 
 def in_bfloat16(network: Network) -> Network:
     """Return the network with its convolutions in bfloat16, but for what would cost quality: biases and the last one.
@@ -22,9 +25,6 @@ def in_bfloat16(network: Network) -> Network:
             owner, _, own = name.rpartition(".")
             halved.get_submodule(owner).add_module(own, Convolution(module))
     return halved
-
-
-Sides = tuple[int, ...]
 
 
 class Convolution(nn.Module):

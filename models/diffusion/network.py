@@ -56,7 +56,10 @@ class Network(nn.Module, ABC):
 
 
 def cells(noisy: Tensor, sigma: Tensor) -> Tensor:
-    """Return the pixels of each 2x2 cell of `noisy`, (N, 3, H, W), and the noise `sigma` (N,): (N, 13, H/2, W/2)."""
+    """Return the pixels of each 2x2 cell of `noisy`, (N, 3, H, W), and the noise `sigma` (N,): (N, 13, H/2, W/2).
+
+    In the order of memory that convolutions want, channels last, whatever that of `noisy` is.
+    """
     pixels = F.pixel_unshuffle(noisy, 2)
     level = sigma.view(-1, 1, 1, 1).expand(-1, 1, *pixels.shape[2:]).to(pixels)
     return torch.cat([pixels, level], dim=1).contiguous(memory_format=torch.channels_last)

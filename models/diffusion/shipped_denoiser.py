@@ -44,7 +44,7 @@ class ShippedDenoiser(Denoiser):
     def _evaluate(self, noisy: Tensor, sigma: Tensor, *, exact: bool) -> Tensor:
         dtype = torch.float32 if exact else dtype_for(noisy.device, measured=True)
         network = _read(self.network, self.name, noisy.device, dtype)
-        restored: Tensor = network(noisy.contiguous(memory_format=torch.channels_last), sigma)
+        restored: Tensor = network(noisy, sigma)
         return restored.contiguous()
 
 
