@@ -130,15 +130,15 @@ def distort(clean: Pixels, name: str, wanted: Mapping[str, Sequence[int]]) -> tu
     return samples, stack
 
 
-def make(folder: Path, out: Path, contents: int, side: int, plan: Plan, processes: int) -> None:
-    """Make the training images of `contents` crops of the photographs in `folder`; what is there is kept.
+def make(folder: Path, out: Path, crops: Sequence[int], side: int, plan: Plan, processes: int) -> None:
+    """Make the training images of `crops`, numbers that say which photograph in `folder` and where; keep what is there.
 
     Interrupted, the same call goes on.
     """
     files = photographs(folder)
     out.mkdir(parents=True, exist_ok=True)
     work = functools.partial(_make_one, files, out, side, plan)
-    missing = [index for index in range(contents) if not (out / f"{index:04}.csv").exists()]
+    missing = [index for index in crops if not (out / f"{index:04}.csv").exists()]
     with multiprocessing.get_context("spawn").Pool(processes, torch.set_num_threads, (1,)) as pool:
         for done, index in enumerate(pool.imap_unordered(work, missing), 1):
             print(f"content {index}: {done} of {len(missing)}", flush=True)
@@ -168,9 +168,10 @@ def _make_one(files: Sequence[Path], out: Path, side: int, plan: Plan, index: in
     return index
 
 
-def read(out: Path) -> Iterator[tuple[str, list[Sample], NDArray[np.uint8]]]:
+def read(out: Path, crops: Sequence[int]) -> Iterator[tuple[str, list[Sample], NDArray[np.uint8]]]:
     """Yield each crop's photograph, samples, and images (memory-mapped), as `make` left them."""
-    for table in sorted(out.glob("*.csv")):
+    for index in crops:
+        table = out / f"{index:04}.csv"
         with table.open(newline="") as stream:
             rows = list(csv.DictReader(stream))
         samples = [

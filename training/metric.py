@@ -37,10 +37,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     torch.set_num_threads(options.threads)
     images = options.images or options.out / "images"
     plan = distorted.Plan(options.families, options.levels, tuple(options.always))
-    distorted.make(options.photos, images, options.contents, STORED, plan, options.threads)
+    crops = range(options.first, options.first + options.contents)
+    distorted.make(options.photos, images, crops, STORED, plan, options.threads)
     options.out.mkdir(parents=True, exist_ok=True)
     scale = pseudo_mos.read_scale() if options.start else None
-    photos = QualityPhotos(images, options.contents, options.held_out, options.leave_out, scale)
+    photos = QualityPhotos(images, crops, options.held_out, options.leave_out, scale)
     (options.out / pseudo_mos.SCALE.name).write_text(json.dumps(photos.scale, indent=1) + "\n", encoding="utf-8")
     run = Run(options, photos)
     print(f"{photos.count} images; step {run.step} of {options.steps}; on {options.device}", flush=True)
@@ -56,6 +57,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--start", type=Path, help="weights to start from, with the shipped scale; left out: ImageNet's"
     )
     parser.add_argument("--contents", type=int, default=944, help="crops of photographs")
+    parser.add_argument("--first", type=int, default=0, help="number of the first of them; training on: others are new")
     parser.add_argument("--families", type=int, default=10, help="families of distortions per crop")
     parser.add_argument("--levels", type=int, default=2, help="levels of each of them, of five")
     parser.add_argument(

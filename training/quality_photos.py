@@ -1,7 +1,7 @@
 """The distorted photographs as batches to learn from, which a step's number alone decides."""
 
 import random
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import NamedTuple, Self
 
@@ -51,13 +51,13 @@ class QualityPhotos:
     """What `training.distorted.make` made, labeled, split into what is trained on and a few photographs held out."""
 
     def __init__(
-        self, folder: Path, contents: int, held_out: int, leave_out: Collection[str], scale: Scale | None = None
+        self, folder: Path, crops: Sequence[int], held_out: int, leave_out: Collection[str], scale: Scale | None = None
     ) -> None:
-        """Read the first `contents` crops in `folder`; families in `leave_out` are watched but not trained on.
+        """Read `crops` in `folder`; families in `leave_out` are watched but not trained on.
 
         `scale` is what labels are told on; left out: one that is fitted to these images.
         """
-        found = list(distorted.read(folder))[:contents]
+        found = list(distorted.read(folder, crops))
         spoiled = [sample.members for _, samples, _ in found for sample in samples if sample.family != CLEAN]
         self.scale = scale or pseudo_mos.fit(
             {name: [values[name] for values in spoiled] for name in pseudo_mos.MEMBERS}

@@ -7,7 +7,7 @@ import pytest
 import torch
 from standin_metrics import Standin, photograph_like
 
-from app.bench.report.doubts import CLEAN_NEAR_ZERO, WEAKER_THAN_TRANSFER
+from app.bench.report.doubts import CHANGES_NOTHING, CLEAN_NEAR_ZERO, WEAKER_THAN_TRANSFER
 from models.attack_checks import Code, Flag, check_black_box, check_defense, check_effect, check_gradients
 from models.attacks import parse_attack
 from models.defense import Defense
@@ -93,6 +93,6 @@ def test_no_effect_and_a_black_box_that_wins_are_flagged():
 
 def test_every_flag_leads_to_its_explanation():
     headings = re.findall(r"^### `([a-z-]+)`$", PAGE.read_text(), re.MULTILINE)
-    assert sorted(headings) == sorted([*Code, CLEAN_NEAR_ZERO, WEAKER_THAN_TRANSFER])
+    assert sorted(headings) == sorted([*Code, CHANGES_NOTHING, CLEAN_NEAR_ZERO, WEAKER_THAN_TRANSFER])
     for code in Code:
         assert Flag(code, "").link == f"docs/attacks.md#{code}"

@@ -7,6 +7,7 @@ from collections import Counter
 from unittest.mock import Mock
 
 import cv2
+import numpy as np
 import pytest
 from known_photographs import NAMES, pixels
 
@@ -44,6 +45,17 @@ def test_every_crop_gets_the_families_that_are_always_wanted(train, tmp_path):
             families = Counter(row["family"] for row in csv.DictReader(stream))
         assert families["motion-blur"] == families["low-contrast"] == 3
         assert sorted(families.values()) == [1, 3, 3, 3], "the clean one, these two and a third"
+
+
+def test_training_goes_on_with_crops_that_no_earlier_one_saw(train, tmp_path):
+    train("--start", SHIPPED, "--steps", 0)
+    train("--start", SHIPPED, "--steps", 0, "--first", 3, "--out", tmp_path / "next")
+    before, after = (
+        [np.load(tmp_path / "images" / f"{index:04}.npy")[0] for index in crops] for crops in ((0, 1, 2), (3, 4, 5))
+    )
+    assert len({crop.tobytes() for crop in before + after}) == 6
+    curves = [(tmp_path / out / "curve.csv").read_text() for out in ("out", "next")]
+    assert curves[0] != curves[1], "the second looked at its own crops"
 
 
 def test_no_more_families_are_always_wanted_than_a_crop_gets(train, capsys):

@@ -11,6 +11,7 @@ from app.bench.report.summary import mean
 from models.attack import Attack
 from models.attack_checks import Flag, check_black_box, check_defense, check_effect, check_gradients
 from models.defenses import parse_defense
+from models.evaluation.fidelity import PSNR_OF_EQUAL
 
 WEAKER = 0.9
 """An attack through a defense that does less than this share of the one that knows of none has not found its way."""
@@ -19,6 +20,7 @@ NEAR_ZERO = 0.05
 """A clean score nearer to zero than this share of the mean size of all is nothing to divide by."""
 
 CLEAN_NEAR_ZERO, WEAKER_THAN_TRANSFER = "clean-score-near-zero", "weaker-than-transfer"
+CHANGES_NOTHING = "changes-nothing"
 """Doubts that only a study can have, beside those of `Code`; docs/attacks.md explains all."""
 
 Place = tuple[str, str, str, bool]
@@ -39,6 +41,7 @@ def doubts(parameters: Parameters, cells: Sequence[Cell]) -> Iterator[Doubt]:
     for metric in metrics:
         for defense in defenses:
             yield from _near_zero(metric, defense, cells)
+            yield from _unchanged(metric, defense, cells)
     for (metric, label, through, adaptive), its in by_place.items():
         if not adaptive and through != "none":
             continue
@@ -81,6 +84,22 @@ def _near_zero(metric: str, defense: str, cells: Sequence[Cell]) -> Iterator[Dou
         else:
             why = f"{which} behind it is about 0 or beyond it; movement, which divides by it, says nothing"
             yield metric, "all", defense, CLEAN_NEAR_ZERO, why
+
+
+def _unchanged(metric: str, defense: str, cells: Sequence[Cell]) -> Iterator[Doubt]:
+    """Tell of pictures that a defense hands out as they came, as a crop does with those that are no larger."""
+    if defense == "none":
+        return
+    its = [cell for cell in cells if (cell.metric, cell.attack, cell.defense) == (metric, CLEAN, defense)]
+    same = sum(cell.measures["psnr"] == PSNR_OF_EQUAL for cell in its)
+    if same:
+        yield (
+            metric,
+            "all",
+            defense,
+            CHANGES_NOTHING,
+            f"{same} of {len(its)} clean pictures come out of it as they were",
+        )
 
 
 def _has_both(cell: Cell) -> bool:

@@ -20,7 +20,8 @@ def parameters(tmp_path, standin):
 def cell(attack, defense="none", *, adaptive=False, score=6.0, linf=10, slope=100.0, image="a", clean=5.0):
     moved = abs(score - 5) / 5
     measures = {
-        "score": score, "defended_clean_score": clean, "linf": linf, "first_slope": slope, "movement": moved
+        "score": score, "defended_clean_score": clean, "linf": linf, "first_slope": slope, "movement": moved,
+        "psnr": 40.0,
     }  # fmt: skip
     if attack == SQUARE:
         del measures["first_slope"]
@@ -118,3 +119,17 @@ def test_other_pictures_are_no_comparison(parameters):
     cells = [cell(SQUARE, "jpeg", adaptive=True, score=5.5), cell(SQUARE, "jpeg", score=5.6, image="b")]
     assert list(doubts(parameters, cells)) == []
     assert list(doubts(parameters, [dataclasses.replace(cells[0], attack="clean")])) == []
+
+
+@pytest.mark.parametrize(
+    ("psnr", "told"), [((150.0, 40.0, 150.0), ["2 of 3 clean pictures"]), ((40.0, 50.0, 60.0), [])]
+)
+def test_a_defense_that_hands_pictures_out_as_they_came_is_told(parameters, psnr, told):
+    cells = [
+        Cell(str(number), "standin", attack, defense, False, {"psnr": one})
+        for attack in ("clean", "ifgsm")
+        for defense in ("none", "jpeg")
+        for number, one in enumerate(psnr)
+    ]
+    found = [(through, why) for _, _, through, code, why in doubts(parameters, cells) if code == "changes-nothing"]
+    assert found == [("jpeg", f"{words} come out of it as they were") for words in told]
