@@ -180,7 +180,8 @@ def _pairs(attacks: Sequence[Item], metrics: Sequence[Item], named: set[str]) ->
             if attack_of(attack).white_box and not metric_of(metric).card.differentiable:
                 reason = f"{attack.label} follows gradients and {metric.label} has none"
             elif not attack_of(attack).misleads(metric_of(metric)):
-                reason = f"{attack.label} was made against another metric than {metric.label}"
+                version = metric_of(metric).card.version
+                reason = f"{attack.label} was made against another metric than {metric.label}, version {version}"
             if reason:
                 impossible.append(Skipped(kind="pair", name=f"{attack.label} on {metric.label}", reason=reason))
             else:

@@ -44,7 +44,8 @@ class Uap(Attack):
         return AVAILABLE
 
     def misleads(self, metric: Metric) -> bool:
-        return load(Path(self.file)).facts.metric == metric.card.name
+        facts = load(Path(self.file)).facts
+        return facts.metric == metric.card.name and facts.metric_version in (None, metric.card.version)
 
     def goes_through(self, defense: Defense) -> bool:
         return load(Path(self.file)).facts.defense == defense.model_dump_json()

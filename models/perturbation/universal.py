@@ -47,6 +47,8 @@ class Facts(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     metric: str
+    metric_version: str | None = None
+    """None in files that are older than this field."""
     defense: str | None
     images: int
     recipe: Recipe
@@ -106,6 +108,7 @@ def learn(
                 progress(epoch + 1, recipe.epochs)
     facts = Facts(
         metric=metric.card.name,
+        metric_version=metric.card.version,
         defense=None if defense is None else defense.model_dump_json(),
         images=len(crops),
         recipe=recipe,

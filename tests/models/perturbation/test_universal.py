@@ -49,6 +49,13 @@ def test_a_file_keeps_where_it_comes_from(learned, tmp_path):
     assert [path.name for path in file.parent.iterdir()] == ["pattern.safetensors"]
 
 
+@pytest.mark.parametrize(("version", "does"), [("1", True), ("2", False), (None, True)], ids=["its", "next", "untold"])
+def test_a_pattern_misleads_the_version_of_the_metric_that_it_was_learned_on(learned, tmp_path, version, does):
+    facts = learned.facts.model_copy(update={"metric_version": version})
+    save(learned.model_copy(update={"facts": facts}), tmp_path / "pattern.safetensors")
+    assert Uap(file=str(tmp_path / "pattern.safetensors")).misleads(Standin()) is does
+
+
 def test_a_file_that_was_learned_anew_is_read_anew(learned, tmp_path):
     file = tmp_path / "pattern.safetensors"
     save(learned, file)
