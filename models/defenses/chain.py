@@ -1,14 +1,13 @@
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-import torch
 from pydantic import Field, field_validator
 from torch import Tensor
 
-from models.availability import AVAILABLE, Availability
+from models import sequences
+from models.availability import Availability
 from models.defense import Aligned, Cost, Defense
 from models.noise import Noise
-from models.progress import tracked
 
 if TYPE_CHECKING:
     from models.defense import Defense as AnyDefense
@@ -56,11 +55,10 @@ class Chain(Defense):
 
     @property
     def effective_cost(self) -> Cost:
-        return max((step.effective_cost for step in self.steps), key=list(Cost).index)
+        return sequences.cost(self.steps)
 
     def availability(self) -> Availability:
-        found = (step.availability() for step in self.steps)
-        return next((one for one in found if not one.available), AVAILABLE)
+        return sequences.availability(self.steps)
 
     def output_size(self, size: tuple[int, int]) -> tuple[int, int]:
         for step in self.steps:
@@ -68,30 +66,20 @@ class Chain(Defense):
         return size
 
     def work(self, size: tuple[int, int]) -> float:
-        return sum(step.work(before) for step, before in zip(self.steps, self._sizes(size), strict=True))
+        return sum(
+            step.work(before) for step, before in zip(self.steps, sequences.sizes(self.steps, size), strict=True)
+        )
 
     def largest(self, size: tuple[int, int]) -> int:
-        return max(step.largest(before) for step, before in zip(self.steps, self._sizes(size), strict=True))
+        return max(
+            step.largest(before) for step, before in zip(self.steps, sequences.sizes(self.steps, size), strict=True)
+        )
 
     def purify(self, images: Tensor, noise: Noise) -> Tensor:
-        for index, step in tracked(list(enumerate(self.steps))):
-            images = step.apply(images, noise.child(index))
-        return images
+        return sequences.purify(self.steps, images, noise)
 
     def straight_through(self, images: Tensor, noise: Noise) -> Tensor:
         return self.purify(images, noise)  # each step brings its own gradient, exact where it has one
 
     def restore(self, purified: Tensor, size: tuple[int, int], noise: Noise) -> Aligned:
-        images, valid = purified, torch.ones_like(purified[:, :1], dtype=torch.bool)
-        for index, size_before in reversed(list(enumerate(self._sizes(size)))):
-            step = self.steps[index]
-            mask = step.restore(valid.expand(-1, 3, -1, -1).to(images), size_before, noise.child(index))
-            images, _ = step.restore(images, size_before, noise.child(index))
-            valid = mask.valid & (mask.images[:, :1] > 0.999)  # a pixel mixed with an invalid one is invalid
-        return Aligned(images, valid)
-
-    def _sizes(self, size: tuple[int, int]) -> list[tuple[int, int]]:
-        sizes = [size]
-        for step in self.steps[:-1]:
-            sizes.append(step.output_size(sizes[-1]))
-        return sizes
+        return sequences.restore(self.steps, purified, size, noise)

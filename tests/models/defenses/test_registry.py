@@ -25,7 +25,7 @@ def test_a_misspelt_name_gets_a_suggestion():
 
 
 def test_a_name_like_no_other_gets_the_list():
-    with pytest.raises(UnknownDefenseError, match="there are bilateral, chain") as caught:
+    with pytest.raises(UnknownDefenseError, match="there are barrage, bilateral, chain") as caught:
         parse_defense("zzz")
     assert caught.value.suggestion is None
 
