@@ -1,6 +1,7 @@
 """Taking orders: an image into the store, its record and its job into Redis, once per idempotency key."""
 
 import contextlib
+import functools
 import time
 import uuid
 from collections.abc import Callable, Collection, Sequence
@@ -148,8 +149,8 @@ def _keep(
             for job_id in drafts:
                 places.enter_context(place_for(services, origin.owner, job_id))
             records = [_stored(services, job_id, draft, manner, origin, batch) for job_id, draft in drafts.items()]
-            count_images(services, origin.owner, len(records))
-            services.queue.submit_all(records, claim, batch)
+            cost = functools.partial(count_images, services, origin.owner, len(records))
+            services.queue.submit_all(records, claim, batch, cost)
         except BaseException:
             with contextlib.suppress(*BROKER_ERRORS):
                 _give_up(services, drafts, claim)

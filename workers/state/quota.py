@@ -34,13 +34,12 @@ class Quota:
         with refusals():
             return math.ceil(int(self._take_turn(keys=[rate_key(owner)], args=[rate, burst, cost, kind])) / 1000)
 
-    def owe_turns(self, owner: str, rate: float, burst: int, cost: float) -> None:
-        """Take `cost` turns, also those that are not there, up to `burst`: the owner's next order waits until they are.
+    def owe_turns(self, owner: str, rate: float, burst: int, cost: float, pipe: Pipeline) -> None:
+        """Take `cost` turns, also those that are not there, up to `burst`, as part of a transaction.
 
-        Raises BROKER_ERRORS.
+        The owner's next order waits until they are there.
         """
-        with refusals():
-            self._take_turn(keys=[rate_key(owner)], args=[rate, burst, cost, "owe"])
+        self._take_turn(keys=[rate_key(owner)], args=[rate, burst, cost, "owe"], client=pipe)
 
     def has_place(self, owner: str, most: int) -> bool:
         """Return whether fewer than `most` jobs of the owner have not ended. Raises BROKER_ERRORS."""
