@@ -4,6 +4,7 @@ number of API processes count together; by scripts, so that none counts twice.
 
 import math
 import time
+from collections.abc import Iterable
 from importlib.resources import files
 
 from redis import Redis
@@ -53,6 +54,11 @@ class Quota:
         args: list[str | int | float] = [most, job_keys("").record, time.time(), self._kept, job_id]
         with refusals():
             return bool(self._take_place(keys=[in_flight_key(owner)], args=args))
+
+    def keep_places(self, owner: str, job_ids: Iterable[str]) -> None:
+        """Say that these jobs, which have their places, are still about to be submitted. Raises BROKER_ERRORS."""
+        with refusals():
+            self._redis.zadd(in_flight_key(owner), dict.fromkeys(job_ids, time.time()))
 
     def restore_place(self, owner: str, job_id: str, since: float, pipe: Pipeline) -> None:
         """Count a job that Redis has lost again, as part of a transaction."""
