@@ -139,6 +139,45 @@ def test_a_client_that_stops_reading_is_hung_up_on(serve):
         assert not connections
 
 
+BIG = b"GET /static-offline-docs/swagger-ui-bundle.js HTTP/1.1\r\nHost: x\r\n"
+
+
+@contextlib.contextmanager
+def little_read(serve, **settings):
+    """Connect so that little of an answer fits on its way; yield the client and the server's end of it."""
+    port = serve(**settings)
+    for listening in serve.server.servers[0].sockets:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.connect(("127.0.0.1", port))
+        wait_for(lambda: serve.server.server_state.connections)
+        [connection] = serve.server.server_state.connections
+        yield client, connection
+
+
+def wait_for(condition):
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_a_client_that_stops_reading_is_hung_up_on_although_it_goes_on_asking(serve):
+    with little_read(serve, write_seconds=0.5) as (client, connection):
+        client.sendall(BIG + b"\r\n")
+        wait_for(lambda: connection.flow.write_paused)
+        client.sendall(BIG + b"\r\n")
+        wait_for(lambda: connection not in connection.connections)
+
+
+@pytest.mark.parametrize("ending", [b"Connection: close\r\n\r\n", b"\r\n"])
+def test_a_client_that_never_reads_the_last_of_an_answer_is_hung_up_on(serve, ending):
+    with little_read(serve, write_seconds=0.5) as (client, connection):
+        client.sendall(BIG + b"Range: bytes=0-60000\r\n" + ending)
+        wait_for(lambda: connection not in connection.connections)
+
+
 @pytest.mark.slow
 def test_two_hundred_half_open_uploads_do_not_slow_normal_requests(serve, photo_png):
     port = serve()
