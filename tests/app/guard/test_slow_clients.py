@@ -113,6 +113,15 @@ def test_what_is_no_http_is_a_problem_too(serve, bytes_sent):
     assert (status, problem["code"]) == (400, "bad-request")
 
 
+def test_a_request_that_is_worked_on_for_longer_than_its_header_may_take_is_answered(serve, photo_png):
+    port = serve(header_seconds=0.3)
+    answer = httpx2.post(
+        f"http://127.0.0.1:{port}/purify", files={"image": photo_png}, data={"defense": "none", "metrics": ""},
+        headers={"Prefer": "wait=1"}, timeout=30,
+    )  # fmt: skip
+    assert answer.status_code == 202, answer.text
+
+
 def test_one_connection_too_many_is_told_to_come_back_and_let_in_when_there_is_room(serve):
     port = serve(max_connections=3)
     held = [connect(port) for _ in range(3)]
@@ -122,6 +131,7 @@ def test_one_connection_too_many_is_told_to_come_back_and_let_in_when_there_is_r
     assert received.startswith(b"HTTP/1.1 503")
     assert b"Retry-After: 5" in received
     assert b"too-busy" in received
+    assert not select.select(held, [], [], 0)[0], "those that were let in stay"
     for one in held:
         one.close()
     time.sleep(0.2)
