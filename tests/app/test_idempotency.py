@@ -8,7 +8,7 @@ import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from app import intake
-from workers.state.claims import CLAIM_SECONDS, KEPT_SECONDS, Claim, Claims
+from workers.state.claims import CLAIM_SECONDS, KEPT_SECONDS, Claim, Claims, Earlier
 
 KEY = {"Idempotency-Key": "8e03978e-40d5-43dd-bc93-6894a57f9324"}
 
@@ -201,6 +201,18 @@ def test_a_claim_watches_until_the_very_last_moment(broker, settings):
         with pytest.raises(Exception, match="Watched variable changed"):
             pipe.execute()
     assert broker.get(claim.name) == b"other"
+
+
+def test_a_key_that_was_claimed_although_the_broker_did_not_say_so_is_claimed(broker, monkeypatch):
+    claims, told = Claims(broker), broker.set
+
+    def asked_again(*arguments, **options):  # as the client of Redis does where the first answer was lost
+        told(*arguments, **options)
+        return told(*arguments, **options)
+
+    monkeypatch.setattr(broker, "set", asked_again)
+    assert isinstance(claims.take(("", "/purify", "k"), "f", "p1"), Claim)
+    assert isinstance(claims.take(("", "/purify", "k"), "f", "p2"), Earlier)
 
 
 def test_a_key_that_is_restored_has_the_rest_of_its_day(broker, settings):

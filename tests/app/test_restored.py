@@ -234,5 +234,6 @@ def test_restored_jobs_count_again_for_who_may_have_only_so_many(open_client, ke
         assert send(client, photo_png, headers=keys["alice"]).status_code == 202
     lose_everything(client)
     assert broker.zcard("purifiqa:inflight:alice") == 2
+    assert broker.ttl("purifiqa:inflight:alice") > 0
     assert send(client, photo_png, headers=keys["alice"]).status_code == 429
     assert send(client, photo_png, headers=keys["bob"]).status_code == 202

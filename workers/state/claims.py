@@ -93,7 +93,10 @@ class Claims:
             with refusals():
                 if self._redis.set(name, claim.value(kept=False), nx=True, ex=CLAIM_SECONDS):
                     return claim
-            if found := self._redis.get(name):  # it may have ended just now
+            found = self._redis.get(name)
+            if found == claim.value(kept=False):  # it was claimed, and only the answer was lost
+                return claim
+            if found:  # it may have ended just now
                 return Earlier(name=name, **json.loads(found))
 
     def renew(self, claim: Claim) -> None:
