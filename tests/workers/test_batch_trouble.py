@@ -107,3 +107,38 @@ def test_a_job_is_done_alone_where_the_broker_fails_while_others_are_looked_for(
     work()
     assert (batches, alone) == ([], [0, 1])
     assert statuses(queue, "job0", "job1") == ["finished"] * 2
+
+
+def test_what_another_worker_takes_at_the_same_moment_is_left_to_it(
+    submit, work, here, queue, batches, broker, monkeypatch
+):
+    look = here.batcher._companions.of
+
+    def overtaken(*arguments):
+        found = look(*arguments)
+        assert broker.lrem("rq:queue:purifiqa", 1, "job1") == 1
+        return found
+
+    for number in range(3):
+        submit(f"job{number}", seed=number)
+    monkeypatch.setattr(here.batcher._companions, "of", overtaken)
+    work()
+    assert batches == [[0, 2]]
+    assert statuses(queue, "job0", "job1", "job2") == ["finished", "queued", "finished"]
+
+
+def test_other_workers_that_are_alive_are_left_their_share(submit, work, queue, batches):
+    queue.beat("w1")
+    queue.beat("w2")
+    for number in range(4):
+        submit(f"job{number}", seed=number)
+    work()
+    assert batches[0] == [0, 1]
+
+
+def test_a_worker_does_not_look_through_a_whole_long_queue(submit, work, batches, monkeypatch):
+    monkeypatch.setattr("workers.process.companions.WINDOW", 2)
+    for number in range(4):
+        submit(f"job{number}", seed=number)
+    work()
+    assert batches[0] == [0, 1, 2]

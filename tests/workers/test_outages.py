@@ -28,3 +28,17 @@ def test_a_result_is_told_although_its_job_has_no_time_left_when_the_broker_is_b
     accept("job1")
     work()
     assert (queue.get("job1").status, queue.get("job1").failure) == (Status.FINISHED, None)
+
+
+def test_a_worker_that_has_to_end_leaves_a_result_that_cannot_be_told_to_another(
+    accept, here, work, queue, monkeypatch
+):
+    def away(*_):
+        here.stopping.request()
+        here.stopping.request()
+        raise redis.ConnectionError("away")
+
+    monkeypatch.setattr(JobQueue, "finish", away)
+    accept("job1")
+    work()
+    assert queue.get("job1").status is Status.RUNNING, "until the reconciler misses its lease"
