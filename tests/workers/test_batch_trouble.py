@@ -78,13 +78,14 @@ def test_a_job_that_is_canceled_after_its_batch_has_begun_is_left_out(submit, wo
 def test_a_batch_may_take_as_long_as_the_longest_of_its_jobs_and_tells_each_how_far_it_is(
     submit, work, here, queue, settings, monkeypatch
 ):
-    limits, allowed, hard_limit = [], [], here.batcher._hard_limit
+    limits, allowed, told, hard_limit = [], [], [], here.batcher._hard_limit
     monkeypatch.setattr(here.batcher, "_hard_limit", lambda limit: limits.append(limit) or hard_limit(limit))
 
     def watched(orders, progress, **options):
         allowed.append(vitals.HERE.deadline - time.time())
         progress(0.5)
         wait_for(lambda: all(queue.get(job).progress == 0.5 for job in ("short", "long")))
+        told.append(orders)  # what goes wrong here goes wrong with no job
         return [None] * len(orders)
 
     monkeypatch.setattr(batch_module, "execute_together", watched)
@@ -93,6 +94,7 @@ def test_a_batch_may_take_as_long_as_the_longest_of_its_jobs_and_tells_each_how_
     work()
     assert limits == [3 * settings.timeout_network]
     assert allowed[0] > limits[0], "nor is the worker called stuck before"
+    assert told
 
 
 def test_a_job_is_done_alone_where_the_broker_fails_while_others_are_looked_for(
