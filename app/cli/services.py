@@ -69,7 +69,7 @@ def worker() -> None:
     try:
         serve()
     except BROKER_ERRORS as error:
-        _end(f"Redis cannot be used: {str(error).rstrip('.')}; where it is says PURIFIQA_REDIS_URL", 1)
+        _end(f"Redis cannot be used: {str(error).rstrip('.')}; PURIFIQA_REDIS_URL says where it is", 1)
 
 
 def health(
