@@ -33,7 +33,11 @@ def test_a_result_is_told_although_its_job_has_no_time_left_when_the_broker_is_b
 def test_a_worker_that_has_to_end_leaves_a_result_that_cannot_be_told_to_another(
     accept, here, work, queue, monkeypatch
 ):
+    tries = []
+
     def away(*_):
+        tries.append(1)
+        assert len(tries) == 1, "it goes on trying"
         here.stopping.request()
         here.stopping.request()
         raise redis.ConnectionError("away")
