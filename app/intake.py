@@ -1,6 +1,7 @@
 """Taking orders: an image into the store, its record and its job into Redis, once per idempotency key."""
 
 import contextlib
+import functools
 import time
 import uuid
 from collections.abc import Callable, Collection, Sequence
@@ -25,6 +26,9 @@ from workers.state.record import Failure, JobRecord, Origin, Status
 
 CLAIM_WAIT_SECONDS = 10
 """How long to wait for the answer to an earlier request with the same key."""
+
+HOLD_SECONDS = 10
+"""How often whoever writes many images says so: all that would be taken for lost lasts longer than this."""
 
 
 @dataclass(frozen=True)
@@ -147,9 +151,9 @@ def _keep(
             services.queue.ping()  # without a broker nothing is written
             for job_id in drafts:
                 places.enter_context(place_for(services, origin.owner, job_id))
-            records = [_stored(services, job_id, draft, manner, origin, batch) for job_id, draft in drafts.items()]
-            count_images(services, origin.owner, len(records))
-            services.queue.submit_all(records, claim, batch)
+            records = _all_stored(services, drafts, manner, origin, claim, batch)
+            cost = functools.partial(count_images, services, origin.owner, len(records))
+            services.queue.submit_all(records, claim, batch, cost)
         except BaseException:
             with contextlib.suppress(*BROKER_ERRORS):
                 _give_up(services, drafts, claim)
@@ -166,6 +170,30 @@ def _give_up(services: Services, drafts: Collection[str], claim: Claim | None) -
             services.store.erase(job_id)
     if claim:
         services.queue.claims.release(claim)
+
+
+def _all_stored(
+    services: Services, drafts: dict[str, Draft], manner: Manner, origin: Origin, claim: Claim | None,
+    batch: Batch | None,
+) -> list[JobRecord]:  # fmt: skip
+    records: list[JobRecord] = []
+    held = time.monotonic()
+    for job_id, draft in drafts.items():
+        if time.monotonic() - held > HOLD_SECONDS:
+            _hold(services, origin.owner, drafts, claim)
+            held = time.monotonic()
+        records.append(_stored(services, job_id, draft, manner, origin, batch))
+    return records
+
+
+def _hold(services: Services, owner: str, drafts: Collection[str], claim: Claim | None) -> None:
+    """Let nobody take for lost what is still being written: the key, the places, the files so far."""
+    if claim:
+        services.queue.claims.renew(claim)
+    if owner:
+        services.queue.quota.keep_places(owner, drafts)
+    for job_id in drafts:
+        services.store.touch(job_id)
 
 
 def _stored(

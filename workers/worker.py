@@ -21,7 +21,7 @@ from workers.defaults import check_defaults, usable_defaults
 from workers.jobs import execute
 from workers.orders import DefenseOrder, Kind
 from workers.process.batch import Batcher, is_device_lost, room_for
-from workers.process.consumer import consume
+from workers.process.consumer import consume, lift_time_limit
 from workers.process.failures import InputLostError, explain, given_up
 from workers.process.lease import Hold, Keeper
 from workers.process.memory import resident_megabytes
@@ -174,6 +174,8 @@ def _ended(record: JobRecord, status: Status, **how: object) -> JobRecord:
 
 def _insist(here: Context, change: Callable[[], object]) -> None:
     """Change a record however long the broker is away: what has been computed must not be lost to that."""
+    lift_time_limit()  # it is for what is computed
+    faulthandler.cancel_dump_traceback_later()
     while True:
         try:
             change()
@@ -181,6 +183,7 @@ def _insist(here: Context, change: Callable[[], object]) -> None:
             if here.stopping.is_due:
                 raise
             log.warning("a job has ended, but the broker cannot be told: %s", error)
+            vitals.HERE.tick()
             time.sleep(RETRY_SECONDS)
         else:
             return

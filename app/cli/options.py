@@ -2,7 +2,7 @@
 
 import contextlib
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -28,15 +28,21 @@ InFlightOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
+def fail(message: str, status: int = 1) -> NoReturn:
+    """Print the message and exit with the status."""
+    print(f"purifiqa: {message}", file=sys.stderr)
+    raise typer.Exit(status)
+
+
 @contextlib.contextmanager
-def said_plainly(status: int = 1) -> Iterator[None]:
+def said_plainly(status: int = 1, say: Callable[[str, int], NoReturn] = fail) -> Iterator[None]:
     """Turn what an operator set wrongly into one line, and exit with the status; what the machine lacks, with 1."""
     try:
         yield
     except ValueError as error:
-        fail(in_words(error), status)
+        say(in_words(error), status)
     except OSError as error:
-        fail(str(error))
+        say(str(error), 1)
 
 
 def in_words(error: Exception) -> str:
@@ -53,12 +59,6 @@ def in_words(error: Exception) -> str:
         is_secret = any(word in variable for word in ("SECRET", "PASSWORD", "KEY"))
         wrong.append(f"{variable}: {said}" + ("" if is_secret else f"; it is {str(one['input'])[:80]!r}"))
     return "; ".join(wrong)
-
-
-def fail(message: str, status: int = 1) -> NoReturn:
-    """Print the message and exit with the status."""
-    print(f"purifiqa: {message}", file=sys.stderr)
-    raise typer.Exit(status)
 
 
 def end(failed: Iterable[tuple[Path, str]], *, interrupted: bool) -> None:

@@ -3,12 +3,14 @@
 import logging
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
 from app.cli.keys import keys_file
 from app.cli.options import DATA_DIR, fail, said_plainly
+
+LOG_FORMAT = "PURIFIQA_LOG_FORMAT"
 
 
 def up(
@@ -27,12 +29,12 @@ def up(
     from app.guard.access import needs_keys
 
     _log()
-    with said_plainly():
+    with said_plainly(say=_end):
         needs_keys(os.environ.get("PURIFIQA_AUTH", "auto"), host, "", keys_file(data_dir))
     try:
         Supervisor(host, port, data_dir, workers).run()
     except StartError as error:
-        fail(str(error), error.status)
+        _end(str(error), error.status)
 
 
 def api() -> None:
@@ -42,7 +44,7 @@ def api() -> None:
     from app.settings import Settings, unknown_variables
     from workers.telemetry import tracing
 
-    with said_plainly(os.EX_CONFIG):
+    with said_plainly(os.EX_CONFIG, _end):
         settings = Settings()
         tracing.configure("purifiqa-api")
         service = create_app(settings)
@@ -59,15 +61,15 @@ def worker() -> None:
     from workers.telemetry import tracing
     from workers.worker import context, serve
 
-    with said_plainly(os.EX_CONFIG):
+    with said_plainly(os.EX_CONFIG, _end):
         settings = WorkerSettings()
         _log(settings.log_level, settings.log_format)
         tracing.configure("purifiqa-worker")
-        context()
+        context().store.open()
     try:
         serve()
     except BROKER_ERRORS as error:
-        fail(f"Redis cannot be used: {error}")
+        _end(f"Redis cannot be used: {str(error).rstrip('.')}; PURIFIQA_REDIS_URL says where it is", 1)
 
 
 def health(
@@ -85,10 +87,21 @@ def health(
     print("ready")
 
 
+def _end(message: str, status: int) -> NoReturn:
+    """Say why a process of the service cannot be, in the form of all that it says, and exit with the status."""
+    from workers.telemetry import logs
+
+    if os.environ.get(LOG_FORMAT) != "json":
+        fail(message, status)
+    logs.configure("ERROR", "json")
+    logging.getLogger("purifiqa").error("%s", message)
+    raise typer.Exit(status)
+
+
 def _log(level: str = "INFO", form: str | None = None) -> None:
     from workers.telemetry import logs
 
-    form = form or os.environ.get("PURIFIQA_LOG_FORMAT", "text")
+    form = form or os.environ.get(LOG_FORMAT, "text")
     if form not in ("json", "text"):
-        fail(f"PURIFIQA_LOG_FORMAT is {form!r}; it must be json or text")
+        fail(f"{LOG_FORMAT} is {form!r}; it must be json or text")
     logs.configure(level, "json" if form == "json" else "text")

@@ -84,7 +84,8 @@ class Client:
         try:
             while job["status"] in ("queued", "running"):
                 self._pause(pause / 4)
-                job = self.send("GET", job["links"]["self"]).json()
+                place = job["links"]["self"]
+                job = _document("GET", place, self.send("GET", place))
         except StoppedError:
             self.erase(job)
             raise
@@ -100,7 +101,7 @@ class Client:
         Raises ServerError.
         """
         answer = self.send("POST", f"/{kind}", files={"image": ("image", image)}, data=fields, headers=headers)
-        return answer.json(), _seconds(answer, usual=1)
+        return _document("POST", f"/{kind}", answer), _seconds(answer, usual=1)
 
     def erase(self, job: dict[str, Any]) -> None:
         """Let the server forget a job and its files at once; it would by itself, later."""
@@ -122,7 +123,7 @@ class Client:
         if answer is None:
             detail = f"{self._http.base_url} does not answer: {why}"
             raise ServerError(detail, is_about_the_order=True, is_about_the_server=True)
-        if answer.is_error:
+        if not answer.is_success:
             raise _refused(method, path, answer)
         return answer
 
@@ -137,11 +138,24 @@ class Client:
             raise StoppedError("stopped")
 
 
+def _document(method: str, path: str, answer: httpx2.Response) -> dict[str, Any]:
+    try:
+        document: dict[str, Any] = answer.json()
+    except ValueError as error:  # the page of a proxy, or another service
+        detail = f"{method} {path} was not answered by PurifIQA"
+        raise ServerError(detail, is_about_the_order=True, is_about_the_server=True) from error
+    return document
+
+
 def _refused(method: str, path: str, answer: httpx2.Response) -> ServerError:
     is_about_the_server = answer.status_code in (*BUSY, *FORBIDDEN)
-    if not answer.headers.get("content-type", "").startswith("application/problem+json"):
-        return ServerError(f"{method} {path}: {answer.status_code}", is_about_the_server=is_about_the_server)
-    problem = answer.json()
+    try:
+        problem = answer.json() if answer.headers.get("content-type", "").startswith("application/problem+json") else {}
+    except ValueError:
+        problem = {}
+    if not problem:
+        to = f", to {answer.headers['Location']}" if answer.has_redirect_location else ""
+        return ServerError(f"{method} {path}: {answer.status_code}{to}", is_about_the_server=is_about_the_server)
     wrong = [(one["field"], one["code"]) for one in problem.get("errors", [])]
     is_about_the_order = answer.status_code in FORBIDDEN or order_is_wrong(problem["status"], wrong)
     return ServerError(

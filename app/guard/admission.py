@@ -6,6 +6,7 @@ from typing import Annotated
 
 from anyio.to_thread import run_sync
 from fastapi import Depends, Request
+from redis.client import Pipeline
 
 from app.documents import seconds_until_shorter
 from app.errors import ProblemError, field_problem
@@ -79,14 +80,15 @@ def _too_many(services: Services) -> ProblemError:
     )  # fmt: skip
 
 
-def count_images(services: Services, owner: str, images: int) -> None:
+def count_images(services: Services, owner: str, images: int, pipe: Pipeline) -> None:
     """Take what a batch costs from the rate of its owner's key: an order for each image beside the request's own.
 
-    Its images have been received, so it is not refused for that: the key's next order waits. Raises BROKER_ERRORS.
+    Its images have been received, so it is not refused for that: the key's next order waits. It costs that as part of
+    the transaction that accepts it: what is not accepted costs nothing, however often it is tried.
     """
     if owner and images > 1:
         settings = services.settings
-        services.queue.quota.owe_turns(owner, settings.rate, settings.burst, images - 1)
+        services.queue.quota.owe_turns(owner, settings.rate, settings.burst, images - 1, pipe)
 
 
 def check_work(order: Order, image: ImageFacts, settings: GuardSettings) -> None:

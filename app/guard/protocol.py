@@ -32,46 +32,89 @@ def plain_answer(error: ProblemError) -> bytes:
     return STATUS_LINE[error.status] + lines.encode() + b"\r\n" + body
 
 
+class _Timer:
+    """What happens after some seconds unless it is called off."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._handle: TimerHandle | None = None
+
+    @property
+    def is_running(self) -> bool:
+        return self._handle is not None
+
+    def start(self, seconds: float, then: Callable[..., None], *arguments: int) -> None:
+        self.stop()
+        self._handle = self._loop.call_later(seconds, then, *arguments)
+
+    def stop(self) -> None:
+        if self._handle is not None:
+            self._handle.cancel()
+            self._handle = None
+
+
 class GuardedProtocol(HttpToolsProtocol):
     """A connection. Its limits are those of `settings`, which `protocol` binds."""
 
     def __init__(self, settings: GuardSettings, *args: Any, **more: Any) -> None:
         super().__init__(*args, **more)
         self._settings = settings
-        self._timer: TimerHandle | None = None
+        self._header, self._reading = _Timer(self.loop), _Timer(self.loop)
 
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         if len(self.connections) > self._settings.max_connections:
             self._refuse(503, "too-busy", "There are too many connections.", {"Retry-After": str(BUSY_RETRY_SECONDS)})
             return
-        self._start(self._settings.header_seconds, self._header_is_late)
+        self._header.start(self._settings.header_seconds, self._header_is_late)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._stop()
+        self._header.stop()
+        self._reading.stop()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         if self.transport.is_closing():
             return
-        if self._timer is None and (self.cycle is None or self.cycle.response_complete):
-            self._start(self._settings.header_seconds, self._header_is_late)  # the next request on this connection
+        if not self._header.is_running and (self.cycle is None or self.cycle.response_complete):
+            self._header.start(self._settings.header_seconds, self._header_is_late)  # the next on this connection
         super().data_received(data)
 
     def on_headers_complete(self) -> None:
-        self._stop()
+        self._header.stop()
         super().on_headers_complete()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        self._watch_the_last()
+
+    def timeout_keep_alive_handler(self) -> None:
+        super().timeout_keep_alive_handler()
+        self._watch_the_last()
 
     def send_400_response(self, msg: str) -> None:
         self._refuse(400, "bad-request", msg)
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        self._start(self._settings.write_seconds, self.transport.abort)
+        self._reading.start(self._settings.write_seconds, self.transport.abort)
 
     def resume_writing(self) -> None:
-        self._stop()
+        self._reading.stop()
         super().resume_writing()
+        self._watch_the_last()
+
+    def _watch_the_last(self) -> None:
+        """See to it that a closed connection ends although its client does not read what is still to be sent."""
+        left = self.transport.get_write_buffer_size()
+        if left and self.transport.is_closing():
+            self._reading.start(self._settings.write_seconds, self._is_it_read, left)
+
+    def _is_it_read(self, before: int) -> None:
+        if self.transport.get_write_buffer_size() < before:
+            self._watch_the_last()
+        else:
+            self.transport.abort()
 
     def _header_is_late(self) -> None:
         if self.transport.is_closing():
@@ -79,18 +122,10 @@ class GuardedProtocol(HttpToolsProtocol):
         self._refuse(408, "header-too-slow", "The rest of the request's header did not come in time.")
 
     def _refuse(self, status: int, code: str, detail: str, headers: dict[str, str] | None = None) -> None:
-        self._stop()
+        self._header.stop()
         self.transport.write(plain_answer(ProblemError(status, code, detail, headers=headers)))
         self.transport.close()
-
-    def _start(self, seconds: float, then: Callable[[], None]) -> None:
-        self._stop()
-        self._timer = self.loop.call_later(seconds, then)
-
-    def _stop(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._watch_the_last()
 
 
 def protocol(settings: GuardSettings) -> Callable[..., asyncio.Protocol]:

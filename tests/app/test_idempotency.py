@@ -8,7 +8,7 @@ import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from app import intake
-from workers.state.claims import CLAIM_SECONDS, KEPT_SECONDS, Claim, Claims
+from workers.state.claims import CLAIM_SECONDS, KEPT_SECONDS, Claim, Claims, Earlier
 
 KEY = {"Idempotency-Key": "8e03978e-40d5-43dd-bc93-6894a57f9324"}
 
@@ -151,12 +151,12 @@ def test_a_process_that_dies_in_between_blocks_the_key_for_a_minute_at_most(send
 def test_who_is_too_slow_loses_the_claim_and_joins_the_one_who_was_not(send, broker, queue, monkeypatch):
     original, calls = queue.submit_all, []
 
-    def slow(records, claim, batch):
+    def slow(records, claim, *more):
         calls.append(claim)
         if len(calls) == 1:  # its claim ends, and another takes the key and is accepted
             broker.delete(claim.name)
             assert send().status_code == 202
-        original(records, claim, batch)
+        original(records, claim, *more)
 
     monkeypatch.setattr(queue, "submit_all", slow)
     answer = send()
@@ -201,6 +201,18 @@ def test_a_claim_watches_until_the_very_last_moment(broker, settings):
         with pytest.raises(Exception, match="Watched variable changed"):
             pipe.execute()
     assert broker.get(claim.name) == b"other"
+
+
+def test_a_key_that_was_claimed_although_the_broker_did_not_say_so_is_claimed(broker, monkeypatch):
+    claims, told = Claims(broker), broker.set
+
+    def asked_again(*arguments, **options):  # as the client of Redis does where the first answer was lost
+        told(*arguments, **options)
+        return told(*arguments, **options)
+
+    monkeypatch.setattr(broker, "set", asked_again)
+    assert isinstance(claims.take(("", "/purify", "k"), "f", "p1"), Claim)
+    assert isinstance(claims.take(("", "/purify", "k"), "f", "p2"), Earlier)
 
 
 def test_a_key_that_is_restored_has_the_rest_of_its_day(broker, settings):

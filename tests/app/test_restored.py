@@ -5,6 +5,7 @@ import time
 
 import pytest
 
+from app import intake
 from workers.recovery import janitor as janitor_module
 from workers.recovery.janitor import Janitor
 from workers.recovery.survey import Survey
@@ -85,6 +86,58 @@ def test_a_batch_is_not_told_before_all_of_it_is_there(idle_client, broker, monk
     told = idle_client.get(batch["links"]["self"]).json()
     assert told["counts"] == {"queued": 3}
     assert first in [item["job"]["id"] for item in told["items"]]
+
+
+def test_a_batch_that_is_written_slowly_is_not_taken_for_lost_and_keeps_its_key_and_places(
+    guarded, keys, broker, monkeypatch, photo_png
+):
+    services = guarded.app.state.services
+    put, written = services.store.put, []
+    monkeypatch.setattr(intake, "HOLD_SECONDS", -1)
+
+    def slow(job_id, role, *more, **options):
+        digest = put(job_id, role, *more, **options)
+        if role == "input":
+            written.append(job_id)
+        [key] = broker.keys("purifiqa:idempotency:*")
+        if role == "batch" and len(written) == 2:  # a minute passes
+            long_ago = time.time() - 100
+            os.utime(services.store.path(written[0], "any").parent, (long_ago, long_ago))
+            broker.zadd("purifiqa:inflight:alice", dict.fromkeys(broker.zrange("purifiqa:inflight:alice", 0, -1), 1))
+            broker.expire(key, 2)
+        if role == "batch" and len(written) == 3:
+            Janitor(services.queue, Survey(services.queue.connection), services.store, "w1").tidy_store()
+            assert not services.queue.exists(written[0])
+            assert not services.queue.quota.has_place("alice", 3)
+            assert broker.ttl(key) > 2
+        return digest
+
+    monkeypatch.setattr(services.store, "put", slow)
+    headers = keys["alice"] | {"Idempotency-Key": "k"}
+    batch = send(guarded, photo_png, photo_png, photo_png, headers=headers).json()
+    assert [item["job"]["id"] for item in batch["items"]] == written
+    assert services.queue.depth() == 3
+
+
+def test_who_has_lost_its_key_while_it_wrote_stops_writing(idle_client, broker, monkeypatch, photo_png):
+    services = idle_client.app.state.services
+    put, written = services.store.put, []
+    monkeypatch.setattr(intake, "HOLD_SECONDS", -1)
+
+    def slow(job_id, role, *more, **options):
+        if role == "input":
+            written.append(job_id)
+            if len(written) == 1:  # its key ends, and another request with it is accepted
+                broker.delete(*broker.keys("purifiqa:idempotency:*"))
+                assert send(idle_client, photo_png, photo_png, headers={"Idempotency-Key": "k"}).status_code == 202
+        return put(job_id, role, *more, **options)
+
+    monkeypatch.setattr(services.store, "put", slow)
+    answer = send(idle_client, photo_png, photo_png, headers={"Idempotency-Key": "k"})
+    assert answer.headers["Idempotency-Replayed"] == "true"
+    assert len(written) == 1 + 2
+    assert services.queue.depth() == 2
+    assert sorted(services.store.owners()) == sorted(written[1:])
 
 
 def test_what_is_erased_while_it_is_restored_stays_erased(idle_client, lose_everything, monkeypatch, photo_png):
@@ -181,5 +234,6 @@ def test_restored_jobs_count_again_for_who_may_have_only_so_many(open_client, ke
         assert send(client, photo_png, headers=keys["alice"]).status_code == 202
     lose_everything(client)
     assert broker.zcard("purifiqa:inflight:alice") == 2
+    assert broker.ttl("purifiqa:inflight:alice") > 0
     assert send(client, photo_png, headers=keys["alice"]).status_code == 429
     assert send(client, photo_png, headers=keys["bob"]).status_code == 202

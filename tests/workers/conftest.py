@@ -3,13 +3,19 @@
 import time
 
 import pytest
+import torch
 
 from models.defenses import parse_defense
-from models.images import check
+from models.images import ImageFormat, check, encode
+from workers import worker as worker_module
 from workers.orders import DefenseOrder, Kind
+from workers.process import batch as batch_module
+from workers.process.consumer import Consumer
 from workers.state.queue import JobQueue
-from workers.state.record import JobRecord
+from workers.state.record import JobRecord, Origin
 from workers.state.store import Store
+
+DIFFPURE = parse_defense("diffpure")
 
 
 @pytest.fixture
@@ -38,3 +44,65 @@ def accept(queue, store, photo_png):
         return record
 
     return put
+
+
+@pytest.fixture
+def submit(queue, store):
+    """Put an order for a gray image into the queue."""
+
+    def put(job_id, defense=DIFFPURE, side=48, data=None, owner="", **fields):
+        data = data or encode(torch.full((1, 3, side, 40), 0.25), ImageFormat.PNG)
+        store.put(job_id, "input", data)
+        order = DefenseOrder(kind=Kind.PURIFY, defense=defense, **fields)
+        facts = check(encode(torch.zeros(1, 3, side, 40), ImageFormat.PNG))
+        return queue.submit(job_id, order, facts, Origin(owner=owner))
+
+    return put
+
+
+@pytest.fixture
+def here(settings, monkeypatch):
+    """This process as a worker with room for a million pixels at once."""
+    monkeypatch.setenv("PURIFIQA_BATCH_PIXELS", "1000000")
+    worker_module.context.cache_clear()
+    yield worker_module.context()
+    worker_module.context.cache_clear()
+
+
+@pytest.fixture
+def work(here, queue):
+    """Perform every waiting job in this process, as a worker would, and return."""
+
+    def burst():
+        worker = Consumer([queue._rq], connection=queue._redis, serializer="json", log_job_description=False)
+        worker.stopping, worker.gather = here.stopping, here.batcher.batch
+        worker.work(burst=True, logging_level="CRITICAL")
+
+    return burst
+
+
+@pytest.fixture
+def batches(monkeypatch):
+    """The seeds of the orders of each batch that is computed."""
+    real, seen = batch_module.execute_together, []
+
+    def spy(orders, **options):
+        seen.append([order.seed for order, _ in orders])
+        return real(orders, **options)
+
+    monkeypatch.setattr(batch_module, "execute_together", spy)
+    return seen
+
+
+@pytest.fixture
+def alone(monkeypatch):
+    """The seeds of the orders that are computed one by one."""
+    real, seen = worker_module.execute, []
+
+    def spy(order, data, **options):
+        if options.get("outcome") is None:
+            seen.append(order.seed)
+        return real(order, data, **options)
+
+    monkeypatch.setattr(worker_module, "execute", spy)
+    return seen

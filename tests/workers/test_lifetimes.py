@@ -1,5 +1,6 @@
 """How long what is kept of a job lasts, and what is noted of it when it ends."""
 
+import asyncio
 import time
 
 import pytest
@@ -11,7 +12,7 @@ from workers.orders import MAX_SAMPLES, DefenseOrder, Kind
 from workers.reports import Report
 from workers.state.ledger import EXPIRED_NOTE_TTL
 from workers.state.queue import JobQueue
-from workers.state.record import JobRecord, Status
+from workers.state.record import Delivery, JobRecord, Status
 
 ORDER = DefenseOrder(kind=Kind.PURIFY, defense=parse_defense("flip"))
 IMAGE = ImageFacts(format=ImageFormat.PNG, width=64, height=48, mode="RGB", bytes=10, sha256="0" * 64, conversions=())
@@ -98,6 +99,17 @@ def test_the_pace_is_that_of_the_work_and_not_of_the_wait(queue):
     queue.submit_all([record])
     queue.finish(queue.start(record.id), Report())
     assert queue.pace.expected(ORDER)[0] < 1_000
+
+
+def test_what_became_of_a_webhook_is_not_written_down_where_its_job_is_gone(queue, broker):
+    broker.zadd("purifiqa:webhooks", {"gone": 1})
+
+    async def settle():
+        await queue.deliveries.settle("gone", Delivery(state="pending", attempts=1), again_in=5)
+        await queue.close()
+
+    asyncio.run(settle())
+    assert not broker.exists("purifiqa:job:gone", "purifiqa:webhooks")
 
 
 def test_a_job_has_ended_although_the_broker_fails_where_only_its_use_to_others_is_noted(queue, monkeypatch):

@@ -100,7 +100,7 @@ def test_a_job_whose_worker_lets_the_lease_run_out_is_put_back_once_and_then_giv
     assert (record.status, record.failure.code) == (Status.FAILED, "worker-lost")
     assert store.read("job1", "input"), "kept until it expires"
     assert read_manifest(store, "job1").status is Status.FAILED
-    assert not broker.exists(OPEN)
+    assert not broker.exists(OPEN, "rq:job:job1--2")
 
 
 def test_a_job_whose_worker_is_no_longer_connected_is_put_back_before_its_lease_runs_out(accept, queue, broker, passes):

@@ -2,6 +2,7 @@
 
 import logging
 import math
+import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, suppress
@@ -52,6 +53,11 @@ def consume(broker_url: str, name: str, stopping: Stopping, gather: Gather | Non
         if not stopping.requested:  # RQ gave up: the broker was away at a bad moment
             time.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+
+
+def lift_time_limit() -> None:
+    """Let the job that RQ performs in this process take as long as it needs from now on."""
+    signal.alarm(0)
 
 
 class OurJob(Job):

@@ -16,7 +16,8 @@ from workers.state.store import Store
 log = logging.getLogger("purifiqa.janitor")
 
 ACCEPTING_SECONDS = 30
-"""Longest time between an image in the store and its record in Redis, the broker's outages included."""
+"""Longest time between an image in the store, written or touched, and its record in Redis, the broker's outages
+included."""
 ORPHAN_SECONDS = 600
 AT_ONCE = 500
 ERASED_AT_ONCE = 50

@@ -1,7 +1,8 @@
 """Idempotency keys: the same request sent again gives the same job, however often and however much at once.
 
-A claim lasts CLAIM_SECONDS; the transaction that accepts the job makes it last a day, or does nothing if the claim has
-been lost meanwhile. So a process that dies in between blocks its key for a minute and never makes a job twice.
+A claim lasts CLAIM_SECONDS and can be renewed; the transaction that accepts the job makes it last a day, or does
+nothing if the claim has been lost meanwhile. So a process that dies in between blocks its key for a minute and never
+makes a job twice.
 """
 
 import hashlib
@@ -19,6 +20,8 @@ CLAIM_SECONDS = 60
 KEPT_SECONDS = 86_400
 
 _RELEASE = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end"
+
+_RENEW = "return redis.call('GET', KEYS[1]) == ARGV[1] and redis.call('EXPIRE', KEYS[1], ARGV[2])"
 
 _FREE = """
 local found = redis.call('GET', KEYS[1])
@@ -77,6 +80,7 @@ class Claims:
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
         self._release, self._free = redis.register_script(_RELEASE), redis.register_script(_FREE)
+        self._renew = redis.register_script(_RENEW)
 
     def take(self, scope: tuple[str, ...], fingerprint: str, place: str) -> Claim | Earlier:
         """Claim a key for a job that will be at `place`, or return what it stands for already.
@@ -89,8 +93,17 @@ class Claims:
             with refusals():
                 if self._redis.set(name, claim.value(kept=False), nx=True, ex=CLAIM_SECONDS):
                     return claim
-            if found := self._redis.get(name):  # it may have ended just now
+            found = self._redis.get(name)
+            if found == claim.value(kept=False):  # it was claimed, and only the answer was lost
+                return claim
+            if found:  # it may have ended just now
                 return Earlier(name=name, **json.loads(found))
+
+    def renew(self, claim: Claim) -> None:
+        """Let an unused claim last as long as a new one. Raises ClaimLostError, BROKER_ERRORS."""
+        with refusals():
+            if not self._renew(keys=[claim.name], args=[claim.value(kept=False), CLAIM_SECONDS]):
+                raise ClaimLostError(claim.name)
 
     def release(self, claim: Claim) -> None:
         """Give an unused claim back."""

@@ -5,7 +5,7 @@ A job that has to be done again is put in again, as an entry of its own: earlier
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from importlib.resources import files
 from typing import Any, cast
@@ -74,9 +74,16 @@ class JobQueue(Ledger):
         self.submit_all([record])
         return record
 
-    def submit_all(self, records: Sequence[JobRecord], claim: Claim | None = None, batch: Batch | None = None) -> None:
+    def submit_all(
+        self,
+        records: Sequence[JobRecord],
+        claim: Claim | None = None,
+        batch: Batch | None = None,
+        also: Callable[[Pipeline], None] = lambda _: None,
+    ) -> None:
         """Write the records and put into the queue those that have not ended, all or none.
 
+        `also` adds to the transaction what is to be done if they are accepted, and only then.
         Raises ClaimLostError if the idempotency key is another request's by now, BROKER_ERRORS.
         """
         with refusals(), self._redis.pipeline() as pipe:
@@ -93,6 +100,7 @@ class JobQueue(Ledger):
                 self.batches.write(batch, pipe)
             if claim:
                 claim.keep(pipe)
+            also(pipe)
             try:
                 pipe.execute()
             except WatchError as error:

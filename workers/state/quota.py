@@ -4,6 +4,7 @@ number of API processes count together; by scripts, so that none counts twice.
 
 import math
 import time
+from collections.abc import Iterable
 from importlib.resources import files
 
 from redis import Redis
@@ -34,13 +35,12 @@ class Quota:
         with refusals():
             return math.ceil(int(self._take_turn(keys=[rate_key(owner)], args=[rate, burst, cost, kind])) / 1000)
 
-    def owe_turns(self, owner: str, rate: float, burst: int, cost: float) -> None:
-        """Take `cost` turns, also those that are not there, up to `burst`: the owner's next order waits until they are.
+    def owe_turns(self, owner: str, rate: float, burst: int, cost: float, pipe: Pipeline) -> None:
+        """Take `cost` turns, also those that are not there, up to `burst`, as part of a transaction.
 
-        Raises BROKER_ERRORS.
+        The owner's next order waits until they are there.
         """
-        with refusals():
-            self._take_turn(keys=[rate_key(owner)], args=[rate, burst, cost, "owe"])
+        self._take_turn(keys=[rate_key(owner)], args=[rate, burst, cost, "owe"], client=pipe)
 
     def has_place(self, owner: str, most: int) -> bool:
         """Return whether fewer than `most` jobs of the owner have not ended. Raises BROKER_ERRORS."""
@@ -54,6 +54,11 @@ class Quota:
         args: list[str | int | float] = [most, job_keys("").record, time.time(), self._kept, job_id]
         with refusals():
             return bool(self._take_place(keys=[in_flight_key(owner)], args=args))
+
+    def keep_places(self, owner: str, job_ids: Iterable[str]) -> None:
+        """Say that these jobs, which have their places, are still about to be submitted. Raises BROKER_ERRORS."""
+        with refusals():
+            self._redis.zadd(in_flight_key(owner), dict.fromkeys(job_ids, time.time()))
 
     def restore_place(self, owner: str, job_id: str, since: float, pipe: Pipeline) -> None:
         """Count a job that Redis has lost again, as part of a transaction."""

@@ -1,5 +1,6 @@
 """The client that asks a service: patient with a busy one, not with a wrong key."""
 
+import json
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -10,20 +11,30 @@ import pytest
 from app.bench import study
 from app.bench.choices import Choices
 from app.bench.items import BenchError
-from app.command.client import Client, ServerError
+from app.command.client import Client, ServerError, StoppedError
+
+A_DATE = {"Retry-After": "Wed, 21 Oct 2015 07:28:00 GMT"}
 
 
 class Script(BaseHTTPRequestHandler):
     """Answers as told, and remembers what it was asked."""
 
     def do_GET(self):
-        self.server.asked.append(dict(self.headers))
-        status, headers = self.server.answers.pop(0)
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self.server.asked.append({"line": f"{self.command} {self.path}", **self.headers})
+        status, headers, *body = self.server.answers.pop(0)
+        body = body[0] if body else b"{}"
         self.send_response(status)
-        for name, value in {**headers, "Content-Length": "2"}.items():
+        for name, value in {**headers, "Content-Length": str(len(body))}.items():
             self.send_header(name, value)
         self.end_headers()
-        self.wfile.write(b"{}")
+        self.wfile.write(body)
+
+    def do_POST(self):
+        self.do_GET()
+
+    def do_DELETE(self):
+        self.do_GET()
 
     def log_message(self, *_):
         pass
@@ -51,6 +62,47 @@ def test_a_busy_service_is_asked_again_when_it_says_and_gets_the_key(script, mon
         assert client.send("GET", "/").status_code == 200
     assert time.monotonic() - start >= 1
     assert [asked["Authorization"] for asked in script.asked] == ["Bearer secret"] * 3
+
+
+@pytest.mark.parametrize("status", [429, 502, 503, 504, 507])
+@pytest.mark.parametrize(
+    ("said", "pause"), [({"Retry-After": "7"}, 7), ({"Retry-After": "0"}, 0.25), ({}, 1), (A_DATE, 1)]
+)
+def test_what_passes_is_waited_for_as_long_as_the_service_says_and_never_without_a_pause(
+    script, monkeypatch, status, said, pause
+):
+    script.answers += [(status, said), (200, {})]
+    pauses = []
+    with Client(script.url, patience=60) as client:
+        monkeypatch.setattr(client, "_pause", pauses.append)
+        assert client.send("GET", "/").status_code == 200
+    assert pauses == [pause]
+
+
+def test_a_client_that_is_told_to_stop_takes_its_order_back(script):
+    job = json.dumps({"status": "queued", "links": {"self": "/jobs/1"}}).encode()
+    script.answers += [(202, {}, job), (204, {}, b"")]
+    with Client(script.url) as client:
+        client.stop()
+        with pytest.raises(StoppedError):
+            client.order("purify", b"image", {})
+    assert [asked["line"] for asked in script.asked] == ["POST /purify", "DELETE /jobs/1"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        ((200, {}, b"<html>Welcome</html>"), "POST /purify was not answered by PurifIQA"),
+        ((502, {"Content-Type": "application/problem+json"}, b"<html>"), "POST /purify: 502"),
+        ((308, {"Location": "https://iqa.example/purify"}, b""), "POST /purify: 308, to https://iqa.example/purify"),
+        ((404, {}, b""), "POST /purify: 404"),
+    ],
+)
+def test_what_answers_in_place_of_the_service_is_told_in_words(script, answer, told):
+    script.answers += [answer]
+    with Client(script.url) as client, pytest.raises(ServerError) as raised:
+        client.order("purify", b"image", {})
+    assert str(raised.value) == told
 
 
 @pytest.mark.parametrize("status", [401, 429, 503])

@@ -46,9 +46,17 @@ def test_a_page_elsewhere_cannot_use_the_service(idle_client, submit):
     problem(submit(idle_client, {"Origin": "null"}), 403, "origin-not-allowed")
     for own in ("http://testserver", "https://testserver"):
         assert submit(idle_client, {"Origin": own}).status_code == 202, "also where a proxy ends the TLS"
+    problem(idle_client.delete("/jobs/x", headers={"Origin": ORIGIN}), 403, "origin-not-allowed")
     assert idle_client.get("/jobs", headers={"Origin": ORIGIN}).status_code == 200, "reading is the browser's to keep"
     preflight = {"Origin": ORIGIN, "Access-Control-Request-Method": "POST"}
     assert "access-control-allow-origin" not in idle_client.options("/purify", headers=preflight).headers
+
+
+def test_a_page_from_another_port_of_the_same_machine_is_one_from_elsewhere(idle_client, submit):
+    here = {"Host": "localhost:8000"}
+    assert submit(idle_client, {**here, "Origin": "http://localhost:8000"}).status_code == 202
+    for other in ("http://localhost", "http://localhost:3000"):
+        problem(submit(idle_client, {**here, "Origin": other}), 403, "origin-not-allowed")
 
 
 def test_only_listed_origins_are_let_in_and_never_with_cookies(open_client, submit):
@@ -83,7 +91,15 @@ def test_what_is_no_origin_cannot_be_listed(origin):
 
 
 @pytest.mark.parametrize(
-    "host", ["evil.example", "evil.example:8000", "127.0.0.1.evil.example", "localhost.evil.example", "[::1"]
+    "host",
+    [
+        "evil.example",
+        "evil.example:8000",
+        "127.0.0.1.evil.example",
+        "localhost.evil.example",
+        "evil.notlocalhost",
+        "[::1",
+    ],
 )
 def test_a_name_that_a_stranger_could_point_here_is_not_answered(idle_client, host):
     problem(idle_client.get("/livez", headers={"Host": host}), 421, "host-not-allowed")

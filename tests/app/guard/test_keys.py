@@ -51,6 +51,13 @@ def test_either_header_works(guarded, keys):
     assert guarded.get("/defenses", headers={"Authorization": f"bearer {key}"}).status_code == 200
 
 
+def test_where_a_proxy_or_another_key_has_the_first_header_it_is_known_which_counts(guarded, keys):
+    alice, bob = ({"X-API-Key": keys[name]["Authorization"].removeprefix("Bearer ")} for name in ("alice", "bob"))
+    assert guarded.get("/defenses", headers={"Authorization": "Basic cHJveHk6eA==", **alice}).status_code == 200
+    assert guarded.get("/metrics", headers={**keys["monitor"], **bob}).status_code == 200
+    problem(guarded.get("/metrics", headers={**keys["bob"], **alice}), 403, "scope-missing")
+
+
 def test_a_key_does_only_what_its_scopes_say(guarded, keys, submit):
     problem(submit(guarded, keys["reader"]), 403, "scope-missing")
     problem(guarded.get("/metrics", headers=keys["alice"]), 403, "scope-missing")

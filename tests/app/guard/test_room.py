@@ -1,11 +1,26 @@
 """What is counted as kept between two measurements of the store."""
 
+import contextlib
+
 import pytest
 
 from app.errors import ProblemError
 from app.guard.room import Room
 from app.guard.settings import GuardSettings
+from app.readiness import look
 from workers.state.store import Store
+
+
+def test_exactly_what_has_to_stay_free_is_enough_for_the_door_and_for_readiness(open_client, monkeypatch):
+    services = open_client(min_free_bytes=1000, ready_workers=0).app.state.services
+    for free, is_enough in ((1100, True), (1099, False)):
+        monkeypatch.setattr(services.store, "free_bytes", lambda free=free: free)
+        refused = contextlib.nullcontext() if is_enough else pytest.raises(ProblemError, match="1000 bytes of the disk")
+        with refused:
+            services.room.check(100)
+    for free, is_enough in ((1000, True), (999, False)):
+        monkeypatch.setattr(services.store, "free_bytes", lambda free=free: free)
+        assert {check.name: check.ok for check in look(services, draining=False)}["store"] is is_enough
 
 
 def test_what_was_measured_anew_is_not_given_back_a_second_time(settings):

@@ -113,6 +113,15 @@ def test_what_is_no_http_is_a_problem_too(serve, bytes_sent):
     assert (status, problem["code"]) == (400, "bad-request")
 
 
+def test_a_request_that_is_worked_on_for_longer_than_its_header_may_take_is_answered(serve, photo_png):
+    port = serve(header_seconds=0.3)
+    answer = httpx2.post(
+        f"http://127.0.0.1:{port}/purify", files={"image": photo_png}, data={"defense": "none", "metrics": ""},
+        headers={"Prefer": "wait=1"}, timeout=30,
+    )  # fmt: skip
+    assert answer.status_code == 202, answer.text
+
+
 def test_one_connection_too_many_is_told_to_come_back_and_let_in_when_there_is_room(serve):
     port = serve(max_connections=3)
     held = [connect(port) for _ in range(3)]
@@ -122,6 +131,7 @@ def test_one_connection_too_many_is_told_to_come_back_and_let_in_when_there_is_r
     assert received.startswith(b"HTTP/1.1 503")
     assert b"Retry-After: 5" in received
     assert b"too-busy" in received
+    assert not select.select(held, [], [], 0)[0], "those that were let in stay"
     for one in held:
         one.close()
     time.sleep(0.2)
@@ -137,6 +147,45 @@ def test_a_client_that_stops_reading_is_hung_up_on(serve):
         while connections and time.monotonic() < deadline:
             time.sleep(0.1)
         assert not connections
+
+
+BIG = b"GET /static-offline-docs/swagger-ui-bundle.js HTTP/1.1\r\nHost: x\r\n"
+
+
+@contextlib.contextmanager
+def little_read(serve, **settings):
+    """Connect so that little of an answer fits on its way; yield the client and the server's end of it."""
+    port = serve(**settings)
+    for listening in serve.server.servers[0].sockets:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.connect(("127.0.0.1", port))
+        wait_for(lambda: serve.server.server_state.connections)
+        [connection] = serve.server.server_state.connections
+        yield client, connection
+
+
+def wait_for(condition):
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_a_client_that_stops_reading_is_hung_up_on_although_it_goes_on_asking(serve):
+    with little_read(serve, write_seconds=0.5) as (client, connection):
+        client.sendall(BIG + b"\r\n")
+        wait_for(lambda: connection.flow.write_paused)
+        client.sendall(BIG + b"\r\n")
+        wait_for(lambda: connection not in connection.connections)
+
+
+@pytest.mark.parametrize("ending", [b"Connection: close\r\n\r\n", b"\r\n"])
+def test_a_client_that_never_reads_the_last_of_an_answer_is_hung_up_on(serve, ending):
+    with little_read(serve, write_seconds=0.5) as (client, connection):
+        client.sendall(BIG + b"Range: bytes=0-60000\r\n" + ending)
+        wait_for(lambda: connection not in connection.connections)
 
 
 @pytest.mark.slow

@@ -1,0 +1,36 @@
+"""What counts against an API key, and what counts once."""
+
+import pytest
+from problems import problem
+
+
+def test_a_batch_whose_idempotency_key_was_lost_in_between_is_paid_for_once(
+    open_client, keys, photo_png, broker, monkeypatch
+):
+    client = open_client(rate=0.001, burst=50)
+    queue = client.app.state.services.queue
+    submit_all, tries = queue.submit_all, []
+
+    def slow(records, claim, *more):
+        tries.append(claim)
+        if len(tries) < 3:
+            broker.delete(claim.name)
+        submit_all(records, claim, *more)
+
+    monkeypatch.setattr(queue, "submit_all", slow)
+    answer = client.post(
+        "/purify", files=[("image", photo_png)] * 4, data={"defense": "none", "metrics": ""},
+        headers=keys["alice"] | {"Idempotency-Key": "k"},
+    )  # fmt: skip
+    assert (answer.status_code, len(tries), queue.depth()) == (202, 3, 4)
+    assert float(broker.hget("purifiqa:rate:alice", "tokens")) == pytest.approx(46, abs=0.5)
+
+
+def test_a_job_that_runs_counts_until_it_has_ended(open_client, keys, submit):
+    client = open_client(max_in_flight=1)
+    job = submit(client, keys["alice"]).json()["id"]
+    queue = client.app.state.services.queue
+    queue.start(job)
+    problem(submit(client, keys["alice"]), 429, "too-many-jobs")
+    queue.cancel(job)
+    assert submit(client, keys["alice"]).status_code == 202
