@@ -3,17 +3,20 @@
 import os
 import threading
 import time
+import uuid
 from types import TracebackType
 from typing import Any, Self
 
 import httpx2
 
 from app.errors import order_is_wrong
+from app.idempotency import HEADER
 
 API_KEY = "PURIFIQA_API_KEY"
 """Name of the environment variable with the key that is sent to the server."""
 BUSY = (429, 502, 503, 504, 507)
 """Statuses that pass: too many requests, no broker, a proxy whose service restarts, a full store."""
+CONFLICT = 409
 FORBIDDEN = (401, 403)
 LONGEST_PAUSE = 30.0
 
@@ -98,8 +101,9 @@ class Client:
     def begin(self, kind: str, image: bytes, fields: dict[str, str], **headers: str) -> tuple[dict[str, Any], float]:
         """Send an order; return the job document and after how many seconds to ask for it again.
 
-        Raises ServerError.
+        Asked again because an answer was lost, it is the same job. Raises ServerError.
         """
+        headers = {HEADER: uuid.uuid4().hex, **headers}
         answer = self.send("POST", f"/{kind}", files={"image": ("image", image)}, data=fields, headers=headers)
         return _document("POST", f"/{kind}", answer), _seconds(answer, usual=1)
 
@@ -112,7 +116,7 @@ class Client:
         end, tries = time.monotonic() + self._patience, 0
         while True:
             answer, why = self._try(method, path, content)
-            if answer is not None and answer.status_code not in BUSY:
+            if answer is not None and not _passes(answer):
                 break
             tries += 1
             pause = min(2.0 ** (tries - 1), LONGEST_PAUSE)
@@ -136,6 +140,11 @@ class Client:
     def _pause(self, seconds: float) -> None:
         if self._stopped.wait(seconds):
             raise StoppedError("stopped")
+
+
+def _passes(answer: httpx2.Response) -> bool:
+    """Return whether it is worth asking again: a conflict that says when, as of a key in use, passes too."""
+    return answer.status_code in BUSY or (answer.status_code == CONFLICT and "Retry-After" in answer.headers)
 
 
 def _document(method: str, path: str, answer: httpx2.Response) -> dict[str, Any]:

@@ -79,6 +79,23 @@ def test_what_passes_is_waited_for_as_long_as_the_service_says_and_never_without
     assert pauses == [pause]
 
 
+def test_an_order_whose_answer_was_lost_is_sent_again_as_the_same_one_until_its_key_is_free(script):
+    script.answers += [(503, {}), (409, {"Retry-After": "0"}), (202, {}, b'{"id": "one"}'), (202, {}, b'{"id": "two"}')]
+    with Client(script.url, patience=60) as client:
+        assert client.begin("score", b"image", {})[0] == {"id": "one"}
+        assert client.begin("score", b"image", {})[0] == {"id": "two"}
+    *same, other = [request["Idempotency-Key"] for request in script.asked]
+    assert len(same) == 3
+    assert len({*same}) == 1
+    assert other not in same
+
+
+def test_a_conflict_that_does_not_pass_is_told_at_once(script):
+    script.answers += [(409, {})]
+    with Client(script.url, patience=60) as client, pytest.raises(ServerError, match="409"):
+        client.begin("score", b"image", {})
+
+
 def test_a_client_that_is_told_to_stop_takes_its_order_back(script):
     job = json.dumps({"status": "queued", "links": {"self": "/jobs/1"}}).encode()
     script.answers += [(202, {}, job), (204, {}, b"")]
