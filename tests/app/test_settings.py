@@ -36,7 +36,7 @@ def test_wrong_settings_are_told_by_their_variables_and_secrets_are_not_repeated
     assert "errors.pydantic.dev" not in told
 
 
-@pytest.mark.parametrize("process", ["api", "worker"])
+@pytest.mark.parametrize("process", ["api", "worker", "check"])
 @pytest.mark.parametrize(
     ("variable", "value", "told"),
     [
@@ -81,3 +81,22 @@ def test_a_data_folder_that_is_somebody_elses_is_told_by_its_variable_and_the_us
     assert done.returncode == 1
     [line] = done.stderr.splitlines()
     assert line.startswith(f"purifiqa: PURIFIQA_DATA_DIR: user {os.geteuid()} cannot write {data}/blobs: ")
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "status", "told"),
+    [
+        ("PURIFIQA_THREADS", "2", 0, ""),
+        ("PURIFIQA_TREADS", "2", 0, "there is no setting PURIFIQA_TREADS; did you mean PURIFIQA_THREADS?"),
+        ("PURIFIQA_MAX_PIXELS", "abc", os.EX_CONFIG, "PURIFIQA_MAX_PIXELS: Input should be a valid integer"),
+        ("PURIFIQA_HOST", "0.0.0.0", os.EX_CONFIG, "anyone who reaches 0.0.0.0 could use this service"),
+        ("PURIFIQA_REDIS_URL", "unix:///nowhere", 1, "Redis cannot be used: "),
+    ],
+)
+def test_settings_are_tried_without_starting_anything(run, monkeypatch, valkey_socket, variable, value, status, told):
+    monkeypatch.setenv("PURIFIQA_REDIS_URL", f"unix://{valkey_socket}")
+    monkeypatch.setenv(variable, value)
+    done = run("check")
+    assert (done.exit_code, done.stdout) == (status, "" if status else "the settings can work\n")
+    assert len(done.stderr.splitlines()) == bool(told)
+    assert told in done.stderr
