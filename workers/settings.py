@@ -83,9 +83,17 @@ class WorkerSettings(BaseSettings):
         }[cost]
 
     def broker_url(self) -> str:
-        """Return the Redis URL with the password from `redis_password_file` put in."""
-        if self.redis_password_file is None:
+        """Return the Redis URL with the password from `redis_password_file` put in.
+
+        Raises ValueError, with the variable's name, where there is no password in that file."""
+        if (file := self.redis_password_file) is None:
             return self.redis_url
-        password = quote(self.redis_password_file.read_text().strip(), safe="")
+        try:
+            password = quote(file.read_text().strip(), safe="")
+        except (OSError, UnicodeDecodeError) as error:
+            why = error.strerror if isinstance(error, OSError) else "it is not text"
+            raise ValueError(f"PURIFIQA_REDIS_PASSWORD_FILE: {file} cannot be read: {why}") from error
+        if not password:
+            raise ValueError(f"PURIFIQA_REDIS_PASSWORD_FILE: {file} is empty")
         parts = urlsplit(self.redis_url)
         return urlunsplit(parts._replace(netloc=f"{parts.username or ''}:{password}@{parts.netloc.rpartition('@')[2]}"))

@@ -51,12 +51,13 @@ class Context:
     """What a process needs to perform jobs, made once."""
 
     def __init__(self, settings: WorkerSettings) -> None:
-        """Raise ValueError for defaults that do not exist."""
+        """Raise ValueError for settings that cannot work, OSError where the store cannot be used."""
         check_defaults(settings)
         self.settings = settings
         self.name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(2)}"
         self.queue = JobQueue(settings, patient=True)
         self.store = Store(settings.data_dir)
+        self.store.open()
         self.device = pick_device(settings.device)
         self.stopping = Stopping(settings.stop_grace)
         self.keeper = Keeper(JobQueue(settings), self.name)
@@ -219,13 +220,12 @@ def _read_input(here: Context, job_id: str) -> bytes:
 def serve() -> None:
     """Warm up, say that this worker is ready, and perform jobs until SIGTERM or SIGINT.
 
-    Raises ValueError for settings that cannot work, BROKER_ERRORS when Redis is not there.
+    Raises ValueError or OSError for settings that cannot work, BROKER_ERRORS when Redis is not there.
     """
     here = context()
     here.queue.ping()
     torch.set_num_threads(here.settings.threads)
     cv2.setNumThreads(here.settings.threads)
-    here.store.open()
     start = time.perf_counter()
     warm_up(here)
     implementation()  # now, so that the first job need not wait for it

@@ -42,6 +42,7 @@ for _command in (
     attack.attacks,
     attack.attack,
     bench.bench,
+    services.check,
     services.health,
 ):
     app.command()(_command)

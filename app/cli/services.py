@@ -2,6 +2,7 @@
 
 import logging
 import os
+import sys
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -70,6 +71,23 @@ def worker() -> None:
         serve()
     except BROKER_ERRORS as error:
         _end(f"Redis cannot be used: {str(error).rstrip('.')}; PURIFIQA_REDIS_URL says where it is", 1)
+
+
+def check() -> None:
+    """Exit with 0 if the settings can work and Redis lets us in; else tell the variable, and exit as the API would."""
+    from app.main import create_app
+    from app.settings import Settings, unknown_variables
+    from workers.state.broker import BROKER_ERRORS
+
+    with said_plainly(os.EX_CONFIG):
+        service = create_app(Settings())
+    for line in unknown_variables(os.environ):
+        print(f"purifiqa: {line}", file=sys.stderr)
+    try:
+        service.state.services.queue.ping()
+    except BROKER_ERRORS as error:
+        fail(f"Redis cannot be used: {error}")
+    print("the settings can work")
 
 
 def health(

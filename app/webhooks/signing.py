@@ -27,17 +27,18 @@ def read_secrets(settings: Settings) -> list[Webhook]:
             raise WebhookSecretError(f"PURIFIQA_WEBHOOK_SECRET_FILE cannot be read: {error}") from error
         if not text.strip():
             raise WebhookSecretError(f"PURIFIQA_WEBHOOK_SECRET_FILE: {settings.webhook_secret_file} is empty")
-    return [_signer(secret) for secret in text.split()]
+    variable = "PURIFIQA_WEBHOOK_SECRET" + ("" if settings.webhook_secret_file is None else "_FILE")
+    return [_signer(secret, variable) for secret in text.split()]
 
 
-def _signer(secret: str) -> Webhook:
+def _signer(secret: str, variable: str) -> Webhook:
     try:
         key = base64.b64decode(secret.removeprefix(PREFIX), validate=True)
     except binascii.Error:
         key = b""
     if len(key) not in _SIZES:
         cure = 'make one: echo "whsec_$(openssl rand -base64 32)"'
-        raise WebhookSecretError(f"a webhook secret must be whsec_ and base64 of 24 to 64 bytes; {cure}")
+        raise WebhookSecretError(f"{variable}: a webhook secret must be whsec_ and base64 of 24 to 64 bytes; {cure}")
     return Webhook(key)
 
 

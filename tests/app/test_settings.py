@@ -1,10 +1,18 @@
 """What an operator sets wrongly is told by the variable's name, without its secrets."""
 
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 from pydantic import ValidationError
 
 from app.cli.options import in_words
 from app.settings import CI_CACHE, Settings, unknown_variables
+
+ROOT = Path(__file__).parents[2]
 
 
 def test_a_misspelled_setting_is_told_with_the_one_that_was_meant():
@@ -26,3 +34,69 @@ def test_wrong_settings_are_told_by_their_variables_and_secrets_are_not_repeated
     assert "PURIFIQA_WEBHOOK_SECRET: Input should be a valid string" in told
     assert "hunter2" not in told
     assert "errors.pydantic.dev" not in told
+
+
+@pytest.mark.parametrize("process", ["api", "worker", "check"])
+@pytest.mark.parametrize(
+    ("variable", "value", "told"),
+    [
+        ("PURIFIQA_REDIS_URL", "redis.example:6379", "Redis URL must specify one of the following schemes (redis://,"),
+        ("PURIFIQA_REDIS_URL", "redis://:hunter2@redis:port/0", "Port could not be cast to integer value as 'port'"),
+        ("PURIFIQA_REDIS_PASSWORD_FILE", "{folder}/nowhere", "{folder}/nowhere cannot be read: No such file"),
+        ("PURIFIQA_REDIS_PASSWORD_FILE", "{folder}", "{folder} cannot be read: Is a directory"),
+        ("PURIFIQA_REDIS_PASSWORD_FILE", "/dev/null", "/dev/null is empty"),
+    ],
+)
+def test_a_way_to_redis_that_leads_nowhere_is_told_by_its_variable(
+    run, monkeypatch, tmp_path, process, variable, value, told
+):
+    monkeypatch.setenv(variable, value.replace("{folder}", str(tmp_path)))
+    done = run(process)
+    assert done.exit_code == os.EX_CONFIG
+    [line] = done.stderr.splitlines()
+    assert line.startswith(f"purifiqa: {variable}: {told.replace('{folder}', str(tmp_path))}")
+    assert "hunter2" not in line
+
+
+@pytest.mark.parametrize("process", ["api", "worker"])
+@pytest.mark.parametrize("is_there", [False, True])
+def test_a_data_folder_that_is_somebody_elses_is_told_by_its_variable_and_the_user(tmp_path, process, is_there):
+    data = tmp_path / "data"
+    for folder in ("blobs", "jobs", "incoming") if is_there else ("",):
+        (data / folder).mkdir(parents=True)
+    for folder in (data, *data.iterdir()):
+        folder.chmod(0o555)
+    as_a_user = []
+    if os.geteuid() == 0:
+        os.chown(data, 65_534, -1)
+        for folder in data.iterdir():
+            os.chown(folder, 65_534, -1)
+        if not shutil.which("setpriv"):
+            pytest.skip("root may write everywhere, and nothing here takes that away")
+        as_a_user = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"]
+    done = subprocess.run(
+        [*as_a_user, sys.executable, "-m", "app", process], cwd=ROOT, capture_output=True, text=True, check=False,
+        timeout=120, env={**os.environ, "PURIFIQA_DATA_DIR": str(data)},
+    )  # fmt: skip
+    assert done.returncode == 1
+    [line] = done.stderr.splitlines()
+    assert line.startswith(f"purifiqa: PURIFIQA_DATA_DIR: user {os.geteuid()} cannot write {data}/blobs: ")
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "status", "told"),
+    [
+        ("PURIFIQA_THREADS", "2", 0, ""),
+        ("PURIFIQA_TREADS", "2", 0, "there is no setting PURIFIQA_TREADS; did you mean PURIFIQA_THREADS?"),
+        ("PURIFIQA_MAX_PIXELS", "abc", os.EX_CONFIG, "PURIFIQA_MAX_PIXELS: Input should be a valid integer"),
+        ("PURIFIQA_HOST", "0.0.0.0", os.EX_CONFIG, "anyone who reaches 0.0.0.0 could use this service"),
+        ("PURIFIQA_REDIS_URL", "unix:///nowhere", 1, "Redis cannot be used: "),
+    ],
+)
+def test_settings_are_tried_without_starting_anything(run, monkeypatch, valkey_socket, variable, value, status, told):
+    monkeypatch.setenv("PURIFIQA_REDIS_URL", f"unix://{valkey_socket}")
+    monkeypatch.setenv(variable, value)
+    done = run("check")
+    assert (done.exit_code, done.stdout) == (status, "" if status else "the settings can work\n")
+    assert len(done.stderr.splitlines()) == bool(told)
+    assert told in done.stderr

@@ -24,11 +24,11 @@ def test_every_service_is_hardened_and_watched(name):
     assert service["read_only"] is True
     assert service["cap_drop"] == ["ALL"]
     assert "no-new-privileges:true" in service["security_opt"]
-    assert service["restart"] == "unless-stopped"
+    assert service["restart"] == ("no" if name == "settings" else "unless-stopped")
     assert service["pids_limit"] > 0
     assert service["mem_limit"]
     assert service["logging"]["options"].keys() == {"max-size", "max-file"}, "its log is bounded"
-    assert service["healthcheck"]["test"]
+    assert name == "settings" or service["healthcheck"]["test"]
     assert "container_name" not in service, "it could not be scaled"
 
 
@@ -103,6 +103,22 @@ def test_settings_reach_every_container_of_ours_and_the_file_for_them_sets_nothi
         assert SERVICES[name]["env_file"] == ["docker/settings.env"]
     lines = (ROOT / "docker" / "settings.env").read_text().splitlines()
     assert all(line.startswith("#") for line in lines)
+
+
+def test_nothing_starts_with_settings_that_cannot_work_and_they_are_tried_once_as_the_api_would_have_them():
+    for name in ("api", "worker", "worker-gpu"):
+        assert SERVICES[name]["depends_on"]["settings"] == {"condition": "service_completed_successfully"}, name
+    tried = SERVICES["settings"]
+    assert tried["command"] == ["check"]
+    for part in ("image", "env_file", "environment", "secrets", "volumes"):
+        assert tried[part] == SERVICES["api"][part], part
+
+
+def test_no_setting_moves_the_api_or_its_folders_to_where_compose_does_not_look():
+    for name in ("api", "worker", "worker-gpu"):
+        ours = SERVICES[name]["environment"]
+        assert (ours["PURIFIQA_HOST"], ours["PURIFIQA_PORT"]) == ("0.0.0.0", "8000")
+        assert {ours["PURIFIQA_DATA_DIR"], ours["PURIFIQA_WEIGHTS_DIR"]} == {"/data", "/weights"}
 
 
 def test_how_many_workers_there_are_does_not_hang_on_one_command():

@@ -134,11 +134,23 @@ def test_after_a_start_of_the_broker_workers_are_given_time_to_come_back(accept,
 
 def test_a_worker_lost_after_the_time_limit_means_that_the_limit_was_broken(accept, queue, broker, passes, monkeypatch):
     accept("job1")
-    start(queue, "job1")
+    record = start(queue, "job1")
     broker.hset("purifiqa:job:job1", "started", str(time.time() - 10_000))
+    queue.keep(record, "w1@0")
     broker.delete("purifiqa:lease:job1")
     passes(2)
     assert queue.get("job1").failure.code == "time-limit"
+
+
+def test_time_in_which_every_worker_was_away_breaks_no_limit_and_the_job_is_done_again(accept, queue, broker, passes):
+    accept("job1")
+    record = start(queue, "job1")
+    queue.keep(record, "w1@0")
+    broker.hset("purifiqa:job:job1", "started", str(time.time() - 10_000))
+    broker.hset("purifiqa:job:job1", "seen", str(time.time() - 9_990))
+    broker.delete("purifiqa:lease:job1")
+    passes(2)
+    assert (queue.get("job1").status, queue.get("job1").setbacks) == (Status.QUEUED, 1)
 
 
 def test_entries_of_nobody_are_removed_and_records_that_expired_are_no_longer_counted(accept, queue, broker, passes):

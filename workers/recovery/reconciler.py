@@ -109,9 +109,12 @@ class Reconciler:
             log.info("job %s has ended by itself", job_id)
 
     def _verdict(self, record: JobRecord) -> Failure | None:
-        """Return why a job whose worker is lost is not tried again, or None if it is."""
+        """Return why a job whose worker is lost is not tried again, or None if it is.
+
+        Time in which nobody performed it does not count: all workers, or the machine, may have been away for an hour.
+        """
         limit = self._queue.time_limit(record.order)
-        if record.started is not None and time.time() - record.started > limit:
+        if record.started is not None and record.seen is not None and record.seen - record.started > limit:
             return Failure(code="time-limit", detail="The job ran longer than a job with this defense may.")
         if record.setbacks + 1 >= MOST_SETBACKS:
             detail = "The worker was lost each time it did this job; it is not tried again."

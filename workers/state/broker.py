@@ -30,12 +30,17 @@ class Broker:
     """A client of Redis for code that waits for answers and one for code that does not."""
 
     def __init__(self, settings: WorkerSettings, *, patient: bool = False) -> None:
-        """`patient` rides out a broker's restart of some seconds, as a worker should; an API rather answers 503."""
+        """`patient` rides out a broker's restart of some seconds, as a worker should; an API rather answers 503.
+
+        Raises ValueError, with the variable's name, for settings that lead to no broker."""
         self._settings = settings
         url = settings.broker_url()
         timeouts: dict[str, Any] = {"socket_connect_timeout": 2, "socket_timeout": 5}
         retry = Retry(ExponentialWithJitterBackoff(base=0.1, cap=1), 10) if patient else Retry(ConstantBackoff(0.1), 2)
-        self._redis: Redis = Redis.from_url(url, retry=retry, **timeouts)
+        try:
+            self._redis: Redis = Redis.from_url(url, retry=retry, **timeouts)
+        except ValueError as error:
+            raise ValueError(f"PURIFIQA_REDIS_URL: {error}") from error
         self._probe: Redis = Redis.from_url(
             url, retry=Retry(NoBackoff(), 0), socket_connect_timeout=PROBE_SECONDS, socket_timeout=PROBE_SECONDS
         )

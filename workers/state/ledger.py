@@ -112,7 +112,7 @@ class Ledger(Presence):
         with refusals():
             answer: Any = self._keep(
                 keys=[job.record, job.events, job.lease],
-                args=[record.placement, holder, self._lease_ms, progress],
+                args=[record.placement, holder, self._lease_ms, progress, round(time.time(), 3)],
             )
         return str(answer.decode())
 
@@ -207,7 +207,7 @@ class Ledger(Presence):
             raise JobCanceledError(job_id)
 
 
-_CHANGING = ("started", "ended", "report", "failure", "delivery", "placement", "setbacks")
+_CHANGING = ("started", "seen", "ended", "report", "failure", "delivery", "placement", "setbacks")
 
 
 def changing_fields(record: JobRecord) -> dict[str, str]:

@@ -78,6 +78,7 @@ class JobRecord(BaseModel):
     origin: Origin = Origin()
     created: float
     started: float | None = None
+    seen: float | None = Field(None, description="When its worker last renewed the lease, give or take a second.")
     ended: float | None = None
     report: Report | None = None
     failure: Failure | None = None

@@ -26,6 +26,10 @@ class StoreFullError(OSError):
     """The disk or quota that holds the store is full."""
 
 
+class StoreClosedError(OSError):
+    """The folder cannot be used by this user; the message names the variable and the user."""
+
+
 class Store:
     """A folder of blobs and their owners. API and workers use the same folder."""
 
@@ -35,9 +39,14 @@ class Store:
         self._incoming = root / "incoming"
 
     def open(self) -> None:
-        """Create the folders. Raises OSError if they cannot be written."""
+        """Create the folders. Raises StoreClosedError if they cannot be written; a full disk is none of that."""
         for folder in (self._blobs, self._jobs, self._incoming):
-            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            try:
+                folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            except OSError as error:
+                raise _closed(folder, error.strerror) from error
+            if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
+                raise _closed(folder, "it belongs to another user, or is mounted read-only")
 
     def is_writable(self) -> bool:
         """Return whether a file can be created now."""
@@ -202,6 +211,10 @@ class Store:
         with contextlib.suppress(FileNotFoundError):
             if blob.stat().st_nlink == 1:
                 blob.unlink()
+
+
+def _closed(folder: Path, why: str | None) -> StoreClosedError:
+    return StoreClosedError(f"PURIFIQA_DATA_DIR: user {os.geteuid()} cannot write {folder}: {why}")
 
 
 def _full(error: OSError, path: Path) -> OSError:
