@@ -66,11 +66,11 @@ def worker() -> None:
         settings = WorkerSettings()
         _log(settings.log_level, settings.log_format)
         tracing.configure("purifiqa-worker")
-        context().store.open()
+        context()
     try:
         serve()
     except BROKER_ERRORS as error:
-        _end(f"Redis cannot be used: {str(error).rstrip('.')}; PURIFIQA_REDIS_URL says where it is", 1)
+        _end(_without_redis(error), 1)
 
 
 def check() -> None:
@@ -79,14 +79,14 @@ def check() -> None:
     from app.settings import Settings, unknown_variables
     from workers.state.broker import BROKER_ERRORS
 
-    with said_plainly(os.EX_CONFIG):
+    with said_plainly(os.EX_CONFIG, _end):
         service = create_app(Settings())
     for line in unknown_variables(os.environ):
         print(f"purifiqa: {line}", file=sys.stderr)
     try:
         service.state.services.queue.ping()
     except BROKER_ERRORS as error:
-        fail(f"Redis cannot be used: {error}")
+        _end(_without_redis(error), 1)
     print("the settings can work")
 
 
@@ -103,6 +103,10 @@ def health(
     if wrong:
         fail(wrong)
     print("ready")
+
+
+def _without_redis(error: Exception) -> str:
+    return f"Redis cannot be used: {str(error).rstrip('.')}; PURIFIQA_REDIS_URL says where it is"
 
 
 def _end(message: str, status: int) -> NoReturn:
