@@ -6,7 +6,6 @@ import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
-import matplotlib as mpl
 import numpy as np
 import torch.nn.functional as F
 from matplotlib.figure import Figure
@@ -16,7 +15,7 @@ from torch import Tensor
 
 from app.bench.folder import DefenseRecord, Folder, read_picture, write_whole
 from app.bench.parameters import Parameters
-from app.bench.report.plots import PLAIN
+from app.bench.report.plots import no_formulas
 from app.bench.units import Unit, units_of
 
 COLUMNS = 6
@@ -65,7 +64,7 @@ def _tiles(unit: Unit, folder: Folder) -> Iterator[Tile]:
             yield f"{label}\n{_score(record, metric)}", _shown(purified), _difference(aligned, clean)
 
 
-@mpl.rc_context(PLAIN)
+@no_formulas()
 def _draw(title: str, tiles: list[Tile]) -> bytes:
     rows = math.ceil(len(tiles) / COLUMNS)
     height, width = tiles[0][1].shape[:2]
@@ -107,6 +106,7 @@ def _difference(picture: Tensor, clean: Tensor) -> Pixels:
 
 def _shown(picture: Tensor) -> Pixels:
     """Return a picture, (1, 3, H, W), shrunk to what can be seen of it: (h, w, 3)."""
-    size = [max(1, round(side * min(1, SHOWN / max(picture.shape[2:])))) for side in picture.shape[2:]]
-    pixels: Pixels = F.adaptive_avg_pool2d(picture, size)[0].permute(1, 2, 0).numpy()
+    scale = min(1, SHOWN / max(picture.shape[2:]))
+    height, width = (max(1, round(side * scale)) for side in picture.shape[2:])
+    pixels: Pixels = F.adaptive_avg_pool2d(picture, (height, width))[0].permute(1, 2, 0).numpy()
     return pixels

@@ -1,5 +1,6 @@
 """The plots of a report: Gain against fidelity, attacks by defenses, bars for every attack, and what cheating pays."""
 
+import functools
 import io
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,8 +20,8 @@ from models.evaluation.bootstrap import Mean
 
 INK, ACCENT, BASELINE = "#222222", "#1f6fb2", "#b2431f"
 DPI = 130
-PLAIN = {"text.parse_math": False}
-"""Labels may hold names of files, which are no formulas, whatever dollars are in them."""
+no_formulas = functools.partial(mpl.rc_context, {"text.parse_math": False})
+"""A context: labels may hold names of files, which are no formulas, whatever dollars are in them."""
 
 Point = tuple[str, Mean, Mean]
 """A defense, and where it lies across and up."""
@@ -43,7 +44,7 @@ def draw(
         "Gain under each attack": ("bars", lambda: _bars(gains, order)),
     }
     for title, (name, drawing) in drawings.items():
-        with mpl.rc_context(PLAIN):
+        with no_formulas():
             figure = drawing()
             if figure is None:
                 continue
@@ -51,7 +52,7 @@ def draw(
         yield f"{title}: {metric}, {which}", file
 
 
-@mpl.rc_context(PLAIN)
+@no_formulas()
 def draw_cheats(root: Path, metric: str, points: Sequence[Point]) -> tuple[str, Path]:
     """Write the plot of what one cheat gains behind each defense and honest pictures pay; return its title and file."""
     figure = Figure(figsize=(10, 7), layout="constrained")
