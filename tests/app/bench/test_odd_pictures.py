@@ -19,8 +19,8 @@ def folder(tmp_path):
     return tmp_path / "photos"
 
 
-def settled(folder):
-    choices = Choices(folder, folder.parent / "out", attacks="fgsm", defenses="flip", metrics="standin")
+def settled(folder, attacks="fgsm"):
+    choices = Choices(folder, folder.parent / "out", attacks=attacks, defenses="flip", metrics="standin")
     return settle(choices, draft(choices, "1")), Folder(choices.out)
 
 
@@ -49,6 +49,17 @@ def test_pictures_far_from_square_have_a_sheet_that_can_be_drawn(folder, height,
     with images.open(sheet) as drawn:
         assert max(drawn.size) < 2000, "as of other pictures"
         assert drawn.convert("L").crop((0, 90, *drawn.size)).getextrema()[0] < 128, "something is on it"
+
+
+@pytest.mark.usefixtures("standin")
+def test_purified_pictures_are_kept_of_the_first_attack_on_the_first_three(folder):
+    for number in range(4):
+        (folder / f"{number}.png").write_bytes(encode(photograph_like(1, 32, 40, seed=number), ImageFormat.PNG))
+    manifest, kept = settled(folder, "fgsm,ifgsm")
+    for unit in units_of(manifest.parameters):
+        list(perform(unit, kept, "cpu"))
+    found = {file.relative_to(kept.root / "purified").as_posix() for file in kept.root.glob("purified/**/flip.png")}
+    assert found == {f"standin/fgsm/{number}.png/flip.png" for number in range(3)}
 
 
 @pytest.mark.skipif(sys.platform == "darwin", reason="file names are UTF-8 there")
