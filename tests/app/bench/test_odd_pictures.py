@@ -33,10 +33,11 @@ def sheets(folder):
 
 
 @pytest.mark.usefixtures("standin")
-def test_a_name_that_looks_like_a_formula_is_none(folder):
-    (folder / "a$_$.png").write_bytes(encode(photograph_like(1, 32, 40), ImageFormat.PNG))
+@pytest.mark.parametrize("name", ["a$_$.png", "写真.png"])
+def test_a_name_that_looks_like_a_formula_or_that_the_font_lacks_is_told_without_a_word(folder, name):
+    (folder / name).write_bytes(encode(photograph_like(1, 32, 40), ImageFormat.PNG))
     [(title, sheet)] = sheets(folder).items()
-    assert title == "a$_$.png: fgsm on standin"
+    assert title == f"{name}: fgsm on standin"
     assert sheet.is_file()
 
 
