@@ -107,16 +107,17 @@ class Run:
 
     def train(self) -> None:
         """Train to the end, and save the averaged network as a diffusers model in `options.out`."""
-        begun, total = time.monotonic(), 0.0
+        begun, total, first = time.monotonic(), 0.0, self.step
         while self.step < min(self.options.steps, self.options.until or self.options.steps):
             if self.step % self.options.round == 0 and self.step <= self.narrowing:
                 self._reshape(self.step // self.options.round)
             total += self._step()
             if self.step % EVERY == 0:
-                self._watch(total / EVERY)
+                steps = self.step - first  # fewer than EVERY where --until ended in between
+                self._watch(total / steps)
                 self._save()
-                print(f"step {self.step}: {(time.monotonic() - begun) / EVERY:.2f} s per step", flush=True)
-                begun, total = time.monotonic(), 0.0
+                print(f"step {self.step}: {(time.monotonic() - begun) / steps:.2f} s per step", flush=True)
+                begun, total, first = time.monotonic(), 0.0, self.step
         self._save()
         self.average.save(self.options.out / "result")
 

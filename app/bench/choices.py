@@ -114,8 +114,11 @@ def settle(choices: Choices, drafted: Manifest) -> Manifest:
         parameters = parameters.model_copy(update={"measures": _as_before(before.parameters, parameters)})
         check(before.parameters, parameters.model_copy(update={"pictures": before.parameters.pictures}))
 
+    known = {picture.key for picture in before.parameters.pictures} if before else set[str]()
+
     def keep(key: str, data: bytes) -> None:
-        if not folder.clean_picture(key).is_file():
+        # one that no manifest tells of was left by a command that ended here, perhaps with another --size
+        if key not in known or not folder.clean_picture(key).is_file():
             write_whole(folder.clean_picture(key), data)
 
     chosen, unusable = pictures.prepare(

@@ -37,16 +37,19 @@ def prepare(
         raise BenchError(str(error)) from error
     pictures: list[Picture] = []
     others = find_others([str(folder)], out)
-    skipped = [Skipped(kind="image", name=str(file.name), reason=UNREADABLE) for file in others]
+    skipped = [_skipped(file, UNREADABLE) for file in others]
     for file in files:
         if most is not None and len(pictures) == most:
             break
+        if not _can_be_told(file):
+            skipped.append(_skipped(file, "its name is not UTF-8, which the files of a study are: rename it"))
+            continue
         try:
             data = file.path.read_bytes()
             image = fit(decode(data, limits)[0], size)
             check_size(image.shape[2], image.shape[3])
         except (OSError, ValueError) as error:  # ImageError is a ValueError
-            skipped.append(Skipped(kind="image", name=str(file.name), reason=str(error)))
+            skipped.append(_skipped(file, str(error)))
             continue
         picture = _picture(file, data, image, seed)
         keep(picture.key, encode(image, ImageFormat.PNG))
@@ -74,6 +77,19 @@ def fit(image: Tensor, size: tuple[int, int] | None) -> Tensor:
     if (wide, high) != size:
         cut = F.interpolate(cut, size=(size[1], size[0]), mode="bicubic", align_corners=False, antialias=True)
     return cut.clamp(0, 1).mul(255).round().div(255)
+
+
+def _can_be_told(file: ImageFile) -> bool:
+    return str(file.name) == _name_of(file)
+
+
+def _name_of(file: ImageFile) -> str:
+    """Return its name, with what is not UTF-8 in it written as codes."""
+    return str(file.name).encode("utf-8", "backslashreplace").decode()
+
+
+def _skipped(file: ImageFile, reason: str) -> Skipped:
+    return Skipped(kind="image", name=_name_of(file), reason=reason)
 
 
 def _picture(file: ImageFile, data: bytes, image: Tensor, seed: int) -> Picture:

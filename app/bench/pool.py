@@ -18,7 +18,7 @@ from typing import NamedTuple
 from app.bench.folder import FailureRecord, Folder, NotKeptError
 from app.bench.items import BenchError
 from app.bench.perform import Begun, Ended, perform
-from app.bench.units import Unit
+from app.bench.units import ATTACK, Unit
 
 TRIES = 2
 """How often a step is tried that takes its process with it."""
@@ -126,7 +126,8 @@ class _Pool:
                 if slot.work:
                     self._tell(slot.work.unit, message)
                 if self._is_late() and slot.work:
-                    self._waiting.appendleft(slot.work)
+                    if not _was_last(message, slot.work.unit):
+                        self._waiting.appendleft(slot.work)
                     self._dismiss(slot)
             case Stuck():
                 raise BenchError(f"{CANNOT_KEEP}: {message.why}. {GO_ON}")
@@ -169,6 +170,10 @@ class _Pool:
 
     def _is_late(self) -> bool:
         return self._deadline is not None and time.monotonic() > self._deadline
+
+
+def _was_last(ended: Ended, unit: Unit) -> bool:
+    return ended.step == unit.steps[-1] or (ended.step == ATTACK and ended.failed)
 
 
 @contextlib.contextmanager

@@ -65,7 +65,8 @@ def bench(
     from app.bench.choices import Choices
     from app.bench.items import BenchError
 
-    name, command = None if preset is None else str(preset), shlex.join(["purifiqa", *sys.argv[1:]])
+    name = None if preset is None else str(preset)
+    command = shlex.join(["purifiqa", *sys.argv[1:]]).encode("utf-8", "backslashreplace").decode()
     choices = Choices(
         images, out, name, attacks, defenses, metrics, adaptive, size, limit, seed, add=add, mos=mos, command=command
     )

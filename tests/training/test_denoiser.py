@@ -65,6 +65,16 @@ def test_a_run_that_was_interrupted_ends_as_one_that_was_not(train, tmp_path):
     assert float(rows[-1]["psnr_25"]) > 0
 
 
+def test_the_loss_that_is_told_is_the_mean_over_the_steps_since_the_run_went_on(train, tmp_path, monkeypatch):
+    monkeypatch.setattr(denoiser.Run, "_step", lambda run: [setattr(run, "step", run.step + 1), -30.0][1])
+    for until in (1, 3, 6):  # a look after every second step
+        train("--out", tmp_path / "out", "--steps", 6, "--until", until)
+    rows = csv.DictReader((tmp_path / "out" / "curve.csv").read_text().splitlines())
+    assert [(row["step"], row["loss"]) for row in rows if float(row["loss"])] == [
+        ("2", "-30.0"), ("4", "-30.0"), ("6", "-30.0"),
+    ]  # fmt: skip
+
+
 def test_a_pyramid_is_trained_on_as_it_is(train, tmp_path):
     before = graft(FFDNet(width=8))
     before.save(tmp_path / "pyramid")

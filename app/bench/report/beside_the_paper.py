@@ -47,7 +47,8 @@ PAPER: Mapping[str, Mapping[str, tuple[float, float]]] = {
 
 def comparison(cells: Sequence[Cell], parameters: Parameters, metric: str) -> Iterator[str]:
     """Yield the paper's Gain and quality beside ours, over the same attacks, and how alike both rank the defenses."""
-    attacks = [attack.label for attack in parameters.attacks if attack.label in GROUPS]
+    made = {cell.attack for cell in cells if cell.metric == metric and not cell.adaptive}
+    attacks = [attack.label for attack in parameters.attacks if attack.label in GROUPS and attack.label in made]
     theirs = {label_of(text) for text in PRESETS["paper"].defenses}
     of_both = [one for one in parameters.defenses if one.about["name"] in PAPER and one.label in theirs]
     labels = {one.about["name"]: one.label for one in of_both}

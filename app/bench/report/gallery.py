@@ -2,21 +2,32 @@
 
 import io
 import math
+import textwrap
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import torch.nn.functional as F
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from numpy.typing import NDArray
+from torch import Tensor
 
 from app.bench.folder import DefenseRecord, Folder, read_picture, write_whole
 from app.bench.parameters import Parameters
+from app.bench.report.plots import no_formulas
 from app.bench.units import Unit, units_of
 
 COLUMNS = 6
 TILE = 1.75
 """Width of a picture in inches."""
+NARROWEST, TALLEST = 0.25, 3.0
+"""Least and most height of a picture, as multiples of its width; one of another shape is shown smaller."""
+LETTERS = 12
+"""Of a title that have room in an inch."""
+SHOWN = 512
+"""Pixels a side of what is drawn: a tile has fewer, and all of them are held at once."""
 FACTOR = 10
 """By which differences are enlarged."""
 
@@ -38,31 +49,34 @@ def sheets(parameters: Parameters, folder: Folder) -> Iterator[tuple[str, Path]]
 
 def _tiles(unit: Unit, folder: Folder) -> Iterator[Tile]:
     metric = unit.metrics[0].label
-    clean, records = _read(folder.clean_picture(unit.picture.key)), folder.records(unit)
-    attacked = _read(folder.attacked_picture(unit))
+    clean, records = folder.read_clean(unit), folder.records(unit)
+    attacked = folder.read_attacked(unit)
     clean_record = folder.records(unit.model_copy(update={"attack": None, "metrics": ()})).get("none")
-    yield f"clean\n{_score(clean_record, metric)}", clean, _difference(clean, clean)
+    yield f"clean\n{_score(clean_record, metric)}", _shown(clean), _difference(clean, clean)
     for defense in unit.defenses:
         record = records.get(defense.label)
         label = "attacked" if defense.label == "none" else defense.label
         if defense.label == "none":
-            yield f"{label}\n{_score(record, metric)}", attacked, _difference(attacked, clean)
+            yield f"{label}\n{_score(record, metric)}", _shown(attacked), _difference(attacked, clean)
             continue
         file, grid = (folder.purified_picture(unit, defense.label, aligned=aligned) for aligned in (False, True))
         if file.is_file() and grid.is_file():
-            yield f"{label}\n{_score(record, metric)}", _read(file), _difference(_read(grid), clean)
+            purified, aligned = read_picture(file), read_picture(grid)
+            yield f"{label}\n{_score(record, metric)}", _shown(purified), _difference(aligned, clean)
 
 
+@no_formulas()
 def _draw(title: str, tiles: list[Tile]) -> bytes:
     rows = math.ceil(len(tiles) / COLUMNS)
     height, width = tiles[0][1].shape[:2]
-    high = TILE * height / width
+    high = TILE * min(max(height / width, NARROWEST), TALLEST)
     columns = min(COLUMNS, len(tiles))
     figure = Figure(figsize=(columns * TILE + 0.2, rows * (2 * high + 0.45) + 0.55))
     figure.set_layout_engine(ConstrainedLayoutEngine(h_pad=0.01, w_pad=0.03, hspace=0, wspace=0))
-    figure.suptitle(
-        f"{title}\nbelow each picture, {FACTOR} times its difference to the clean one", fontsize=9, wrap=True
-    )
+    lines = (title, f"below each picture, {FACTOR} times its difference to the clean one")
+    # not by wrap=True, which looks for formulas all the same
+    wrapped = [textwrap.fill(line, round(LETTERS * columns * TILE)) for line in lines]
+    figure.suptitle("\n".join(wrapped), fontsize=9)
     panels = figure.subplots(2 * rows, columns, squeeze=False)
     for axes in panels.flat:
         axes.set_axis_off()
@@ -72,7 +86,9 @@ def _draw(title: str, tiles: list[Tile]) -> bytes:
             axes.imshow(shown)
         panels[2 * row, column].set_title(_shortened(name), fontsize=7.5)
     sheet = io.BytesIO()
-    figure.savefig(sheet, dpi=130, format="jpg", pil_kwargs={"quality": 90})
+    with warnings.catch_warnings():  # a box stands for a letter that the font lacks; the report has the name too
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")
+        figure.savefig(sheet, dpi=130, format="jpg", pil_kwargs={"quality": 90})
     return sheet.getvalue()
 
 
@@ -86,12 +102,14 @@ def _score(record: object, metric: str) -> str:
     return "not scored" if score is None else f"score {score:.4g}"
 
 
-def _difference(picture: Pixels, clean: Pixels) -> Pixels:
+def _difference(picture: Tensor, clean: Tensor) -> Pixels:
     """Return the difference, ten times, around middle gray."""
-    difference: Pixels = np.clip(0.5 + FACTOR * (picture - clean), 0, 1)
-    return difference
+    return _shown((0.5 + FACTOR * (picture - clean)).clamp(0, 1))
 
 
-def _read(file: Path) -> Pixels:
-    pixels: Pixels = read_picture(file)[0].permute(1, 2, 0).numpy()
+def _shown(picture: Tensor) -> Pixels:
+    """Return a picture, (1, 3, H, W), shrunk to what can be seen of it: (h, w, 3)."""
+    scale = min(1, SHOWN / max(picture.shape[2:]))
+    height, width = (max(1, round(side * scale)) for side in picture.shape[2:])
+    pixels: Pixels = F.adaptive_avg_pool2d(picture, (height, width))[0].permute(1, 2, 0).numpy()
     return pixels

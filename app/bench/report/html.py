@@ -30,7 +30,7 @@ _TYPES = {".png": "image/png", ".jpg": "image/jpeg"}
 
 def to_html(markdown: str, root: Path) -> str:
     """Return the report, with the pictures that it shows, whose paths are below `root`, put into it."""
-    body = MarkdownIt("commonmark").enable("table").render(markdown)
+    body = MarkdownIt("commonmark", {"html": False}).enable("table").render(markdown)
     body = re.sub(r'src="([^":]+)"', lambda found: f'src="{_inlined(root / found[1])}"', body)
     body = body.replace("<table>", '<div class="wide" tabindex="0"><table>').replace("</table>", "</table></div>")
     body = body.replace("<p><img", '<p class="wide"><img')

@@ -1,6 +1,8 @@
 """Tables and numbers of a report, as Markdown."""
 
+import re
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from models.evaluation.bootstrap import Mean
 
@@ -23,9 +25,27 @@ def number(value: float, digits: int = 3) -> str:
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    """Yield the lines of a table, and an empty one."""
-    yield f"| {' | '.join(header)} |"
+    """Yield the lines of a table, and an empty one. Its cells are texts: names of files may look like Markdown."""
+
+    def line(cells: Sequence[str]) -> str:
+        return f"| {' | '.join(_plain(cell).replace('|', '/') for cell in cells)} |"
+
+    yield line(header)
     yield "|---" * len(header) + "|"
-    for row in rows:
-        yield f"| {' | '.join(' '.join(value.replace('|', '/').split()) for value in row)} |"
+    yield from map(line, rows)
     yield ""
+
+
+def picture(title: str, file: Path) -> str:
+    """Return the line that shows a picture; `file` is its path below the report's folder."""
+    alternative = re.sub(r"[][]", r"\\\g<0>", _plain(title))
+    return f"![{alternative}]({file.as_posix()})\n"
+
+
+def _plain(text: str) -> str:
+    """Return a text on one line in which Markdown finds no HTML, link, code or emphasis."""
+    return " ".join(_ACTIVE.sub(r"\\\g<0>", text).split())
+
+
+_ACTIVE = re.compile(r"[\\`*<]|(?<![^\W_])_|_(?![^\W_])|(?<=\])\(")
+"""What Markdown would read; underscores within words and brackets without a link stay as they are."""

@@ -1,10 +1,12 @@
 """The plots of a report: Gain against fidelity, attacks by defenses, bars for every attack, and what cheating pays."""
 
+import functools
 import io
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import PowerNorm
@@ -18,6 +20,8 @@ from models.evaluation.bootstrap import Mean
 
 INK, ACCENT, BASELINE = "#222222", "#1f6fb2", "#b2431f"
 DPI = 130
+no_formulas = functools.partial(mpl.rc_context, {"text.parse_math": False})
+"""A context: labels may hold names of files, which are no formulas, whatever dollars are in them."""
 
 Point = tuple[str, Mean, Mean]
 """A defense, and where it lies across and up."""
@@ -34,18 +38,21 @@ def draw(
     """
     which = "attacks through the defense" if adaptive else "attacks that know of no defense"
     folder = root / "plots" / f"{slug(metric)}{'-adaptive' if adaptive else ''}"
-    drawings = {
-        "Gain and fidelity": ("front", _front(rows)),
-        "Gain of every defense under every attack": ("heatmap", _heatmap(gains, order)),
-        "Gain under each attack": ("bars", _bars(gains, order)),
+    drawings: Mapping[str, tuple[str, Callable[[], Figure | None]]] = {
+        "Gain and fidelity": ("front", lambda: _front(rows)),
+        "Gain of every defense under every attack": ("heatmap", lambda: _heatmap(gains, order)),
+        "Gain under each attack": ("bars", lambda: _bars(gains, order)),
     }
-    for title, (name, figure) in drawings.items():
-        if figure is None:
-            continue
-        file = _saved(figure, folder / f"{name}.png", f"{title}\n{metric}, {which}")
+    for title, (name, drawing) in drawings.items():
+        with no_formulas():
+            figure = drawing()
+            if figure is None:
+                continue
+            file = _saved(figure, folder / f"{name}.png", f"{title}\n{metric}, {which}")
         yield f"{title}: {metric}, {which}", file
 
 
+@no_formulas()
 def draw_cheats(root: Path, metric: str, points: Sequence[Point]) -> tuple[str, Path]:
     """Write the plot of what one cheat gains behind each defense and honest pictures pay; return its title and file."""
     figure = Figure(figsize=(10, 7), layout="constrained")

@@ -2,6 +2,7 @@
 
 import importlib.util
 import statistics
+import textwrap
 from collections.abc import Iterator, Sequence
 
 from app.bench.cells import Findings
@@ -10,7 +11,7 @@ from app.bench.parameters import Manifest
 from app.bench.presets import group_of
 from app.bench.report import agreements, beside_the_paper, cheats, doubts, summary, wins
 from app.bench.report.html import to_html
-from app.bench.report.markdown import NOTHING, number, shown, table
+from app.bench.report.markdown import NOTHING, number, picture, shown, table
 from app.bench.report.summary import Row
 from models.attack_checks import PAGE
 from models.metric import MetricCard
@@ -46,7 +47,7 @@ def _text(manifest: Manifest, findings: Findings, folder: Folder) -> Iterator[st
     yield f"{len(parameters.pictures)} pictures {size}, {len(parameters.attacks)} attacks,"
     yield f"{len(parameters.defenses) - 1} defenses, {len(parameters.metrics)} metrics; seed {parameters.seed},"
     yield f"{parameters.device}, PurifIQA {manifest.version}. All parameters are in `manifest.json`, all measures in"
-    yield f"`results.csv`. Made by\n\n    {manifest.command}\n"
+    yield f"`results.csv`. Made by\n\n{textwrap.indent(manifest.command, '    ')}\n"
     if findings.done < findings.steps:
         yield f"**Incomplete: {findings.done} of {findings.steps} steps are done**; means are over what was run.\n"
     if len(manifest.states) > 1:
@@ -100,7 +101,7 @@ def _cheats(manifest: Manifest, findings: Findings, folder: Folder, metric: str)
         from app.bench.report import plots
 
         title, file = plots.draw_cheats(folder.root, metric, points)
-        yield f"![{title}]({file.relative_to(folder.root).as_posix()})\n"
+        yield picture(title, file.relative_to(folder.root))
 
 
 def _groups(manifest: Manifest, findings: Findings, metric: str, *, adaptive: bool) -> Iterator[str]:
@@ -151,7 +152,7 @@ def _plots(
     found = summary.grouped(findings.cells, manifest.parameters, metric, adaptive=adaptive, by_group=False)
     order = [row.defense for row in rows if row.gain is not None]
     for title, file in plots.draw(folder.root, metric, rows, found, order, adaptive=adaptive):
-        yield f"![{title}]({file.relative_to(folder.root).as_posix()})\n"
+        yield picture(title, file.relative_to(folder.root))
 
 
 def _doubts(manifest: Manifest, findings: Findings) -> Iterator[str]:
@@ -181,7 +182,7 @@ def _gallery(manifest: Manifest, folder: Folder) -> Iterator[str]:
         yield "## Pictures\n"
         yield "Above as the metric sees it, below ten times the difference to the clean picture, geometry undone.\n"
     for title, file in sheets:
-        yield f"![{title}]({file.relative_to(folder.root).as_posix()})\n"
+        yield picture(title, file.relative_to(folder.root))
 
 
 def _left_out(manifest: Manifest, findings: Findings) -> Iterator[str]:

@@ -58,16 +58,14 @@ def falls(cells: Sequence[Cell], parameters: Parameters, metric: str) -> Iterato
     its = [cell for cell in cells if cell.metric == metric and cell.attack != CLEAN]
     for defense in parameters.defenses:
         through = [cell for cell in its if cell.adaptive and cell.defense == defense.label]
-        places = {(cell.image, cell.attack) for cell in through}
-        plain = [cell for cell in its if not cell.adaptive and (cell.image, cell.attack) in places]
-        before = mean([cell for cell in plain if cell.defense == defense.label], "gain")
-        nothing = mean([cell for cell in plain if cell.defense == "none"], "gain")
-        after = mean(through, "gain")
+        plain = [cell for cell in its if not cell.adaptive]
+        sides = _on_the_same(through, _of(plain, defense.label), _of(plain, "none"))
+        after, before, nothing = (mean(side, "gain") for side in sides)
         if not (after and before and nothing):
             continue
         took_off = nothing.value - before.value
         collapses = took_off > 0 and nothing.value - after.value < COLLAPSED * took_off
-        defended = [mean(some, "movement") for some in (through, _of(plain, defense.label))]
+        defended = [mean(side, "movement") for side in sides[:2]]
         rows.append(
             [defense.label, shown(nothing), shown(before), shown(after), *map(shown, reversed(defended)),
              "yes" if collapses else "", str(after.n)]
@@ -81,6 +79,12 @@ def falls(cells: Sequence[Cell], parameters: Parameters, metric: str) -> Iterato
         header = ("defense", "Gain undefended ↓", "Gain, attack knows nothing ↓", "Gain, attack goes through ↓",
                   "movement, knows nothing ↓", "movement, goes through ↓", "collapses", "n")  # fmt: skip
         yield from table(header, rows)
+
+
+def _on_the_same(*sides: Sequence[Cell]) -> list[list[Cell]]:
+    """Return of each side the cells of pictures and attacks that every side has."""
+    common = set.intersection(*({(cell.image, cell.attack) for cell in side} for side in sides))
+    return [[cell for cell in side if (cell.image, cell.attack) in common] for side in sides]
 
 
 def _of(cells: Sequence[Cell], defense: str) -> list[Cell]:

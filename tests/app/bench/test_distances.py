@@ -13,12 +13,14 @@ from app.bench.units import units_of
 from models.availability import AVAILABLE, unavailable
 from models.evaluation import perceptual
 
+CROP = 32
+"""Smaller than the pictures, so that pixels are missing."""
+
 
 @pytest.fixture
 def choices(photos, tmp_path, standin):
-    return Choices(
-        photos, tmp_path / "out", attacks="ifgsm", defenses="jpeg,flip,random-crop", metrics="standin", limit=1
-    )
+    defenses = f'jpeg,flip,{{"name": "random-crop", "size": {CROP}}}'
+    return Choices(photos, tmp_path / "out", attacks="ifgsm", defenses=defenses, metrics="standin", limit=1)
 
 
 @pytest.fixture
@@ -47,7 +49,7 @@ def test_without_its_weights_it_is_listed_and_no_number_is_shown(choices, monkey
 def test_with_them_it_is_that_of_the_aligned_picture_where_pixels_are_left(choices, with_weights):
     manifest, findings, folder = measured(choices)
     found = {(cell.attack, cell.defense): cell.measures["aligned_lpips"] for cell in findings.cells}
-    assert found["clean", "none"] == found["clean", "flip"] == found["clean", "random-crop"] == 0
+    assert found["clean", "none"] == found["clean", "flip"] == found["clean", f"random-crop(size={CROP})"] == 0
     assert found["ifgsm", "none"] == found["ifgsm", "flip"] == pytest.approx(10 / 255)
     assert found["clean", "jpeg"] > 0
     assert all(torch.isfinite(torch.tensor(value)) for value in found.values())

@@ -155,6 +155,16 @@ def test_a_folder_of_before_states_were_told_has_one_that_is_unknown(choices, mo
     assert grown.states == ("unknown", *manifest.states)
 
 
+@pytest.mark.parametrize("size", ["32x32", "native"])
+def test_pictures_that_a_command_left_before_it_began_are_made_anew(choices, size, monkeypatch):
+    in_process(choices, monkeypatch)
+    (choices.images / "opinions.csv").write_text("file,mos\na.png,1\n")
+    with pytest.raises(BenchError, match="opinions on 1 of 2 pictures"):
+        run(dataclasses.replace(choices, size="48x48", mos=choices.images / "opinions.csv"))
+    fresh = numbers(run(dataclasses.replace(choices, out=choices.out.with_name("fresh"), size=size)))
+    assert numbers(run(dataclasses.replace(choices, size=size))) == fresh
+
+
 @pytest.fixture
 def pattern(tmp_path):
     file = tmp_path / "pattern.safetensors"

@@ -1,11 +1,13 @@
 """The report as a page: what it needs to be read on any screen, and found one's way in."""
 
+import html
 import re
+from pathlib import Path
 
 import pytest
 
 from app.bench.report.html import to_html
-from app.bench.report.markdown import number, shown
+from app.bench.report.markdown import number, picture, shown, table
 from models.evaluation.bootstrap import Mean
 
 LONG = "the weights were not added. Save them from where they are published, then run the command that adds them"
@@ -54,3 +56,21 @@ def test_only_texts_in_a_table_are_broken_into_lines(page):
 def test_what_rounds_to_zero_has_no_sign():
     assert [number(value) for value in (-0.0004, -0.0, 0.0004, -0.0006)] == ["0.000", "0.000", "0.000", "-0.001"]
     assert shown(Mean(0.083, -0.0, 0.167, 4)) == "0.083 [0.000, 0.167]"
+
+
+@pytest.mark.parametrize(
+    "name", ["b]<i>*x*[.png", "![x](plot.png)", "_DSC_1_.png", "<script>.png", "`--force`", r"a\_b", "[a]: /b"]
+)
+def test_what_looks_like_markdown_or_html_is_shown_as_it_is(tmp_path, name):
+    (tmp_path / "plot.png").write_bytes(b"png")
+    lines = [picture(name, Path("plot.png")), *table(("name",), [[name]])]
+    page = to_html("# Title\n\n" + "\n".join(lines), tmp_path)
+    assert page.count("<img") == 1
+    assert html.unescape(re.findall('alt="(.*?)"', page)[0]) == name
+    assert html.unescape(re.findall("<td>(.*?)</td>", page)[0]) == name
+
+
+def test_numbers_and_parameters_stand_in_the_table_as_they_are():
+    cells = ["0.149 [0.040, 0.287]", "adv-cf(learning_rate=0.003)", "Gain ↓"]
+    assert next(iter(table(cells, []))) == f"| {' | '.join(cells)} |"
+    assert list(table(["a"], [[cell] for cell in cells]))[2:5] == [f"| {cell} |" for cell in cells]

@@ -27,6 +27,15 @@ def test_the_middle_is_cut_and_shrunk_to_8_bits():
     assert torch.equal(fit(photograph_like(1, 24, 30), (30, 24)), photograph_like(1, 24, 30))
 
 
+def test_shrinking_sharp_edges_leaves_no_value_outside():
+    image = torch.zeros(1, 3, 64, 64)
+    image[..., 32:, :] = 1
+    image[..., 10:20] = 1 - image[..., 10:20]
+    fitted = fit(image, (24, 24))
+    assert (fitted.min(), fitted.max()) == (0, 1)
+    assert torch.equal(fitted, fitted.mul(255).round() / 255)
+
+
 def test_pictures_are_never_enlarged():
     with pytest.raises(ValueError, match="smaller than 80x20"):
         fit(torch.zeros(1, 3, 64, 72), (80, 20))

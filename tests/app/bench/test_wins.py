@@ -81,6 +81,14 @@ def test_a_defense_collapses_if_half_of_what_it_took_off_is_gone(after, collapse
     assert found == {"jpeg": ["0.800", "0.100", f"{after:.3f}", "0.100", "0.700", collapses, "1"]}
 
 
+def test_before_and_after_are_of_the_same_attacked_pictures():
+    cells = [cell("none", 0.8), cell("jpeg", 0.1), cell("jpeg", 0.2, adaptive=True, movement=0.7)]
+    cells += [cell("jpeg", 0.9, image="b", adaptive=True), cell("none", 0.9, image="b")]  # jpeg failed before
+    cells += [cell("jpeg", 0.9, image="c", adaptive=True), cell("jpeg", 0.7, image="c")]
+    found = rows(wins.falls(cells, parameters(["ifgsm"], ["jpeg"]), "entropy"))
+    assert found == {"jpeg": ["0.800", "0.100", "0.200", "0.100", "0.700", "", "1"]}
+
+
 def test_a_defense_that_took_nothing_off_cannot_collapse():
     cells = [cell("none", 0.1), cell("jpeg", 0.2), cell("jpeg", 0.9, adaptive=True)]
     assert rows(wins.falls(cells, parameters(["ifgsm"], ["jpeg"]), "entropy"))["jpeg"][-2] == ""
@@ -114,6 +122,14 @@ def test_a_defense_with_other_parameters_than_the_papers_does_not_stand_beside_i
     cells = [cell(label_of(text), 0.3) for text in ("none", *texts)]
     found = rows(beside_the_paper.comparison(cells, parameters(["ifgsm"], texts), "entropy"))
     assert {name for name in found if "jpeg" in name} == {"jpeg(channel_order=bgr)"}
+
+
+def test_attacks_that_were_not_made_do_not_count_in_the_papers_means():
+    texts = ["flip", "fcn", PAPERS["jpeg"]]
+    cells = [cell(label_of(text), 0.3, attack="madc") for text in ("none", *texts)]
+    lines = list(beside_the_paper.comparison(cells, parameters(["madc", "zhang-ssim"], texts), "entropy"))
+    assert rows(lines)["fcn"][0] == "0.163"
+    assert set(rows(lines)) - {"none", "fcn", "flip", label_of(PAPERS["jpeg"])} == {"all of them", "attacks", "madc"}
 
 
 def test_too_few_defenses_of_the_paper_are_not_compared():

@@ -126,3 +126,9 @@ def test_every_image_that_square_asks_about_is_within_its_budget():
 
     Square(queries=40, epsilon=5, area=0.5)(images, Recorder())
     assert max(((asked - images) * 255).abs().max().item() for asked in seen) <= 5 + 1e-3
+
+
+def test_square_leaves_an_image_alone_whose_score_nothing_moves(monkeypatch):
+    monkeypatch.setattr(Standin, "score", lambda self, images: torch.full((len(images),), 5.0))
+    images = photograph_like(2, 24, 32)
+    assert torch.equal(Square(queries=20)(images, Standin()), images)

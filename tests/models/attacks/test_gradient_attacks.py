@@ -169,7 +169,10 @@ def test_ssahs_coarse_picture_is_the_mean_of_2x2_pixels():
     expected = images.view(1, 3, 8, 2, 10, 2).mean(dim=(3, 5))
     assert torch.allclose(coarse(images)[..., ::2, ::2], expected)
     assert torch.allclose(coarse(images)[..., 1::2, 1::2], expected)
-    assert coarse(images[..., :15, :17]).shape == (1, 3, 15, 17)
+    cut = coarse(images[..., :15, :17])
+    assert cut.shape == (1, 3, 15, 17)
+    assert torch.allclose(cut[..., :14, 16], images[..., :14, 16].view(1, 3, 7, 2).mean(3).repeat_interleave(2, 2) / 2)
+    assert torch.allclose(cut[..., 14, 16], images[..., 14, 16] / 4), "beyond an odd side there are zeros"
 
 
 def test_ssahs_penalty_keeps_the_coarse_picture():

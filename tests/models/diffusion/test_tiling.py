@@ -44,6 +44,26 @@ def test_tiles_of_a_shipped_network_are_the_whole_image(name, size, cells, monke
     torch.testing.assert_close(tiled, whole, rtol=0, atol=2e-5)
 
 
+class Checkered(Denoiser):
+    """Looks three pixels far, and knows of every pixel where in its cell of four by four it lies."""
+
+    name = "checkered"
+    license = "-"
+    multiple = 4
+    halo = 3
+
+    def mean(self, noisy, sigma):
+        inner = torch.arange(16.0).view(4, 4).repeat(noisy.shape[2] // 4, noisy.shape[3] // 4)
+        return inner + torch.nn.functional.avg_pool2d(noisy, 7, stride=1, padding=3)
+
+
+@pytest.mark.parametrize("tile", [4, 8, 20])
+def test_tiles_begin_where_a_cell_of_the_network_does_whatever_its_halo(tile):
+    image, sigma = noisy_picture(44, 61), torch.tensor([0.1])
+    whole = Tiled(Checkered(), 64).mean(image, sigma)
+    torch.testing.assert_close(Tiled(Checkered(), tile).mean(image, sigma), whole, rtol=0, atol=1e-5)
+
+
 @pytest.mark.parametrize("tile", [30, 96])
 def test_in_bfloat16_tiles_differ_from_the_whole_photograph_by_rounding_only(tile, monkeypatch):
     """With AMX the order of sums, and so the rounding, depends on a tile's shape: one level at most, and no seam."""

@@ -65,8 +65,8 @@ def test_the_interval_of_many_images_is_that_of_the_normal_law():
     values = np.random.default_rng(5).normal(10, 2, 400)
     mean = bootstrap_mean(list(values), list(range(400)))
     half = 1.96 * values.std() / 20
-    assert mean.low == pytest.approx(mean.value - half, abs=0.03)
-    assert mean.high == pytest.approx(mean.value + half, abs=0.03)
+    assert mean.low == pytest.approx(mean.value - half, abs=0.015)
+    assert mean.high == pytest.approx(mean.value + half, abs=0.015)
 
 
 def test_attacks_on_one_image_do_not_make_a_mean_surer():

@@ -8,7 +8,7 @@ import pytest
 import torch
 from known_photographs import NAMES, pixels, tensor
 
-from models.iqa.fr_surrogate import SHIPPED, FRSurrogate
+from models.iqa.fr_surrogate import SHIPPED, FRSurrogate, shipped
 from models.metric import UnsuitableSizeError
 from models.metrics import find_metric
 from models.metrics.fr_surrogate import MAX_PIXELS
@@ -28,6 +28,18 @@ def test_a_ruined_photograph_scores_far_below_itself(family):
     for name in NAMES:
         ruined = FAMILIES[family](pixels(name), 5, np.random.default_rng(0))
         assert METRIC(tensor(pixels(name))) > METRIC(tensor(ruined)) + 15
+
+
+@pytest.mark.parametrize("sideways", [False, True])
+def test_a_narrow_image_over_the_cap_is_shrunk_to_what_the_network_can_take_and_no_further(monkeypatch, sideways):
+    monkeypatch.setattr("models.metrics.fr_surrogate.MAX_PIXELS", 64 * 128)
+    photo = tensor(pixels("coffee"))[..., :32, :].repeat(1, 1, 1, 4)[..., :1024]
+    size = (32, int(1024 * (64 * 128 / (32 * 1024)) ** 0.5))
+    if sideways:
+        photo, size = photo.mT, size[::-1]
+    shrunk = torch.nn.functional.interpolate(photo, size=size, mode="bilinear", antialias=True)
+    with torch.no_grad():
+        assert METRIC(photo).item() == pytest.approx(shipped(photo.device)(shrunk).item(), abs=1e-3)
 
 
 def test_an_image_over_the_cap_is_scored_as_its_shrunk_self():

@@ -39,6 +39,25 @@ def test_the_same_recipe_learns_the_same_pattern():
     assert torch.equal(first.pattern, second.pattern)
 
 
+def test_a_pattern_is_adam_on_what_clamped_sums_of_it_and_images_score():
+    images = [photograph_like(1, 24, 40, seed)[0].mul(1.5).sub(0.25).clamp(0, 1) for seed in range(3)]
+    recipe = Recipe(side=32, epochs=4, learning_rate=0.02)
+    pattern, limit = torch.zeros(3, 32, 32), recipe.limit / 255
+    crops = torch.stack([image[:, :, 4:36] for image in images])
+    adam = torch.optim.Adam([pattern], lr=recipe.learning_rate)
+    for _ in range(recipe.epochs):
+        leaf = pattern.clone().requires_grad_()
+        sums = crops + leaf[:, :24]
+        inside = (sums >= 0) & (sums <= 1)
+        loss = 1 - Standin()(torch.where(inside, sums, sums.detach().clamp(0, 1))) / 10
+        (pattern.grad,) = torch.autograd.grad(loss.mean(), leaf)
+        adam.step()
+        pattern.clamp_(-limit, limit)
+    learned = learn(images, Standin(), recipe)
+    assert not pattern[:, 24:].any(), "no image reaches there"
+    torch.testing.assert_close(learned.pattern, pattern / pattern.abs().max(), rtol=0, atol=1e-4)
+
+
 def test_a_file_keeps_where_it_comes_from(learned, tmp_path):
     file = tmp_path / "below" / "pattern.safetensors"
     save(learned, file)
