@@ -51,6 +51,7 @@ class Choices:
     size: str | None = None
     limit: int | None = None
     seed: int = 0
+    samples: int = 1
     add: bool = False
     mos: Path | None = None
     """Table of opinions on the pictures, for the report."""
@@ -91,6 +92,7 @@ def draft(choices: Choices, version: str, server: Server | None = None) -> Manif
         apart=apart,
         files={str(file): digest(file) for item in attacks.items for file in attack_of(item).files},
         measures=tuple(name for name, state in measures.items() if state.available),
+        samples=choices.samples,
         gallery=GALLERY,
     )
     missing = [

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from app.bench.folder import AttackRecord, DefenseRecord, Folder, write_whole
-from app.bench.items import Item
+from app.bench.items import Item, defense_of
 from app.bench.measure import Purified, measure
 from app.bench.server import Server, check_version
 from app.bench.units import Unit
@@ -26,7 +26,7 @@ def order_attack(server: Server, folder: Folder, unit: Unit) -> AttackRecord:
     fields = {"attack": unit.attack.json_text, "metric": metric.label, "seed": str(unit.picture.seed)}
     if unit.through:
         fields["defense"] = unit.through.json_text
-    job, file = _ordered(server, "attack", folder.clean_picture(unit.picture.key).read_bytes(), fields)
+    job, file = _with_file(server, "attack", folder.clean_picture(unit.picture.key).read_bytes(), fields)
     told = job["result"]["attack"]
     check_version(server.url, metric, told)
     write_whole(folder.attacked_picture(unit), file)
@@ -50,10 +50,12 @@ def _purified(server: Server, unit: Unit, item: Item, image: bytes, metrics: Seq
         "defense": item.json_text,
         "metrics": ",".join(metric.label for metric in metrics),
         "seed": str(unit.picture.seed),
-        "format": "png",
     }
-    job, file = _ordered(server, "purify", image, fields)
-    told = {one["metric"]: one for one in job["result"]["scores"]}
+    job, file = _with_file(server, "purify", image, {**fields, "format": "png"})
+    scored = job
+    if unit.samples > 1 and defense_of(item).is_stochastic:
+        scored, _ = _ordered(server, "score", image, {**fields, "samples": str(unit.samples)})
+    told = {one["metric"]: one for one in scored["result"]["scores"]}
     for metric in metrics:
         check_version(server.url, metric, told[metric.label])
     scores = {metric.label: float(told[metric.label]["defended"]) for metric in metrics}
@@ -77,10 +79,15 @@ def _asked_one_by_one(server: Server, unit: Unit, item: Item, image: bytes) -> P
     return done[0]._replace(scores=scores, unscored=unscored)
 
 
-def _ordered(server: Server, kind: str, image: bytes, fields: dict[str, str]) -> tuple[dict[str, Any], bytes]:
+def _with_file(server: Server, kind: str, image: bytes, fields: dict[str, str]) -> tuple[dict[str, Any], bytes]:
+    job, file = _ordered(server, kind, image, fields)
+    if file is None:
+        raise ValueError("the server gave no image")
+    return job, file
+
+
+def _ordered(server: Server, kind: str, image: bytes, fields: dict[str, str]) -> tuple[dict[str, Any], bytes | None]:
     # done anew: an answer that the service remembers, as of a study that was killed, tells no times
     job, file = server.client.order(kind, image, fields, **{"Cache-Control": "no-cache"})
     server.client.erase(job)
-    if file is None:
-        raise ValueError("the server gave no image")
     return job, file

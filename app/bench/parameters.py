@@ -6,6 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from app.bench.items import BenchError, Item, Skipped
 from models.noise import MAX_SEED
+from workers.orders import MAX_SAMPLES
 
 
 class Picture(BaseModel):
@@ -57,6 +58,9 @@ class Parameters(BaseModel):
     files: dict[str, str] = Field({}, description="sha256 of the files that attacks read, by path.")
     measures: tuple[str, ...] = Field(
         (), description="Learned distances that are measured too: their weights are here."
+    )
+    samples: int = Field(
+        1, ge=1, le=MAX_SAMPLES, description="Seeds of a random defense whose median score counts, clean and attacked."
     )
     gallery: int = Field(ge=0, description="Of so many pictures the purified ones are kept.")
 

@@ -2,8 +2,10 @@
 
 import contextlib
 import functools
+import itertools
+import statistics
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -19,6 +21,7 @@ from models.defenses import parse_defense
 from models.images import ImageFormat, encode
 from models.metric import MetricError, UnsuitableSizeError
 from models.metrics import find_metric
+from models.noise import derive_seed
 
 FAILURES = (RuntimeError, ValueError, OSError, MemoryError)
 """What a step may raise and the study goes on: all that attacks, defenses and metrics say, and no memory."""
@@ -98,23 +101,28 @@ def _defend(unit: Unit, folder: Folder, item: Item, clean: Tensor, image: Tensor
         purified = defense(image, seed)
         _wait(image)
         seconds = time.perf_counter() - start
-        scores, unscored = _scores(unit, purified)
+        more = [derive_seed(seed, index) for index in range(1, unit.samples if defense.is_stochastic else 1)]
+        scores, unscored = _scores(unit, itertools.chain([purified], (defense(image, one) for one in more)))
     done = Purified(encode(purified.cpu(), ImageFormat.PNG), scores, unscored, seconds)
     folder.append(unit, measure(unit, folder, item, clean.cpu(), done))
 
 
-def _scores(unit: Unit, image: Tensor) -> tuple[dict[str, float], dict[str, str]]:
-    """Return the scores, and why a metric has none. Raises what the last metric raised if none has one."""
-    scores: dict[str, float] = {}
+def _scores(unit: Unit, samples: Iterable[Tensor]) -> tuple[dict[str, float], dict[str, str]]:
+    """Return the median score of what several seeds made, and why a metric has none.
+
+    Raises what the last metric raised if none has one.
+    """
+    told: dict[str, list[float]] = {metric.label: [] for metric in unit.metrics}
     unscored: dict[str, str] = {}
-    for metric in unit.metrics:
-        try:
-            scores[metric.label] = float(metric_of(metric)(image))
-        except NO_SCORE as error:
-            unscored[metric.label] = f"{type(error).__name__}: {error}"[:1000]
-            if len(unscored) == len(unit.metrics):
-                raise
-    return scores, unscored
+    for image in samples:
+        for metric in (one for one in unit.metrics if one.label not in unscored):
+            try:
+                told[metric.label].append(float(metric_of(metric)(image)))
+            except NO_SCORE as error:
+                unscored[metric.label] = f"{type(error).__name__}: {error}"[:1000]
+                if len(unscored) == len(unit.metrics):
+                    raise
+    return {label: statistics.median(scores) for label, scores in told.items() if label not in unscored}, unscored
 
 
 @functools.cache

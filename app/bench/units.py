@@ -24,6 +24,8 @@ class Unit(BaseModel):
     through: Item | None
     """The defense that is attacked through; None: the attack knows of none."""
     defenses: tuple[Item, ...]
+    samples: int = 1
+    """Seeds of a random defense whose median score counts."""
     keeps_purified: bool = False
     measures: tuple[str, ...] = ()
     """Learned distances to measure."""
@@ -56,7 +58,7 @@ def units_of(parameters: Parameters) -> Iterator[Unit]:
     for number, picture in enumerate(parameters.pictures):
         yield Unit(
             picture=picture, metrics=parameters.metrics, attack=None, through=None,
-            defenses=parameters.defenses, measures=parameters.measures,
+            defenses=parameters.defenses, measures=parameters.measures, samples=parameters.samples,
         )  # fmt: skip
         for index, pair in enumerate(parameters.pairs):
             attack, metric = attacks[pair.attack], (metrics[pair.metric],)
@@ -64,11 +66,12 @@ def units_of(parameters: Parameters) -> Iterator[Unit]:
             yield Unit(
                 picture=picture, metrics=metric, attack=attack, through=None,
                 defenses=parameters.defenses, keeps_purified=shown, measures=parameters.measures,
+                samples=parameters.samples,
             )  # fmt: skip
             for defense in throughs:
                 if Apart(attack=attack.label, defense=defense.label) in parameters.apart:
                     continue
                 yield Unit(
                     picture=picture, metrics=metric, attack=attack, through=defense,
-                    defenses=(defense,), measures=parameters.measures,
+                    defenses=(defense,), measures=parameters.measures, samples=parameters.samples,
                 )  # fmt: skip

@@ -45,6 +45,9 @@ def bench(
     limit: Annotated[int | None, typer.Option(min=1, help="Use so many pictures, the first by name.")] = None,
     jobs: Annotated[int | None, typer.Option("--jobs", "-j", min=1, help="Processes.", show_default="cores")] = None,
     seed: Annotated[int, typer.Option(min=0, max=2**53 - 1, help="Of everything random.")] = 0,
+    samples: Annotated[
+        int, typer.Option(min=1, max=32, help="Score random defenses by the median of so many seeds, as `score` does.")
+    ] = 1,
     minutes: Annotated[
         float | None, typer.Option(min=0.01, help="Stop after so long; the same command goes on.")
     ] = None,
@@ -68,7 +71,20 @@ def bench(
     name = None if preset is None else str(preset)
     command = shlex.join(["purifiqa", *sys.argv[1:]]).encode("utf-8", "backslashreplace").decode()
     choices = Choices(
-        images, out, name, attacks, defenses, metrics, adaptive, size, limit, seed, add=add, mos=mos, command=command
+        images,
+        out,
+        name,
+        attacks,
+        defenses,
+        metrics,
+        adaptive,
+        size,
+        limit,
+        seed,
+        samples,
+        add=add,
+        mos=mos,
+        command=command,
     )
     try:
         means = study.Means(jobs, minutes, server, in_flight)

@@ -46,6 +46,8 @@ def _text(manifest: Manifest, findings: Findings, folder: Folder) -> Iterator[st
     yield "# Defenses against attacks on image-quality metrics\n"
     yield f"{len(parameters.pictures)} pictures {size}, {len(parameters.attacks)} attacks,"
     yield f"{len(parameters.defenses) - 1} defenses, {len(parameters.metrics)} metrics; seed {parameters.seed},"
+    if parameters.samples > 1:
+        yield f"random defenses scored by the median of {parameters.samples} seeds;"
     yield f"{parameters.device}, PurifIQA {manifest.version}. All parameters are in `manifest.json`, all measures in"
     yield f"`results.csv`. Made by\n\n{textwrap.indent(manifest.command, '    ')}\n"
     if findings.done < findings.steps:
