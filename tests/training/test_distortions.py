@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from known_photographs import NAMES, pixels
 
+from training.distorted import distort
 from training.distortions import FAMILIES, LEVELS
 
 EVERY_FAMILY = pytest.mark.parametrize("family", FAMILIES)
@@ -46,3 +47,14 @@ def test_each_level_is_further_from_the_photograph_than_the_one_before(family):
     totals = [sum(error(distorted(family, pixels(name), level), pixels(name)) for name in NAMES) for level in LEVELS]
     assert totals == sorted(totals)
     assert totals[0] < 0.8 * totals[-1]
+
+
+def test_all_levels_of_a_family_share_what_was_drawn_and_another_photograph_has_its_own():
+    def directions(name):
+        _, (clean, *shifted) = distort(np.full((192, 192, 3), 128, np.uint8), name, {"color-cast": [2, 5]})
+        moves = [(image[0, 0] - clean[0, 0].astype(float)) for image in shifted]
+        return [move / np.linalg.norm(move) for move in moves]
+
+    (slight, strong), (other, _) = directions("1/a.jpg"), directions("2/b.jpg")
+    assert slight @ strong > 0.99
+    assert slight @ other < 0.99
