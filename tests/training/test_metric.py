@@ -9,6 +9,7 @@ from unittest.mock import Mock
 import cv2
 import numpy as np
 import pytest
+import torch
 from known_photographs import NAMES, pixels
 
 from models.iqa.fr_surrogate import SHIPPED, FRSurrogate
@@ -36,6 +37,10 @@ def test_from_given_weights_training_goes_on_with_their_scale(train, tmp_path):
     after = FRSurrogate.read(tmp_path / "out" / "result" / "model.safetensors").state_dict()
     moved = [float((after[name] - value).abs().max()) for name, value in before.items()]
     assert 0 < max(moved) < 0.01  # one step from where it was, not from ImageNet's weights
+    state = torch.load(tmp_path / "out" / "checkpoint.pt", weights_only=True)
+    for name, value in before.items():
+        expected = value.lerp(state["network"][name], 0.9)
+        torch.testing.assert_close(state["average"][name], expected, msg="mostly the newest, at first")
 
 
 def test_every_crop_gets_the_families_that_are_always_wanted(train, tmp_path):
