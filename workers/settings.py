@@ -28,7 +28,7 @@ class WorkerSettings(BaseSettings):
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where workers compute; auto: CUDA if present.")
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto",
-        description="What networks compute in; auto: bfloat16 where the hardware has it, for what ships.",
+        description="What networks compute in; auto: bfloat16 where the hardware is faster in it, for what ships.",
     )
     default_defense: str = Field("diffpure", description="The defense when a request names none; workers warm it up.")
     default_metrics: str = Field(

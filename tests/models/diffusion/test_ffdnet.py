@@ -160,6 +160,24 @@ def test_a_denoiser_is_never_a_path(name):
         find_denoiser(name)
 
 
+@pytest.mark.parametrize(
+    ("processor", "expected"),
+    [
+        ({"cpu_name": "Intel Xeon", "amx_bf16": True, "avx512_bf16": True}, torch.bfloat16),
+        ({"cpu_name": "AMD EPYC 9654", "amx_bf16": False, "avx512_bf16": True}, torch.bfloat16),
+        ({"cpu_name": "Intel Xeon", "amx_bf16": False, "avx512_bf16": True, "avx512_fp16": True}, torch.float32),
+        ({"cpu_name": "AMD EPYC 7763", "amx_bf16": False, "avx512_bf16": False}, torch.float32),
+        ({"architecture": "aarch64"}, torch.float32),
+    ],
+    ids=["AMX", "AMD", "Intel without AMX", "AMD without it", "ARM"],
+)
+def test_bfloat16_is_for_processors_that_are_faster_in_it(monkeypatch, processor, expected):
+    monkeypatch.delenv("PURIFIQA_PRECISION", raising=False)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: processor)
+    assert dtype_for(torch.device("cpu"), measured=True) is expected
+    assert dtype_for(torch.device("cpu"), measured=False) is torch.float32
+
+
 def test_precision_follows_the_setting(monkeypatch):
     cpu = torch.device("cpu")
     for measured in (True, False):
