@@ -41,6 +41,7 @@ def test_a_worker_that_does_not_find_redis_names_the_variable_that_tells_where_i
     assert "secret" not in line
 
 
+@pytest.mark.slow
 def test_a_worker_that_cannot_write_its_folder_says_so(tmp_path):
     (tmp_path / "file").touch()
     status, said = last_words("worker", data_dir=tmp_path / "file")
@@ -50,6 +51,7 @@ def test_a_worker_that_cannot_write_its_folder_says_so(tmp_path):
     assert str(tmp_path / "file") in line
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("command", "variables", "status", "told"),
     [

@@ -58,6 +58,7 @@ def test_a_way_to_redis_that_leads_nowhere_is_told_by_its_variable(
     assert "hunter2" not in line
 
 
+@pytest.mark.slow  # starts processes
 @pytest.mark.parametrize("process", ["api", "worker"])
 @pytest.mark.parametrize("is_there", [False, True])
 def test_a_data_folder_that_is_somebody_elses_is_told_by_its_variable_and_the_user(tmp_path, process, is_there):

@@ -85,6 +85,7 @@ def test_a_study_is_not_mixed_of_scores_of_one_seed_and_of_several(choices):
         settle(other, draft(other, "1"))
 
 
+@pytest.mark.slow
 def test_a_service_gives_the_same_medians_and_is_asked_for_them_of_random_defenses_only(
     choices, server, tmp_path, monkeypatch
 ):
