@@ -43,6 +43,7 @@ def test_from_given_weights_training_goes_on_with_their_scale(train, tmp_path):
         torch.testing.assert_close(state["average"][name], expected, msg="mostly the newest, at first")
 
 
+@pytest.mark.slow
 def test_every_crop_gets_the_families_that_are_always_wanted(train, tmp_path):
     train("--start", SHIPPED, "--steps", 0, "--always", "motion-blur", "low-contrast", "--levels", 3)
     for table in (tmp_path / "images").glob("*.csv"):
@@ -52,6 +53,7 @@ def test_every_crop_gets_the_families_that_are_always_wanted(train, tmp_path):
         assert sorted(families.values()) == [1, 3, 3, 3], "the clean one, these two and a third"
 
 
+@pytest.mark.slow
 def test_training_goes_on_with_crops_that_no_earlier_one_saw(train, tmp_path):
     train("--start", SHIPPED, "--steps", 0)
     train("--start", SHIPPED, "--steps", 0, "--first", 3, "--out", tmp_path / "next")

@@ -111,6 +111,7 @@ def test_a_service_gives_the_pictures_and_the_table_that_this_process_gives(
     assert (why in capsys.readouterr().err.splitlines()) == (attacks == "here")
 
 
+@pytest.mark.slow
 def test_what_the_service_remembers_of_a_study_that_was_killed_is_done_anew(
     choices, attacking_server, tmp_path, monkeypatch
 ):
@@ -136,6 +137,7 @@ def test_an_attack_is_ordered_with_what_it_knows_and_nothing_else(choices, attac
     assert newest() == before, "what was fetched is erased"
 
 
+@pytest.mark.slow
 def test_random_attacks_through_random_defenses_are_the_same_too(choices, attacking_server, tmp_path):
     odd = dataclasses.replace(
         choices, attacks='{"name": "square", "queries": 12},{"name": "ifgsm", "draws": 2}', defenses="random-noise",
