@@ -51,9 +51,11 @@ def _purified(server: Server, unit: Unit, item: Item, image: bytes, metrics: Seq
         "metrics": ",".join(metric.label for metric in metrics),
         "seed": str(unit.picture.seed),
     }
-    job, file = _with_file(server, "purify", image, {**fields, "format": "png"})
+    is_sampled = unit.samples > 1 and defense_of(item).is_stochastic
+    purifying = {**fields, "format": "png"} | ({"metrics": ""} if is_sampled else {})  # nothing is scored twice
+    job, file = _with_file(server, "purify", image, purifying)
     scored = job
-    if unit.samples > 1 and defense_of(item).is_stochastic:
+    if is_sampled:
         scored, _ = _ordered(server, "score", image, {**fields, "samples": str(unit.samples)})
     told = {one["metric"]: one for one in scored["result"]["scores"]}
     for metric in metrics:
