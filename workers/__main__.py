@@ -1,6 +1,9 @@
 """`python -m workers`: one warm worker process. `purifiqa worker` is the same."""
 
+import sys
+
 from workers.settings import WorkerSettings
+from workers.state.broker import BROKER_ERRORS
 from workers.telemetry import logs, tracing
 from workers.worker import serve
 
@@ -8,4 +11,7 @@ if __name__ == "__main__":
     settings = WorkerSettings()
     logs.configure(settings.log_level, settings.log_format)
     tracing.configure("purifiqa-worker")
-    serve()
+    try:
+        serve()
+    except BROKER_ERRORS as error:
+        sys.exit(f"purifiqa: Redis cannot be used: {str(error).rstrip('.')}; PURIFIQA_REDIS_URL says where it is")

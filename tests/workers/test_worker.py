@@ -267,3 +267,16 @@ def test_python_m_workers_is_a_worker(settings, tmp_path):
     )
     assert done.returncode != 0
     assert "threads" in done.stderr, "a wrong setting is named"
+
+
+def test_python_m_workers_without_redis_says_so_in_a_line(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "workers"],
+        env={**os.environ, "PURIFIQA_REDIS_URL": "redis://127.0.0.1:1/0", "PURIFIQA_DATA_DIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert done.stderr.splitlines()[-1].startswith("purifiqa: Redis cannot be used: Error 111 connecting")
