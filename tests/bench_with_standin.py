@@ -21,8 +21,18 @@ class Fatal(Standin):
         return super().score(images)
 
 
+class Mistaken(Standin):
+    """Has a mistake in its code that shows with small images."""
+
+    def score(self, images):
+        if images.shape[3] < 64:
+            self.no_such_method()
+        return super().score(images)
+
+
 metrics()["standin"] = Standin()
 metrics()["fatal"] = Fatal()
+metrics()["mistaken"] = Mistaken()
 
 if __name__ == "__main__":
     from app.cli import main

@@ -137,11 +137,19 @@ def test_a_disk_that_is_full_stops_it_with_that_word_and_loses_nothing_that_was_
     assert sum(map(len, lines(out).values())) == STEPS
 
 
-def test_a_step_that_kills_its_process_is_tried_twice_and_told_and_all_else_is_done(bench, tmp_path):
-    arguments = ["--metrics", "fatal", "--attacks", "ifgsm", "--defenses", "resize,jpeg", "--limit", "1", "--jobs", "1"]
+@pytest.mark.parametrize(
+    ("metric", "why"),
+    [
+        ("fatal", "killed by SIGKILL); was there memory enough?"),
+        ("mistaken", "exit code 1); the error was printed where the study ran"),
+    ],
+)
+def test_a_step_that_kills_its_process_is_tried_twice_and_told_and_all_else_is_done(bench, tmp_path, metric, why):
+    arguments = ["--metrics", metric, "--attacks", "ifgsm", "--defenses", "resize,jpeg", "--limit", "1", "--jobs", "1"]
     assert bench(*arguments).wait() == 1  # the last of each option counts
     said = (tmp_path / "said").read_text()
     assert "5 of 7 steps done, 2 failed" in said
-    assert "ifgsm/a.png, resize: its process died 2 times (killed by SIGKILL); was there memory enough?" in said
+    assert f"ifgsm/a.png, resize: its process died 2 times ({why}" in said
+    assert said.count("has no attribute 'no_such_method'") == (4 if metric == "mistaken" else 0)
     with (tmp_path / "out" / "results.csv").open() as file:
         assert {row["defense"] for row in csv.DictReader(file)} == {"none", "jpeg"}
