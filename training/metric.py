@@ -138,11 +138,9 @@ class Run:
             if self.step % 50 == 0:
                 print(f"step {self.step}: loss {total / 50:.4f}, {(time.monotonic() - begun) / 50:.2f} s", flush=True)
                 begun, total = time.monotonic(), 0.0
-            if self.step % 400 == 0:
+            if self.step % 400 == 0 or self.step == self.options.steps:
                 self._watch()
                 self._save()
-        self._watch()
-        self._save()
         self.average.save(self.options.out / "result" / "model.safetensors")
 
     def _one_step(self) -> float:

@@ -15,7 +15,7 @@ from models.metrics.fr_surrogate import MAX_PIXELS
 from training.distortions import FAMILIES
 
 METRIC = find_metric("fr-surrogate")
-GOLDEN = {"chelsea": 96.236, "coffee": 94.227, "astronaut": 93.239, "rocket": 98.305}
+GOLDEN = {"chelsea": 96.317, "coffee": 90.175, "astronaut": 92.067, "rocket": 100.84}
 
 
 @pytest.mark.parametrize("name", NAMES)
