@@ -39,6 +39,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     plan = distorted.Plan(options.families, options.levels, tuple(options.always))
     crops = range(options.first, options.first + options.contents)
     distorted.make(options.photos, images, crops, STORED, plan, options.threads)
+    if not options.steps:
+        return
     options.out.mkdir(parents=True, exist_ok=True)
     scale = pseudo_mos.read_scale() if options.start else None
     photos = QualityPhotos(images, crops, options.held_out, options.leave_out, scale)
@@ -65,7 +67,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--held-out", type=int, default=12, help="photographs that serve to watch the training")
     parser.add_argument("--leave-out", nargs="*", default=[], help="families that are not trained on")
-    parser.add_argument("--steps", type=int, default=3000, help="steps in all")
+    parser.add_argument("--steps", type=int, default=3000, help="steps in all; 0: only make the images")
     parser.add_argument("--contents-per-step", type=int, default=4, help="crops per step, 6 images of each")
     parser.add_argument(
         "--rate", type=float, default=3e-4, help="largest learning rate of the trunk; the head's is triple"

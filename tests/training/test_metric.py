@@ -33,6 +33,8 @@ def train(tmp_path, monkeypatch):
 def test_from_given_weights_training_goes_on_with_their_scale(train, tmp_path):
     train("--start", SHIPPED, "--steps", 1)
     assert json.loads((tmp_path / "out" / "pseudo_mos.json").read_text()) == pseudo_mos.read_scale()
+    curve = (tmp_path / "out" / "curve.csv").read_text().splitlines()
+    assert [row.partition(",")[0] for row in curve] == ["step", "1"]
     before = FRSurrogate.read().state_dict()
     after = FRSurrogate.read(tmp_path / "out" / "result" / "model.safetensors").state_dict()
     moved = [float((after[name] - value).abs().max()) for name, value in before.items()]
@@ -55,8 +57,8 @@ def test_every_crop_gets_the_families_that_are_always_wanted(train, tmp_path):
 
 @pytest.mark.slow
 def test_training_goes_on_with_crops_that_no_earlier_one_saw(train, tmp_path):
-    train("--start", SHIPPED, "--steps", 0)
-    train("--start", SHIPPED, "--steps", 0, "--first", 3, "--out", tmp_path / "next")
+    train("--start", SHIPPED, "--steps", 1, "--rate", 0)
+    train("--start", SHIPPED, "--steps", 1, "--rate", 0, "--first", 3, "--out", tmp_path / "next")
     before, after = (
         [np.load(tmp_path / "images" / f"{index:04}.npy")[0] for index in crops] for crops in ((0, 1, 2), (3, 4, 5))
     )
