@@ -163,7 +163,7 @@ def _fetched(package: Package, folder: Path) -> Path:
 
 def _pictures(deb: Path, package: Package) -> Iterator[tuple[str, Image.Image]]:
     """Yield the pictures of a package with stems of names for them, in the order of their paths."""
-    unpacked = subprocess.run(["dpkg-deb", "--fsys-tarfile", deb], check=True, stdout=subprocess.PIPE).stdout
+    unpacked = _said_by("dpkg-deb", "--fsys-tarfile", deb)
     with tarfile.open(fileobj=io.BytesIO(unpacked)) as archive:
         members = [one for one in archive if one.isfile() and re.search(package.pictures, one.name, re.IGNORECASE)]
         for member in sorted(members, key=lambda one: one.name):
@@ -194,8 +194,15 @@ def _as_png(content: bytes) -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         source, target = Path(folder) / "picture.jxl", Path(folder) / "picture.png"
         source.write_bytes(content)
-        subprocess.run(["djxl", source, target], check=True, capture_output=True)
+        _said_by("djxl", source, target)
         return target.read_bytes()
+
+
+def _said_by(tool: str, *arguments: str | Path) -> bytes:
+    try:
+        return subprocess.run([tool, *arguments], check=True, capture_output=True).stdout
+    except FileNotFoundError as error:
+        raise SystemExit(f"{tool} is needed and not here; on Debian: apt install dpkg libjxl-tools") from error
 
 
 def _shows_something(picture: Image.Image) -> bool:

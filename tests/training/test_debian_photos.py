@@ -95,6 +95,12 @@ def test_another_package_under_its_name_is_refused(package, tmp_path):
         collect(tmp_path)
 
 
+def test_without_what_unpacks_packages_it_is_named(package, tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(SystemExit, match="dpkg-deb is needed and not here"):
+        collect(tmp_path)
+
+
 def test_a_folder_with_something_in_it_is_refused(package, tmp_path, capsys):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "mine.txt").touch()
