@@ -23,7 +23,7 @@ def test_the_extra_installs_whatever_a_training_imports():
     wanted = [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["training"]]
     installed = {re.match(r"[\w.-]+", one)[0] for one in wanted}
     modules = {name for file in (ROOT / "training").glob("*.py") for name in imported(file)}
-    foreign = modules - set(sys.stdlib_module_names) - {"models", "training"}
+    foreign = modules - set(sys.stdlib_module_names) - {"app", "models", "training"}
     carriers = packages_distributions()
     assert {"torch", "piq"} <= foreign
     assert [name for name in sorted(foreign) if not installed & set(carriers[name])] == []
