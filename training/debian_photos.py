@@ -2,7 +2,7 @@
 
 Fetches the packages, checks their sums, and keeps what is large enough, not empty, and unlike every other picture:
 reduced to a short side of at most 1080 pixels, as JPEG of quality 95 without chroma subsampling, with an index.csv that
-says whence and under what licence. `dpkg-deb` unpacks them, `djxl` (package libjxl-tools) reads JPEG XL.
+says whence and under what license. `dpkg-deb` unpacks them, `djxl` (package libjxl-tools) reads JPEG XL.
 """
 
 import argparse

@@ -3,7 +3,7 @@
 import sys
 
 from workers.settings import WorkerSettings
-from workers.state.broker import BROKER_ERRORS
+from workers.state.broker import BROKER_ERRORS, without_redis
 from workers.telemetry import logs, tracing
 from workers.worker import serve
 
@@ -14,4 +14,4 @@ if __name__ == "__main__":
     try:
         serve()
     except BROKER_ERRORS as error:
-        sys.exit(f"purifiqa: Redis cannot be used: {str(error).rstrip('.')}; PURIFIQA_REDIS_URL says where it is")
+        sys.exit(f"purifiqa: {without_redis(error)}")

@@ -58,7 +58,7 @@ def api() -> None:
 def worker() -> None:
     """Run only one warm worker process; where Redis is comes from PURIFIQA_* variables."""
     from workers.settings import WorkerSettings
-    from workers.state.broker import BROKER_ERRORS
+    from workers.state.broker import BROKER_ERRORS, without_redis
     from workers.telemetry import tracing
     from workers.worker import context, serve
 
@@ -70,14 +70,14 @@ def worker() -> None:
     try:
         serve()
     except BROKER_ERRORS as error:
-        _end(_without_redis(error), 1)
+        _end(without_redis(error), 1)
 
 
 def check() -> None:
     """Exit with 0 if the settings can work and Redis lets us in; else tell the variable, and exit as the API would."""
     from app.main import create_app
     from app.settings import Settings, unknown_variables
-    from workers.state.broker import BROKER_ERRORS
+    from workers.state.broker import BROKER_ERRORS, without_redis
 
     with said_plainly(os.EX_CONFIG, _end):
         service = create_app(Settings())
@@ -86,7 +86,7 @@ def check() -> None:
     try:
         service.state.services.queue.ping()
     except BROKER_ERRORS as error:
-        _end(_without_redis(error), 1)
+        _end(without_redis(error), 1)
     print("the settings can work")
 
 
@@ -103,10 +103,6 @@ def health(
     if wrong:
         fail(wrong)
     print("ready")
-
-
-def _without_redis(error: Exception) -> str:
-    return f"Redis cannot be used: {str(error).rstrip('.')}; PURIFIQA_REDIS_URL says where it is"
 
 
 def _end(message: str, status: int) -> NoReturn:

@@ -59,7 +59,7 @@ def _complete(published: Published, stream: BinaryIO, part: Path, told: Told) ->
             fruitless = 0 if stream.tell() > before else fruitless + 1
             if fruitless >= ATTEMPTS or isinstance(error, httpx2.UnsupportedProtocol):
                 reason = str(error) or type(error).__name__
-                again = f"run purifiqa weights pull {published.name} again: it goes on where it stopped"
+                again = "run the same command again: it goes on where it stopped"
                 raise DownloadError(f"{published.download} could not be fetched: {reason}; {again}") from error
         except httpx2.HTTPError as error:
             raise DownloadError(f"{published.download} could not be fetched: {error}") from error

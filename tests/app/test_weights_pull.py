@@ -110,7 +110,7 @@ def test_a_connection_that_breaks_is_gone_on_with(server, file, tmp_path):
 
 def test_what_an_interrupted_command_left_is_gone_on_with(server, file, tmp_path):
     server.break_after = [100_000] + [0] * download.ATTEMPTS
-    with pytest.raises(DownloadError, match="pull thing again: it goes on where it stopped"):
+    with pytest.raises(DownloadError, match="run the same command again: it goes on where it stopped"):
         pull(file, tmp_path)
     assert (tmp_path / "file.pt.part").stat().st_size == 100_000
     server.ranges.clear()

@@ -14,8 +14,6 @@ from models.checkpoints import CheckpointError
 from training import debian_photos
 from training.debian_photos import Known, Package
 
-pytestmark = pytest.mark.skipif(shutil.which("dpkg-deb") is None, reason="packages are unpacked by dpkg-deb")
-
 
 @pytest.fixture
 def photographs():
@@ -25,6 +23,8 @@ def photographs():
 @pytest.fixture
 def package(tmp_path, monkeypatch, photographs):
     """A package with three photographs, and with what is no use beside them."""
+    if shutil.which("dpkg-deb") is None:
+        pytest.skip("packages are made and unpacked by dpkg-deb")
     root = tmp_path / "root"
     pictures, others = root / "usr/share/pictures", root / "usr/share/others"
     for folder in (root / "DEBIAN", pictures / "more", others):

@@ -26,6 +26,11 @@ BROKER_ERRORS = (RedisConnectionError, RedisTimeoutError, OutOfMemoryError, Read
 """Redis cannot be reached or refuses to write."""
 
 
+def without_redis(error: Exception) -> str:
+    """Return what a process says that ends for one of BROKER_ERRORS."""
+    return f"Redis cannot be used: {str(error).rstrip('.')}; PURIFIQA_REDIS_URL says where it is"
+
+
 class Broker:
     """A client of Redis for code that waits for answers and one for code that does not."""
 
