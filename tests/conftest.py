@@ -1,6 +1,7 @@
 """Real parts for tests: a Valkey per session, a warm worker process, the app. No mocks of Redis."""
 
 import contextlib
+import logging
 import os
 import shutil
 import signal
@@ -68,6 +69,18 @@ def closed_queues(monkeypatch):
     for queue in made:
         queue._redis.close()
         queue._probe.close()
+
+
+@pytest.fixture(autouse=True)
+def logs_as_before():
+    """Take back what a command that a test runs in this process makes of logging: it would write to a closed stream."""
+    root = logging.getLogger()
+    before, level = list(root.handlers), root.level
+    yield
+    for handler in [one for one in root.handlers if getattr(one, "is_ours", False) and one not in before]:
+        root.removeHandler(handler)
+        root.setLevel(level)
+        logging.captureWarnings(capture=False)
 
 
 @pytest.fixture

@@ -143,6 +143,7 @@ def test_ctrl_c_keeps_what_the_server_has_done_out_of_order(run, server, tmp_pat
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.png", "c.png", "d.png"]
 
 
+@pytest.mark.slow
 def test_lines_of_csv_are_printed_as_soon_as_they_are_known(folder, photo_png):
     (folder / "c.png").write_bytes(photo_png)
     script = (

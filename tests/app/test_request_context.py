@@ -159,8 +159,6 @@ def test_one_job_is_followed_from_the_request_to_the_worker_in_json_without_any_
     from workers.telemetry import logs
 
     monkeypatch.setenv("PURIFIQA_LOG_FORMAT", "json")
-    root = logging.getLogger()
-    before, level = list(root.handlers), root.level
     worker = start_worker(settings, tmp_path / "worker.log")
     try:
         logs.configure("DEBUG", "json")
@@ -181,10 +179,6 @@ def test_one_job_is_followed_from_the_request_to_the_worker_in_json_without_any_
     finally:
         worker.terminate()
         worker.wait(20)
-        for handler in [one for one in root.handlers if one not in before]:
-            root.removeHandler(handler)
-        root.setLevel(level)
-        logging.captureWarnings(capture=False)
     text = capsys.readouterr().err + (tmp_path / "worker.log").read_text()
     events = [json.loads(line) for line in text.splitlines()]
     shared = {"request_id": "shop-42", "trace_id": TRACE, "job_id": answer.json()["id"]}

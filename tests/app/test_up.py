@@ -82,6 +82,7 @@ def test_up_serves_and_then_leaves_nothing_behind(up, tmp_path, photo_png):
     leaves_nothing(service, signal.SIGINT, tmp_path / "data")
 
 
+@pytest.mark.slow
 def test_a_worker_that_dies_is_started_again_and_jobs_survive_a_restart_of_everything(up, tmp_path, photo_png):
     service = up()
     address = service.address()
@@ -141,6 +142,7 @@ def test_nothing_outlives_a_supervisor_that_is_killed(up):
     assert not alive
 
 
+@pytest.mark.slow
 def test_two_services_do_not_share_a_folder_or_a_port(up, tmp_path):
     first = up()
     port = first.address().rpartition(":")[2]

@@ -98,6 +98,16 @@ def test_compose_itself_reads_every_profile(profile, tmp_path):
     assert set(yaml.safe_load(done.stdout)["services"]) >= {"api", "worker", "redis"}
 
 
+def test_webhooks_are_one_file_more_and_their_secret_reaches_the_api_alone():
+    more = yaml.safe_load((ROOT / "docker" / "webhooks.yml").read_text())
+    assert more["services"].keys() == {"api", "settings"}, "what is tried is what the API has"
+    for service in more["services"].values():
+        assert service["environment"] == {"PURIFIQA_WEBHOOK_SECRET_FILE": "/run/secrets/webhook_secret"}
+        assert set(service["secrets"]) == set(more["secrets"])
+    assert SERVICES["api"]["networks"] == ["inside", "outside"], "else they would reach nobody"
+    assert "COMPOSE_FILE=docker-compose.yml:docker/webhooks.yml" in (ROOT / "docs" / "operations.md").read_text()
+
+
 def test_settings_reach_every_container_of_ours_and_the_file_for_them_sets_nothing():
     for name in ("api", "worker", "worker-gpu"):
         assert SERVICES[name]["env_file"] == ["docker/settings.env"]

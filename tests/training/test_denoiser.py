@@ -53,6 +53,7 @@ def test_all_that_is_grafted_on_can_learn():
     assert all(parameter.grad.abs().sum() > 0 for parameter in pyramid.parameters())
 
 
+@pytest.mark.slow
 def test_a_run_that_was_interrupted_ends_as_one_that_was_not(train, tmp_path):
     train("--out", tmp_path / "whole", "--steps", 8)
     for steps in (2, 4, 8):  # stopped while it narrows, where it is grafted, and at the end

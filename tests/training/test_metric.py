@@ -30,6 +30,7 @@ def train(tmp_path, monkeypatch):
     return lambda *more: metric.main([str(word) for word in [*images, *run, *more]])
 
 
+@pytest.mark.slow
 def test_from_given_weights_training_goes_on_with_their_scale(train, tmp_path):
     train("--start", SHIPPED, "--steps", 1)
     assert json.loads((tmp_path / "out" / "pseudo_mos.json").read_text()) == pseudo_mos.read_scale()

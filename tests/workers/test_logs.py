@@ -104,19 +104,13 @@ def test_long_texts_are_cut(written):
 
 def test_configuring_twice_does_not_write_twice_and_takes_the_libraries_in(capsys, monkeypatch):
     root = logging.getLogger()
-    before, level = list(root.handlers), root.level
-    try:
-        logs.configure("INFO", "json")
-        logs.configure("INFO", "json")
-        assert len([one for one in root.handlers if one not in before]) == 1
-        for library in ("rq.worker", "uvicorn.error"):  # other tests let them be silent
-            logging.getLogger(library).setLevel(logging.WARNING)
-        logging.getLogger("uvicorn.error").warning("from uvicorn")
-        logging.getLogger("rq.worker").warning("from rq")
-    finally:
-        for handler in [one for one in root.handlers if one not in before]:
-            root.removeHandler(handler)
-        root.setLevel(level)
-        logging.captureWarnings(capture=False)
+    before = list(root.handlers)
+    logs.configure("INFO", "json")
+    logs.configure("INFO", "json")
+    assert len([one for one in root.handlers if one not in before]) == 1
+    for library in ("rq.worker", "uvicorn.error"):  # other tests let them be silent
+        logging.getLogger(library).setLevel(logging.WARNING)
+    logging.getLogger("uvicorn.error").warning("from uvicorn")
+    logging.getLogger("rq.worker").warning("from rq")
     events = [json.loads(line)["event"] for line in capsys.readouterr().err.splitlines()]
     assert events == ["from uvicorn", "from rq"]

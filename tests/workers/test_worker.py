@@ -269,6 +269,7 @@ def test_python_m_workers_is_a_worker(settings, tmp_path):
     assert "threads" in done.stderr, "a wrong setting is named"
 
 
+@pytest.mark.slow
 def test_python_m_workers_without_redis_says_so_in_a_line(tmp_path):
     done = subprocess.run(
         [sys.executable, "-m", "workers"],

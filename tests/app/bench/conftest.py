@@ -3,6 +3,7 @@
 import pytest
 from standin_metrics import Standin, photograph_like
 
+from app.bench.report import whole
 from models.images import ImageFormat, encode
 from models.metrics import metrics
 
@@ -22,3 +23,10 @@ def photos(tmp_path):
         (folder / name).write_bytes(encode(photograph_like(1, 64, 72, seed=number), ImageFormat.PNG))
     (folder / "broken.png").write_bytes(b"no picture")
     return folder
+
+
+@pytest.fixture
+def undrawn(monkeypatch):
+    """Reports without pictures: drawing them is nearly all the work of a study of two small photographs."""
+    monkeypatch.setattr(whole, "_plots", lambda *_, **__: ())
+    monkeypatch.setattr(whole, "_gallery", lambda *_: ())

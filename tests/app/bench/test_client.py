@@ -46,7 +46,7 @@ def script():
     service = ThreadingHTTPServer(("127.0.0.1", 0), Script)
     service.answers, service.asked = [], []
     service.url = f"http://127.0.0.1:{service.server_port}"
-    thread = threading.Thread(target=service.serve_forever)
+    thread = threading.Thread(target=service.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     yield service
     service.shutdown()

@@ -17,6 +17,8 @@ from models.metric import UndefinedScoreError
 from models.metrics import metrics
 from models.perturbation.universal import Recipe, learn, save
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 NO_TIME = ("ms", "attack_ms")
 
 

@@ -24,6 +24,8 @@ from models.images import ImageFormat, encode
 from models.metrics import find_metric
 from models.perturbation.universal import Recipe, learn, save
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 TIMES = ("ms", "attack_ms")
 DEFENSES = 'random-noise,flip,{"name": "random-crop", "size": 48},diffpure'
 VERSION = version("purifiqa")

@@ -11,6 +11,8 @@ from app.bench import study
 from app.bench.choices import Choices
 from models.images import ImageFormat, encode
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 TIMES = ("ms", "attack_ms")
 
 

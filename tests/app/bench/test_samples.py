@@ -19,6 +19,8 @@ from models.defenses import parse_defense
 from models.metric import UndefinedScoreError
 from models.noise import derive_seed
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 TIMES = ("ms", "attack_ms")
 SAMPLES = 4
 

@@ -110,6 +110,7 @@ def test_a_missing_attacked_picture_is_made_again(choices):
     assert folder.attacked_picture(unit).read_bytes() == before
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_step_that_fails_stops_no_other_and_has_no_number(choices, monkeypatch):
     from models.defenses.flip import Flip
 
