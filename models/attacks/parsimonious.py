@@ -8,12 +8,16 @@ from torch import Tensor
 from models.attack import Attack
 from models.attack_target import Target
 
+GROUP = 64
+"""So many blocks are weighed against each other at a time."""
+
 
 class Parsimonious(Attack):
     """Ask for scores only: choose for each block whether it goes up or down by the whole budget, greedily.
 
     Moon et al. (ICML 2019, arXiv 1905.06635), with the parameters of Guardians of Image Quality (arXiv 2408.01541): all
     blocks begin down; those that gain most go up, then those that no longer gain go down again; then blocks are halved.
+    As in their code, blocks are taken in random order, some at a time, so that few queries go a long way too.
     """
 
     name: Literal["parsimonious"] = "parsimonious"
@@ -61,8 +65,16 @@ class _Search:
         return (self.target.images + self.budget * grown[..., :width].to(self.budget)).clamp_(0, 1)
 
     def flip_blocks(self, sign: int) -> None:
-        """Flip blocks of this sign, best first, while the loss falls. Gains are looked at again before each flip."""
-        places = (self.signs.flatten() == sign).nonzero().flatten().tolist()
+        """Flip blocks of this sign where the loss falls by it, a group of them after the other."""
+        places = (self.signs.flatten() == sign).nonzero().flatten()
+        places = places[torch.randperm(len(places), generator=self.target.noise.generators[0])]
+        while len(places) and self.left:
+            size = min(GROUP, max(1, self.left // 2))  # looking at all of them leaves some queries to flip them
+            self._flip_group(places[:size].tolist())
+            places = places[size:]
+
+    def _flip_group(self, places: list[int]) -> None:
+        """Flip the best of these blocks while the loss falls. Gains are looked at again before each flip."""
         heap = list(zip(self._changes(places), places, strict=False))  # fewer changes than places: no queries left
         heapq.heapify(heap)
         while heap and self.left:

@@ -2,6 +2,7 @@
 
 import math
 
+import pytest
 import torch
 from standin_metrics import Standin, photograph_like
 
@@ -40,6 +41,17 @@ def test_parsimonious_goes_to_the_limit_everywhere_in_blocks():
     blocks = change.view(3, 3, 8, 3, 8)
     assert torch.equal(blocks, blocks[:, :, :1, :, :1].expand_as(blocks))
     assert attacked.queries.item() <= 20
+
+
+@pytest.mark.parametrize(("block", "queries"), [(2, 200), (4, 40)])
+def test_parsimonious_uses_what_it_was_told_with_fewer_queries_than_blocks_too(block, queries):
+    images = photograph_like(1, 48, 40)
+    raised, lowered = (
+        Parsimonious(block=block, queries=queries, goal=goal).run(images, METRIC) for goal in ("raise", "lower")
+    )
+    assert (raised.queries.item(), lowered.queries.item()) == (queries, queries)
+    all_down = (images - 12 / 255).clamp(0, 1)
+    assert METRIC(lowered.images) < METRIC(all_down) < METRIC(raised.images)
 
 
 def test_parsimonious_ends_below_its_queries_where_no_block_gains_any_more():
