@@ -55,9 +55,12 @@ class Noise:
         alone._seeds, alone._generators = self._seeds[index : index + 1], self._generators[index : index + 1]
         return alone
 
-    def child(self, index: int) -> "Noise":
-        """Return fresh streams for the `index`-th part of a composition; child 0 repeats this noise from its start."""
-        return Noise([derive_seed(seed, index, "part") for seed in self._seeds])
+    def child(self, index: int, purpose: str = "part") -> "Noise":
+        """Return fresh streams for the `index`-th part of a composition; child 0 repeats this noise from its start.
+
+        As that may be a composition too, each kind of them has a `purpose` of its own.
+        """
+        return Noise([derive_seed(seed, index, purpose) for seed in self._seeds])
 
     def normal_like(self, images: Tensor) -> Tensor:
         """Draw standard normal values of the shape (N, ...), device and type of `images`."""

@@ -107,7 +107,7 @@ class Barrage(Defense):
 
     def _drawn(self, noise: Noise) -> Iterator[tuple[list[Defense], Noise]]:
         """Yield for each image what it goes through, and the noise of that."""
-        parts = noise.child(1)  # child 0 would draw what decides here
+        parts = noise.child(1, "barrage")  # child 0 would draw what decides here
         for index, generator in enumerate(noise.generators):
             order = torch.randperm(len(self.among), generator=generator)[: self.count].tolist()
             yield [self.among[number] for number in order], parts.of(index)

@@ -44,7 +44,7 @@ def test_what_is_drawn_says_nothing_of_what_that_draws(picture):
     for seed in range(3):
         drawn = make_defense(noise)(gray, seed)
         assert not torch.equal(barrage(noise, {**noise, "sigma": 0.0501})(gray, seed), drawn)
-        again = sequences.purify([make_defense(noise)], gray, Noise.for_batch(seed, 1).child(1))
+        again = sequences.purify([make_defense(noise)], gray, Noise.for_batch(seed, 1).child(1, "barrage"))
         assert torch.equal(barrage(noise)(gray, seed), again)
 
 
@@ -85,6 +85,12 @@ def test_it_cannot_be_used_where_one_that_it_may_draw_cannot():
     found = barrage("flip", "mprnet").availability()
     assert not found.available
     assert "mprnet" in found.explanation
+
+
+def test_the_next_step_of_a_chain_draws_something_else_than_what_it_draws_as_the_first(picture):
+    gray, noise = torch.full_like(picture, 0.5), {"name": "random-noise", "sigma": 0.02}
+    chain = make_defense({"name": "chain", "steps": [{"name": "barrage", "among": [noise], "count": 1}, noise]})
+    assert (chain(gray, 3) - gray).std() == pytest.approx(0.02 * 2**0.5, rel=0.03)  # the same twice: 0.04
 
 
 def test_a_chain_may_hold_it(picture):
