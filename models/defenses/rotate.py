@@ -39,9 +39,12 @@ class Rotate(Defense):
         return self._turn(images, self._angles(noise))
 
     def restore(self, purified: Tensor, size: tuple[int, int], noise: Noise) -> Aligned:
-        angles = [-angle for angle in self._angles(noise)]
-        reach = source_grid(angles, size).abs() <= 1 - 1 / torch.tensor([size[1], size[0]]) + 1e-6
-        return Aligned(self._turn(purified, angles), reach.all(dim=-1)[:, None].to(purified.device))
+        angles = self._angles(noise)
+        back = [-angle for angle in angles]
+        reach = source_grid(back, size).abs() <= 1 - 1 / torch.tensor([size[1], size[0]]) + 1e-6
+        filled = self._turn(torch.ones_like(purified[:, :1]), angles)  # less than 1 where a border of zeros is in it
+        valid = reach.all(dim=-1)[:, None].to(purified.device) & (self._turn(filled, back) > 0.999)
+        return Aligned(self._turn(purified, back), valid)
 
     def _angles(self, noise: Noise) -> list[float]:
         return [float(angle) for angle in noise.uniform(-self.limit, self.limit).tolist()]

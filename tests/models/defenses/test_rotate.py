@@ -44,6 +44,13 @@ def test_the_mask_leaves_out_what_was_turned_off_the_canvas(picture):
     assert errors[~lost].mean() < 0.06 < errors[lost].mean()
 
 
-def test_a_pixel_is_valid_exactly_if_nothing_from_beyond_the_canvas_is_mixed_into_it():
-    aligned = Rotate(limit=45, border="zeros").align(torch.ones(5, 3, 40, 61), (40, 61), range(5))
-    assert torch.equal(aligned.valid, aligned.images[:, :1] > 0.999)
+@pytest.mark.parametrize("interpolation", ["bilinear", "nearest"])
+def test_a_pixel_is_valid_exactly_if_nothing_from_beyond_the_canvas_or_the_picture_is_mixed_into_it(interpolation):
+    rotate, white = Rotate(limit=45, border="zeros", interpolation=interpolation), torch.ones(5, 3, 40, 61)
+    aligned = rotate.align(rotate(white, range(5)), (40, 61), range(5))
+    assert aligned.valid.float().mean() > 0.5
+    inside = aligned.images[:, :1] > 0.999
+    if interpolation == "bilinear":
+        assert torch.equal(aligned.valid, inside)
+    else:
+        assert inside[aligned.valid].all(), "the nearest pixel of one beyond may be one of the picture"
