@@ -24,7 +24,7 @@ class Amifgsm(Attack):
     source: ClassVar[str] = "Sang et al., On the generation of adversarial examples for image quality assessment, 2023"
     presets: ClassVar = {"k": (0.0625, 0.125, 0.25, 0.5)}
 
-    k: float = Field(0.125, ge=0.01, le=1, description="The budget times NIQE; 1: from black to white.")
+    k: float = Field(0.125, ge=0.01, le=1, description="The budget, at least a level, times NIQE; 1: black to white.")
     iterations: int = Field(10, ge=1, le=1000, description="Steps; each is the budget divided by their number.")
     momentum: float = Field(1, ge=0, le=1, description="How much of the gradients so far stays in the next step.")
 
@@ -36,8 +36,8 @@ class Amifgsm(Attack):
         return find_metric(NIQE).availability()
 
     def budgets(self, images: Tensor) -> Tensor:
-        # NIQE is about 2 to 8 for photographs; below 1 the budget would grow without a limit.
-        return 255 * self.k / find_metric(NIQE)(images).clamp(min=1)
+        # NIQE is about 2 to 8 for photographs; below 1 the budget would grow without a limit, below a level it is none.
+        return (255 * self.k / find_metric(NIQE)(images).clamp(min=1)).clamp(min=1)
 
     def perturb(self, target: Target) -> Tensor:
         if target.budget is None:

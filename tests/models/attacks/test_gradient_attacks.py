@@ -81,6 +81,7 @@ def test_amifgsm_is_mifgsm_with_a_budget_that_follows_niqe_and_a_step_that_is_it
     for index, budget in enumerate((3, 15)):
         same = Mifgsm(epsilon=budget, step=budget / 5, iterations=5)(images[index : index + 1], METRIC)
         assert torch.equal(done.images[index : index + 1], same)
+    assert Amifgsm(k=0.01, iterations=1).run(images, METRIC).budget.tolist() == [1, 2], "a level at least"
     without = Amifgsm(k=0.0625, iterations=5, momentum=0)(images, METRIC)
     assert not torch.equal(without, done.images)
 
