@@ -66,7 +66,14 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--always", nargs="*", default=[], choices=FAMILIES, metavar="FAMILY", help="families that every crop gets"
     )
     parser.add_argument("--held-out", type=int, default=12, help="photographs that serve to watch the training")
-    parser.add_argument("--leave-out", nargs="*", default=[], help="families that are not trained on")
+    parser.add_argument(
+        "--leave-out",
+        nargs="*",
+        default=[],
+        choices=FAMILIES,
+        metavar="FAMILY",
+        help="families that are not trained on",
+    )
     parser.add_argument("--steps", type=int, default=3000, help="steps in all; 0: only make the images")
     parser.add_argument("--contents-per-step", type=int, default=4, help="crops per step, 6 images of each")
     parser.add_argument(
@@ -77,6 +84,8 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     if len(options.always) > options.families:
         parser.error(f"--always names {len(options.always)} families, --families allows {options.families}")
+    if options.steps and (options.families - len(options.leave_out) < 3 or options.levels < 2):
+        parser.error("a step learns from two levels each of three families; --families or --levels leaves fewer")
     return options
 
 

@@ -74,6 +74,22 @@ def test_no_more_families_are_always_wanted_than_a_crop_gets(train, capsys):
     assert "--always names 4 families, --families allows 3" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        (["--levels", 1], "two levels each of three families"),
+        (["--families", 2], "two levels each of three families"),
+        (["--families", 4, "--leave-out", "jpeg", "webp"], "two levels each of three families"),
+        (["--families", 4, "--leave-out", "jepg"], "invalid choice: 'jepg'"),
+    ],
+)
+def test_what_a_step_could_not_learn_from_is_refused_before_any_image_is_made(train, tmp_path, capsys, options, why):
+    with pytest.raises(SystemExit):
+        train(*options)
+    assert why in capsys.readouterr().err
+    assert not (tmp_path / "images").exists()
+
+
 def test_which_contents_come_first_says_nothing_of_the_side_of_their_crops(monkeypatch):
     monkeypatch.setattr(metric, "SIDES", (1, 2, 3))
     run = Mock(options=Mock(contents_per_step=1))
