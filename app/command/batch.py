@@ -71,9 +71,8 @@ def run(
 
     `given` are the fields of the form; None: left out, so that the service's default is used. A server has `in_flight`
     orders at a time. `tell` is called for each file that is done, in order, as soon as that is known.
-    Ctrl-C ends it; what is done stays done and is returned.
-    Raises FilesError for names that cannot be worked with, before anything is done, and for an order that cannot be
-    carried out on any file.
+    Ctrl-C ends it, and so does an error that would be the same for every file; what is done stays done and is returned.
+    Raises FilesError for names that cannot be worked with, and for such an error, while nothing is done.
     """
     fields = {name: value for name, value in given.items() if value is not None}
     if seed is not None:
@@ -91,6 +90,7 @@ def run(
         return job
 
     taken: set[int] = set()
+    hopeless: tuple[int, Exception] | None = None
 
     def take(place: int, job: dict[str, Any]) -> None:
         taken.add(place)
@@ -107,7 +107,8 @@ def run(
                     take(place, orders[place].result() if orders else work(place))
                 except EXPECTED as error:
                     if isinstance(error, ProblemError | ServerError) and error.is_about_the_order:
-                        raise FilesError(str(error)) from error  # it would be the same for every file
+                        hopeless = (place, error)  # it would be the same for every file
+                        break
                     results.failed.append((image.path, str(error)))
                 bar.advance(task)
         except KeyboardInterrupt:
@@ -116,9 +117,16 @@ def run(
             if threads:
                 stop()
                 threads.shutdown(cancel_futures=True)
-        for place, order in enumerate(orders):  # after Ctrl-C: what was done meanwhile
+        for place, order in enumerate(orders):  # after an early end: what was done meanwhile
             if place not in taken and not order.cancelled() and order.exception() is None:
                 take(place, order.result())
+    if hopeless:
+        place, why = hopeless
+        if not results.done:
+            raise FilesError(str(why)) from why
+        left = sum(other not in taken for other in range(place + 1, len(images)))
+        rest = f"; it would be the same for the rest: {left} not done" if left else ""
+        results.failed.append((images[place].path, f"{why}{rest}"))
     return results
 
 

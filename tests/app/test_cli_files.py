@@ -163,3 +163,30 @@ def test_lines_of_csv_are_printed_as_soon_as_they_are_known(folder, photo_png):
     rest, _ = child.communicate("\n\n\n", timeout=60)
     assert len(rest.splitlines()) == 2
     assert child.returncode == 0
+
+
+@pytest.mark.parametrize("in_flight", [1, 2])
+def test_what_was_done_is_printed_when_the_key_is_revoked_midway(run, tmp_path, photo_png, monkeypatch, in_flight):
+    from app.command.client import Client, ServerError
+
+    for name in "abcd":
+        (tmp_path / f"{name}.png").write_bytes(photo_png + name.encode())
+    score = {
+        "metric": "entropy", "higher_is_better": True, "range": [0, 8], "human_trained": False,
+        "original": 1.0, "defended": 1.0, "shift": 0.0,
+    }  # fmt: skip
+
+    def order(self, kind, image, fields, **headers):
+        if not image.endswith(b"a"):
+            time.sleep(0.2)  # until the first is done
+            raise ServerError("there is no such key", is_about_the_order=True)
+        return {"seed": 1, "defense": {"name": "none"}, "result": {"scores": [score]}}, None
+
+    monkeypatch.setattr(Client, "order", order)
+    monkeypatch.setattr(Client, "send", lambda *_: None)  # the server is up
+    done = run("score", tmp_path, "--csv", "--server", "http://127.0.0.1:1", "--in-flight", in_flight)
+    assert done.exit_code == 1
+    assert [row["file"] for row in csv.DictReader(io.StringIO(done.stdout))] == [str(tmp_path / "a.png")]
+    assert done.stderr == (
+        f"{tmp_path / 'b.png'}: there is no such key; it would be the same for the rest: 2 not done\n"
+    )
