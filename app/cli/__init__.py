@@ -3,6 +3,8 @@
 Heavy imports wait until a command needs them, so that `--help` and `health` are quick.
 """
 
+import io
+import sys
 from importlib.metadata import version
 from typing import Annotated
 
@@ -28,7 +30,9 @@ def _of_all(
         bool, typer.Option("--version", callback=_tell_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
-    """Nothing that is the same for all commands."""
+    """Let names of files that are not UTF-8 come out as they are, byte by byte."""
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="surrogateescape")
 
 
 for _command in (

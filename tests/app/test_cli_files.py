@@ -2,6 +2,7 @@
 
 import csv
 import io
+import os
 import subprocess
 import sys
 import time
@@ -190,3 +191,18 @@ def test_what_was_done_is_printed_when_the_key_is_revoked_midway(run, tmp_path, 
     assert done.stderr == (
         f"{tmp_path / 'b.png'}: there is no such key; it would be the same for the rest: 2 not done\n"
     )
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="file names are UTF-8 there")
+@pytest.mark.parametrize("form", ["--csv", "--json", "table", "files"])
+def test_a_name_that_is_not_utf_8_comes_out_in_every_form(run, folder, tmp_path, photo_png, form):
+    name = b"caf\xe9.png"
+    (folder / os.fsdecode(name)).write_bytes(photo_png)
+    if form == "files":
+        done = run("purify", folder, "-d", "none", "-o", tmp_path / "out")
+    else:
+        done = run("score", folder, "-m", "fr-surrogate", "-d", "none", *([form] if form.startswith("-") else []))
+    assert done.exit_code == 0, done.exception
+    assert (rb"caf\udce9.png" if form == "--json" else name) in done.stdout_bytes
+    assert b"a.png" in done.stdout_bytes
+    assert b"b." in done.stdout_bytes
