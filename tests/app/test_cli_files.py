@@ -8,8 +8,10 @@ import sys
 import time
 
 import pytest
+from rich.table import Table
 
 from app.command.files import FilesError, find_images, plan_outputs
+from app.command.tables import show
 
 
 def test_a_pattern_and_a_file_that_mean_the_same_image_count_once(folder):
@@ -206,3 +208,14 @@ def test_a_name_that_is_not_utf_8_comes_out_in_every_form(run, folder, tmp_path,
     assert (rb"caf\udce9.png" if form == "--json" else name) in done.stdout_bytes
     assert b"a.png" in done.stdout_bytes
     assert b"b." in done.stdout_bytes
+
+
+def test_a_table_changes_nothing_in_names_and_commands(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "100")
+    table = Table("file")
+    told = ["photo[edited].jpg", "a:dog:b.jpg", "pip install 'purifiqa[perceptual]'"]
+    for one in told:
+        table.add_row(one)
+    show(table)
+    printed = capsys.readouterr().out
+    assert [one for one in told if one in printed] == told
