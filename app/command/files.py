@@ -1,6 +1,7 @@
 """Image files named on a command line: which they are, and where their purified twins go."""
 
 import glob
+import itertools
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,23 +30,37 @@ class ImageFile:
 def find_images(arguments: list[str], out: Path | None = None) -> list[ImageFile]:
     """Return the files that the arguments name: files, folders (searched throughout) and patterns, in order, once each.
 
-    What lies below the folder `out`, where results go, is not taken for an input.
-    Raises FilesError if an argument names nothing.
+    What lies below the folder `out`, where results go, is not taken for an input if `out` is the folder of an argument
+    or lies in it; an argument that itself lies below `out` is taken at its word.
+    Raises FilesError if an argument names nothing, or nothing but earlier results.
     """
     found: dict[Path, ImageFile] = {}
     for argument in arguments:
-        images = [
-            image for image in _named_by(argument) if not _is_below(image.path, out) or image.path == Path(argument)
-        ]
-        if not images:
+        named = _named_by(argument)
+        images = [image for image in named if not _is_result(image.path, argument, out)]
+        if not named:
             raise FilesError(f"{argument}: there is no such file, and no PNG, JPEG or WebP in such a folder or pattern")
+        if not images:
+            raise FilesError(f"{argument}: all its images lie in {out}, where results go; choose another -o")
         for image in images:
             found.setdefault(image.path.resolve(), image)
     return list(found.values())
 
 
-def _is_below(path: Path, folder: Path | None) -> bool:
-    return folder is not None and folder.resolve() in path.resolve().parents
+def _is_result(path: Path, argument: str, out: Path | None) -> bool:
+    """Return whether a file that was found by an argument may be the result of an earlier run."""
+    if out is None or path == Path(argument):
+        return False
+    place, searched = out.resolve(), _folder_of(argument).resolve()
+    return place in path.resolve().parents and (searched == place or searched in place.parents)
+
+
+def _folder_of(argument: str) -> Path:
+    """Return the folder that an argument is, or, of a pattern, the one in which it is looked for."""
+    path = Path(argument)
+    if path.is_dir():
+        return path
+    return Path(*itertools.takewhile(lambda part: not glob.has_magic(part), path.parts))
 
 
 def _named_by(argument: str) -> list[ImageFile]:
@@ -60,8 +75,13 @@ def _named_by(argument: str) -> list[ImageFile]:
 
 def find_others(arguments: list[str], out: Path | None = None) -> list[ImageFile]:
     """Return the images in folders that the arguments name which cannot be read: to be told of, not passed over."""
-    folders = [Path(argument) for argument in arguments if Path(argument).is_dir()]
-    return [image for folder in folders for image in _below(folder, OTHERS) if not _is_below(image.path, out)]
+    return [
+        image
+        for argument in arguments
+        if Path(argument).is_dir()
+        for image in _below(Path(argument), OTHERS)
+        if not _is_result(image.path, argument, out)
+    ]
 
 
 def _below(folder: Path, suffixes: set[str]) -> list[ImageFile]:

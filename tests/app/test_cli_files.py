@@ -6,11 +6,12 @@ import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from rich.table import Table
 
-from app.command.files import FilesError, find_images, plan_outputs
+from app.command.files import FilesError, find_images, find_others, plan_outputs
 from app.command.tables import show
 
 
@@ -219,3 +220,29 @@ def test_a_table_changes_nothing_in_names_and_commands(capsys, monkeypatch):
     show(table)
     printed = capsys.readouterr().out
     assert [one for one in told if one in printed] == told
+
+
+@pytest.mark.parametrize("argument", ["photos", "photos/a.png", "photos/*.png", "photos/**/*.png"])
+@pytest.mark.parametrize("out", [".", "..", "elsewhere"])
+def test_results_may_go_to_a_folder_above_the_images(folder, tmp_path, monkeypatch, argument, out):
+    monkeypatch.chdir(tmp_path)
+    assert "a.png" in [image.path.name for image in find_images([argument], Path(out))]
+
+
+@pytest.mark.parametrize("argument", [".", "photos", "photos/*/*.[jp]*g", "**/*.png"])
+def test_earlier_results_below_the_images_are_not_images(folder, tmp_path, photo_png, monkeypatch, argument):
+    monkeypatch.chdir(tmp_path)
+    (folder / "out").mkdir()
+    for name in ("result.png", "scan.tif"):
+        (folder / "out" / name).write_bytes(photo_png)
+    out = Path("photos/out")
+    assert {image.path.name for image in find_images([argument], out)} <= {"a.png", "b.jpg"}
+    assert find_others([argument], out) == []
+
+
+@pytest.mark.parametrize(("argument", "out"), [("photos", "photos"), ("photos/*.png", "photos"), (".", ".")])
+def test_images_that_all_lie_where_results_go_are_refused_with_the_cure(run, folder, monkeypatch, argument, out):
+    monkeypatch.chdir(folder if out == "." else folder.parent)
+    done = run("purify", argument, "-o", out)
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert done.stderr == f"purifiqa: {argument}: all its images lie in {out}, where results go; choose another -o\n"
