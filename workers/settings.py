@@ -10,6 +10,9 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from models.defense import Cost
 from models.images import ImageLimits
 
+_WEEK = 604_800
+"""Bounds the time of a job: with the most samples, a limit must still fit into the 31 bits of an alarm."""
+
 
 class WorkerSettings(BaseSettings):
     """Settings that the API and the workers share; both must be started with the same ones."""
@@ -41,10 +44,10 @@ class WorkerSettings(BaseSettings):
     threads: int = Field(1, ge=1, le=256, description="CPU threads of one worker process.")
     result_ttl: int = Field(86_400, ge=1, description="Seconds to keep a job and its files once it has ended.")
     queue_ttl: int = Field(86_400, ge=1, description="Seconds a job may wait in the queue.")
-    timeout_cheap: int = Field(120, ge=1, description="Seconds a job with a cheap defense may run.")
-    timeout_network: int = Field(600, ge=1, description="Seconds a job with a network defense may run.")
-    timeout_diffusion: int = Field(3_600, ge=1, description="Seconds a job with a diffusion defense may run.")
-    timeout_attack: int = Field(14_400, ge=1, description="Seconds an attack may run, with any defense.")
+    timeout_cheap: int = Field(120, ge=1, le=_WEEK, description="Seconds a job with a cheap defense may run.")
+    timeout_network: int = Field(600, ge=1, le=_WEEK, description="Seconds a job with a network defense may run.")
+    timeout_diffusion: int = Field(3_600, ge=1, le=_WEEK, description="Seconds a job with a diffusion defense may run.")
+    timeout_attack: int = Field(14_400, ge=1, le=_WEEK, description="Seconds an attack may run, with any defense.")
     batch_pixels: int | None = Field(
         None,
         ge=0,

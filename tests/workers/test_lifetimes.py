@@ -4,12 +4,14 @@ import asyncio
 import time
 
 import pytest
+from pydantic import ValidationError
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from models.defenses import parse_defense
 from models.images import ImageFacts, ImageFormat
 from workers.orders import MAX_SAMPLES, DefenseOrder, Kind
 from workers.reports import Report
+from workers.settings import WorkerSettings
 from workers.state.ledger import EXPIRED_NOTE_TTL
 from workers.state.queue import JobQueue
 from workers.state.record import Delivery, JobRecord, Status
@@ -92,6 +94,14 @@ def test_no_job_lives_longer_than_the_longest_life(unequal):
     settings = unequal._settings
     longest = max(unequal.time_limit(order), settings.timeout_attack)
     assert unequal.longest_life >= settings.queue_ttl + longest + settings.result_ttl
+
+
+@pytest.mark.parametrize("name", ["timeout_cheap", "timeout_network", "timeout_diffusion", "timeout_attack"])
+def test_no_time_limit_can_be_set_that_is_too_long_for_an_alarm(name):
+    longest = WorkerSettings(**{name: 604_800})
+    assert getattr(longest, name) * MAX_SAMPLES < 2**31
+    with pytest.raises(ValidationError, match="less than or equal to 604800"):
+        WorkerSettings(**{name: 604_801})
 
 
 def test_the_pace_is_that_of_the_work_and_not_of_the_wait(queue):
