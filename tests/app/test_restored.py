@@ -1,6 +1,9 @@
 """When Redis has lost everything, clients find what they were promised: batches, idempotency keys, webhooks, quotas."""
 
+import json
 import os
+import re
+import threading
 import time
 
 import pytest
@@ -12,7 +15,7 @@ from workers.recovery.survey import Survey
 from workers.reports import Report
 from workers.state.manifest import close_manifest, note_delivery
 from workers.state.queue import JobQueue
-from workers.state.record import Delivery
+from workers.state.record import Delivery, Failure
 
 WEBHOOK = "https://example.org/hook"
 
@@ -194,6 +197,29 @@ def test_the_same_request_still_gets_the_same_answer(idle_client, lose_everythin
     keys = list(broker.scan_iter("purifiqa:idempotency:*"))
     assert len(keys) == 2
     assert all(0 < broker.ttl(key) <= 86_400 for key in keys)
+
+
+@pytest.mark.parametrize("status", ["finished", "failed", "canceled"])
+def test_who_follows_a_job_that_had_ended_is_told_its_end(idle_client, lose_everything, photo_png, status):
+    client, services = idle_client, idle_client.app.state.services
+    job = send(client, photo_png).json()
+    if status == "finished":
+        ended(client, job["id"])
+    elif status == "failed":
+        services.queue.fail(services.queue.get(job["id"]), Failure(code="time-limit", detail="too long"))
+        close_manifest(services.store, services.queue.get(job["id"]))
+    else:
+        assert client.post(f"{job['links']['self']}/cancel").status_code == 200
+    lose_everything(client)
+    patience = threading.Timer(10, services.queue.stop_waiting)  # else it would wait for an end that never comes
+    patience.start()
+    told = client.get(job["links"]["events"]).text
+    patience.cancel()
+    assert re.findall("event: (.*)", told) == ["queued", status]
+    last = json.loads(re.findall("data: (.*)", told)[-1])
+    assert last == client.get(job["links"]["self"]).json()
+    after = re.findall("id: (.*)", told)[-1]
+    assert client.get(job["links"]["events"], headers={"Last-Event-ID": after}).status_code == 204
 
 
 def test_a_key_that_has_had_its_day_does_not_come_back(idle_client, lose_everything, photo_png, broker, monkeypatch):

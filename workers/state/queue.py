@@ -30,7 +30,7 @@ from workers.state.deliveries import Deliveries
 from workers.state.entries import ENTRY, RQ_QUEUE, Entries, entry_id
 from workers.state.events import Events
 from workers.state.keys import ENDS, NEXT_ROUNDS, OPEN, ROUNDS, job_keys
-from workers.state.ledger import EXPIRED_NOTE_TTL, JobCanceledError, Ledger, changing_fields
+from workers.state.ledger import EVENTS_KEPT, EXPIRED_NOTE_TTL, JobCanceledError, Ledger, changing_fields
 from workers.state.outlook import Outlook
 from workers.state.pace import Pace
 from workers.state.quota import Quota
@@ -127,7 +127,10 @@ class JobQueue(Ledger):
             pipe.multi()
             self.write(record, pipe)
             if record.status.is_final:
-                pipe.hset(job.record, mapping=cast("Any", changing_fields(record)))
+                changed = changing_fields(record)
+                pipe.hset(job.record, mapping=cast("Any", changed))
+                told = {"status": record.status, "progress": changed["progress"]}
+                pipe.xadd(job.events, cast("Any", told), maxlen=EVENTS_KEPT)
                 pipe.zrem(OPEN, record.id)
                 pipe.zadd(ENDS, {record.id: time.time() + left})
                 pipe.expire(job.record, left)
