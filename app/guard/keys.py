@@ -89,8 +89,13 @@ def parse_line(line: str) -> StoredKey:
 
 def read_lines(file: Path) -> list[StoredKey | str]:
     """Return the keys of a file among its comments and empty lines, as they stand. Raises OSError, KeyFileError."""
+    try:
+        text = file.read_text()
+    except UnicodeDecodeError as error:
+        number = error.object.count(b"\n", 0, error.start) + 1
+        raise KeyFileError(f"{file}, line {number}: it is not text in {error.encoding}") from error
     found: list[StoredKey | str] = []
-    for number, line in enumerate(file.read_text().splitlines(), 1):
+    for number, line in enumerate(text.splitlines(), 1):
         try:
             found.append(parse_line(line) if line.strip() and not line.lstrip().startswith("#") else line)
         except ValueError as error:

@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from app.cli import app as command
 from app.guard.access import is_loopback, needs_keys
-from app.guard.keys import KeyRing, hash_of, new_key, parse_line, read_file
+from app.guard.keys import KeyFileError, KeyRing, hash_of, new_key, parse_line, read_file
 from app.main import create_app
 from app.settings import Settings
 
@@ -114,6 +114,22 @@ def test_a_key_file_that_breaks_or_vanishes_lets_nobody_in(guarded, keys, settin
     settings.keys_file.unlink()
     problem(guarded.get("/defenses", headers=keys["alice"]), 401, "key-unknown")
     settings.keys_file.write_text(text)
+    assert guarded.get("/defenses", headers=keys["alice"]).status_code == 200
+
+
+def test_a_key_file_that_is_not_text_is_told_by_its_name_and_line_and_lets_nobody_in(guarded, keys, settings, caplog):
+    text = settings.keys_file.read_bytes()
+    settings.keys_file.write_bytes(text + b"# m\xfcller\n")
+    for _ in range(2):
+        problem(guarded.get("/defenses", headers=keys["alice"]), 401, "key-unknown")
+    told = f"{settings.keys_file}, line 6: it is not text in utf-8"
+    assert [record.message for record in caplog.records if told in record.message]
+    for arguments in (["list"], ["new", "carol"], ["revoke", "alice"], ["list", "--json"]):
+        done = CliRunner().invoke(command, ["keys", *arguments])
+        assert (done.exit_code, done.stdout, done.stderr) == (1, "", f"purifiqa: {told}\n")
+    with pytest.raises(KeyFileError, match=re.escape(told)):
+        create_app(settings)
+    settings.keys_file.write_bytes(text)
     assert guarded.get("/defenses", headers=keys["alice"]).status_code == 200
 
 
