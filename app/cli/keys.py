@@ -39,14 +39,15 @@ def new(
     ] = False,
 ) -> None:
     """Make a key and print it: this once, for nobody can tell it again."""
-    from app.guard.keys import new_key, read_lines, write_file
+    from app.guard.keys import changing, new_key, read_lines, write_file
 
-    place = file or keys_file()
+    place, is_first = file or keys_file(), False
     with said_plainly():
         key, stored = new_key(name, scopes.split(","))
-        is_first = not print_only and not place.exists()
         if not print_only:
-            write_file(place, [*(read_lines(place) if place.exists() else []), stored])
+            with changing(place):
+                is_first = not place.exists()
+                write_file(place, [*([] if is_first else read_lines(place)), stored])
     print(key)
     if is_first:
         print(f"{place} is new: a service that runs without keys asks for them from its next start on", file=sys.stderr)
@@ -82,17 +83,20 @@ def revoke(
     file: FileOption = None,
 ) -> None:
     """Forget the keys of a name; a running service refuses them from the next request on."""
-    from app.guard.keys import StoredKey, read_lines, write_file
+    from app.guard.keys import StoredKey, changing, read_lines, write_file
 
     place = file or keys_file()
     with said_plainly():
-        before = read_lines(place) if place.exists() else []
-        kept = [
-            one
-            for one in before
-            if not isinstance(one, StoredKey) or one.id != name or not one.hash.startswith(hash_prefix)
-        ]
-        if len(kept) == len(before):
+        if not place.exists():
             fail(f"there is no such key in {place}")
-        write_file(place, kept)
+        with changing(place):
+            before = read_lines(place)
+            kept = [
+                one
+                for one in before
+                if not isinstance(one, StoredKey) or one.id != name or not one.hash.startswith(hash_prefix)
+            ]
+            if len(kept) == len(before):
+                fail(f"there is no such key in {place}")
+            write_file(place, kept)
     print(f"{len(before) - len(kept)} revoked")

@@ -4,6 +4,8 @@ A line of the file is `id:sha256[:scopes]`; the key has 256 random bits, so that
 Several lines may have one id: a key is replaced without a gap by adding the new one before revoking the old one.
 """
 
+import contextlib
+import fcntl
 import hashlib
 import hmac
 import logging
@@ -11,7 +13,7 @@ import os
 import re
 import secrets
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from enum import StrEnum
 from pathlib import Path
 from typing import NamedTuple
@@ -106,6 +108,18 @@ def read_lines(file: Path) -> list[StoredKey | str]:
 def read_file(file: Path) -> list[StoredKey]:
     """Return the keys of a file. Raises OSError, KeyFileError."""
     return [one for one in read_lines(file) if isinstance(one, StoredKey)]
+
+
+@contextlib.contextmanager
+def changing(file: Path) -> Iterator[None]:
+    """Wait for whoever else reads the file in order to change it, and keep others waiting meanwhile. Raises OSError."""
+    file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    lock = os.open(file.with_name(f".{file.name}.lock"), os.O_RDWR | os.O_CREAT, 0o600)  # the file itself is replaced
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(lock)
 
 
 def write_file(file: Path, lines: Iterable[StoredKey | str]) -> None:

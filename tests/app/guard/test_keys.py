@@ -1,14 +1,17 @@
 """Who may ask: keys, scopes, revocation, and that a service never stands open unless somebody said so."""
 
 import re
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from problems import problem
 from typer.testing import CliRunner
 
 from app.cli import app as command
+from app.cli.keys import new, revoke
 from app.guard.access import is_loopback, needs_keys
-from app.guard.keys import KeyFileError, KeyRing, hash_of, new_key, parse_line, read_file
+from app.guard.keys import KeyFileError, KeyRing, hash_of, new_key, parse_line, read_file, read_lines
 from app.main import create_app
 from app.settings import Settings
 
@@ -156,6 +159,30 @@ def test_the_first_key_says_when_it_counts_and_the_second_need_not(tmp_path):
     ]
     assert "asks for them from its next start on" in told[0]
     assert told[1] == ""
+
+
+def test_who_makes_keys_and_who_revokes_one_at_the_same_time_lose_nothing_of_each_other(tmp_path, monkeypatch):
+    place = tmp_path / "keys"
+
+    def slow(file):
+        found = read_lines(file)
+        time.sleep(0.3)
+        return found
+
+    monkeypatch.setattr("app.guard.keys.read_lines", slow)
+    new("alice", file=place)
+    with ThreadPoolExecutor() as others:
+        for change in [others.submit(new, "bob", file=place), others.submit(revoke, "alice", file=place),
+                       others.submit(new, "carol", file=place)]:  # fmt: skip
+            change.result()
+    assert sorted(one.id for one in read_file(place)) == ["bob", "carol"]
+
+
+def test_what_changes_no_key_file_leaves_nothing_beside_it(tmp_path):
+    nowhere = tmp_path / "folder" / "keys"
+    for arguments, status in ((["new", "alice", "--print-only"], 0), (["list"], 0), (["revoke", "alice"], 1)):
+        assert CliRunner().invoke(command, ["keys", *arguments, "--file", str(nowhere)]).exit_code == status
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_keys_are_long_and_never_the_same():
