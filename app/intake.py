@@ -12,7 +12,7 @@ from anyio.to_thread import run_sync
 
 from app import idempotency
 from app.documents import batch_records
-from app.guard.admission import count_images, place_for
+from app.guard.admission import check_places, count_images, place_for
 from app.services import Services
 from models.images import ImageFacts
 from workers.orders import AnyOrder
@@ -148,6 +148,7 @@ def _keep(
 ) -> list[JobRecord]:  # fmt: skip
     with contextlib.ExitStack() as places:
         try:
+            check_places(services, origin.owner, len(drafts))
             services.queue.ping()  # without a broker nothing is written
             for job_id in drafts:
                 places.enter_context(place_for(services, origin.owner, job_id))

@@ -59,6 +59,16 @@ def attacks_are_on(services: ServicesDep) -> None:
         )
 
 
+def check_places(services: Services, owner: str, images: int) -> None:
+    """Raise a 422 problem for more images than `owner` may ever have jobs at a time: to wait would not help."""
+    most = services.settings.max_in_flight
+    if owner and images > most:
+        raise field_problem(
+            422, "image", "too-many", f"at most {most} images at once: a key may have no more jobs that have not ended",
+            limit=most, actual=images,
+        )  # fmt: skip
+
+
 @contextmanager
 def place_for(services: Services, owner: str, job_id: str) -> Iterator[None]:
     """Count a job of `owner` while it is submitted, and until it ends if that succeeds. Raises ProblemError (429)."""

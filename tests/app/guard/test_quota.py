@@ -34,3 +34,21 @@ def test_a_job_that_runs_counts_until_it_has_ended(open_client, keys, submit):
     problem(submit(client, keys["alice"]), 429, "too-many-jobs")
     queue.cancel(job)
     assert submit(client, keys["alice"]).status_code == 202
+
+
+def test_a_batch_that_no_wait_would_let_in_is_told_the_limit_and_not_to_wait(open_client, keys, photo_png, broker):
+    client = open_client(max_in_flight=2)
+
+    def send(images, headers):
+        fields, parts = {"defense": "none", "metrics": ""}, [("image", image) for image in images]
+        return client.post("/purify", files=parts, data=fields, headers=headers)
+
+    key = keys["alice"] | {"Idempotency-Key": "k"}
+    refused = send([photo_png] * 3, key)
+    wrong = problem(refused, 422, "too-many")["errors"][0]
+    assert (wrong["field"], wrong["limit"], wrong["actual"]) == ("image", 2, 3)
+    assert "retry-after" not in refused.headers
+    assert broker.zcard("purifiqa:inflight:alice") == 0
+    assert not list(client.app.state.services.store.owners())
+    assert send([photo_png, b"no image", photo_png], key).status_code == 202, "one that cannot be used takes no place"
+    problem(send([photo_png] * 2, keys["alice"]), 429, "too-many-jobs")
