@@ -23,8 +23,9 @@ def read_secrets(settings: Settings) -> list[Webhook]:
     if settings.webhook_secret_file is not None:
         try:
             text = settings.webhook_secret_file.read_text()
-        except OSError as error:
-            raise WebhookSecretError(f"PURIFIQA_WEBHOOK_SECRET_FILE cannot be read: {error}") from error
+        except (OSError, UnicodeDecodeError) as error:
+            why = error if isinstance(error, OSError) else f"{settings.webhook_secret_file} is not text"
+            raise WebhookSecretError(f"PURIFIQA_WEBHOOK_SECRET_FILE cannot be read: {why}") from error
         if not text.strip():
             raise WebhookSecretError(f"PURIFIQA_WEBHOOK_SECRET_FILE: {settings.webhook_secret_file} is empty")
     variable = "PURIFIQA_WEBHOOK_SECRET" + ("" if settings.webhook_secret_file is None else "_FILE")

@@ -58,6 +58,31 @@ def test_a_way_to_redis_that_leads_nowhere_is_told_by_its_variable(
     assert "hunter2" not in line
 
 
+@pytest.mark.parametrize("process", ["api", "check"])
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (None, " cannot be read: [Errno 2] No such file or directory: '{file}'"),
+        (b"\n", ": {file} is empty"),
+        (b"hunter2", ": a webhook secret must be whsec_ and base64 of 24 to 64 bytes"),
+        (b"whsec_\xff", " cannot be read: {file} is not text"),
+    ],
+)
+def test_a_file_without_a_secret_for_webhooks_is_told_by_its_variable_before_anything_starts(
+    run, monkeypatch, valkey_socket, tmp_path, process, content, told
+):
+    file = tmp_path / "secret"
+    if content is not None:
+        file.write_bytes(content)
+    monkeypatch.setenv("PURIFIQA_REDIS_URL", f"unix://{valkey_socket}")
+    monkeypatch.setenv("PURIFIQA_WEBHOOK_SECRET_FILE", str(file))
+    done = run(process)
+    assert (done.exit_code, done.stdout) == (os.EX_CONFIG, "")
+    [line] = done.stderr.splitlines()
+    assert line.startswith(f"purifiqa: PURIFIQA_WEBHOOK_SECRET_FILE{told.replace('{file}', str(file))}")
+    assert "hunter2" not in line
+
+
 @pytest.mark.slow  # starts processes
 @pytest.mark.parametrize("process", ["api", "worker"])
 @pytest.mark.parametrize("is_there", [False, True])
