@@ -36,13 +36,23 @@ def order_attack(server: Server, folder: Folder, unit: Unit) -> AttackRecord:
 def order_defense(server: Server, folder: Folder, unit: Unit, item: Item) -> DefenseRecord:
     """Let the service purify and score the picture, clean or attacked, and compare what it made. Raises as above."""
     image = (folder.attacked_picture(unit) if unit.attack else folder.clean_picture(unit.picture.key)).read_bytes()
-    try:
-        done = _purified(server, unit, item, image, unit.metrics)
-    except ServerError as error:
-        if error.code not in NO_SCORE or len(unit.metrics) == 1:
-            raise
-        done = _asked_one_by_one(server, unit, item, image)
+    done = _scored(server, unit, item, image, unit.metrics)
     return measure(unit, folder, item, folder.read_clean(unit), done)
+
+
+def _scored(server: Server, unit: Unit, item: Item, image: bytes, metrics: Sequence[Item]) -> Purified:
+    """Return what the defense made, with the scores that there are: the service answers all of an order or nothing."""
+    try:
+        return _purified(server, unit, item, image, metrics)
+    except ServerError as error:
+        if error.code not in NO_SCORE or not metrics:
+            raise
+        why = f"server: {error}"[:1000]
+    if len(metrics) == 1:
+        return _purified(server, unit, item, image, ())._replace(unscored={metrics[0].label: why})
+    done = [_scored(server, unit, item, image, [metric]) for metric in metrics]
+    scores = {name: score for one in done for name, score in one.scores.items()}
+    return done[0]._replace(scores=scores, unscored={name: why for one in done for name, why in one.unscored.items()})
 
 
 def _purified(server: Server, unit: Unit, item: Item, image: bytes, metrics: Sequence[Item]) -> Purified:
@@ -51,7 +61,7 @@ def _purified(server: Server, unit: Unit, item: Item, image: bytes, metrics: Seq
         "metrics": ",".join(metric.label for metric in metrics),
         "seed": str(unit.picture.seed),
     }
-    is_sampled = unit.samples > 1 and defense_of(item).is_stochastic
+    is_sampled = bool(metrics) and unit.samples > 1 and defense_of(item).is_stochastic
     purifying = {**fields, "format": "png"} | ({"metrics": ""} if is_sampled else {})  # nothing is scored twice
     job, file = _with_file(server, "purify", image, purifying)
     scored = job
@@ -62,23 +72,6 @@ def _purified(server: Server, unit: Unit, item: Item, image: bytes, metrics: Seq
         check_version(server.url, metric, told[metric.label])
     scores = {metric.label: float(told[metric.label]["defended"]) for metric in metrics}
     return Purified(file, scores, {}, job["timings_ms"]["purify"] / 1000)
-
-
-def _asked_one_by_one(server: Server, unit: Unit, item: Item, image: bytes) -> Purified:
-    """Return what the defense made, with the scores that there are: the service answers all of an order or nothing."""
-    done: list[Purified] = []
-    unscored: dict[str, str] = {}
-    for metric in unit.metrics:
-        try:
-            done.append(_purified(server, unit, item, image, [metric]))
-        except ServerError as error:
-            if error.code not in NO_SCORE:
-                raise
-            unscored[metric.label] = f"server: {error}"[:1000]
-            if len(unscored) == len(unit.metrics):
-                raise
-    scores = {name: score for one in done for name, score in one.scores.items()}
-    return done[0]._replace(scores=scores, unscored=unscored)
 
 
 def _with_file(server: Server, kind: str, image: bytes, fields: dict[str, str]) -> tuple[dict[str, Any], bytes]:

@@ -47,3 +47,23 @@ def test_the_table_is_that_of_a_study_without_a_service(pictures, tmp_path, serv
     told = [sorted((one.place, one.step) for one in outcome.findings.unscored) for outcome in outcomes]
     assert told[0] == told[1] == [("clean/flat.png", "flip"), ("clean/flat.png", "none")]
     assert all("niqe" in one.why for outcome in outcomes for one in outcome.findings.unscored)
+
+
+@pytest.mark.slow
+def test_an_attacked_picture_without_a_score_is_listed_as_in_a_study_without_a_service(pictures, tmp_path, server):
+    (pictures / "flat.png").unlink()
+    outcomes = [
+        study.run(
+            Choices(
+                pictures, tmp_path / name, attacks='{"name": "square", "queries": 4}',
+                defenses='{"name": "random-crop", "size": 64}', metrics="niqe",
+            ),
+            version("purifiqa"), study.Means(jobs=1, server=url),
+        )
+        for name, url in (("here", None), ("there", server))
+    ]  # fmt: skip
+    assert table(tmp_path / "there") == table(tmp_path / "here")
+    crop = "random-crop(size=64)"
+    for found in (outcome.findings for outcome in outcomes):
+        assert (found.failures, found.done) == ([], found.steps)
+        assert [(one.step, one.place.partition("/")[0]) for one in found.unscored] == [(crop, "clean"), (crop, "niqe")]

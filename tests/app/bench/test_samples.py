@@ -76,8 +76,10 @@ def test_a_picture_that_one_of_the_seeds_leaves_without_a_score_has_none(choices
     unit = next(units_of(parameters)).model_copy(update={"defenses": (noise,)})
     monkeypatch.setattr(Standin, "score", rarely)
     list(perform(unit, Folder(choices.out), "cpu"))
-    _, failed = Folder(choices.out).told(unit)
-    assert "not this one" in failed["random-noise"]
+    records, failed = Folder(choices.out).told(unit)
+    assert not failed
+    assert records["random-noise"].scores == {}
+    assert "not this one" in records["random-noise"].unscored["standin"]
 
 
 def test_a_study_is_not_mixed_of_scores_of_one_seed_and_of_several(choices):

@@ -12,8 +12,8 @@ from models.metric import UndefinedScoreError
 from models.metrics import metrics
 
 
-def findings(photos, tmp_path, names):
-    choices = Choices(photos, tmp_path / "out", attacks="fgsm", defenses="flip", metrics=names, limit=1)
+def findings(photos, tmp_path, names, defenses="flip"):
+    choices = Choices(photos, tmp_path / "out", attacks="fgsm", defenses=defenses, metrics=names, limit=1)
     manifest, folder = settle(choices, draft(choices, "1")), Folder(choices.out)
     for unit in units_of(manifest.parameters):
         list(perform(unit, folder, "cpu"))
@@ -32,17 +32,39 @@ def test_an_open_range_has_no_width_to_divide_by(photos, tmp_path, monkeypatch, 
         assert not measures.keys() & {"robust_abs_gain", "both_defended_abs_gain"}
 
 
-def test_a_step_without_any_score_failed_and_is_tried_again(photos, tmp_path, standin, monkeypatch):
-    def undefined(self, images):
-        raise UndefinedScoreError("standin is not defined for this image")
+def undefined(_, images):
+    raise UndefinedScoreError("standin is not defined for this image")
 
+
+def test_a_picture_without_any_score_is_listed_and_done_and_an_attack_that_needs_one_failed(
+    photos, tmp_path, standin, monkeypatch
+):
     monkeypatch.setitem(metrics(), "another", Standin())
     monkeypatch.setattr(Standin, "score", undefined)
     found = findings(photos, tmp_path, "standin,another")
-    assert (found.done, found.cells, found.unscored) == (0, [], [])
-    assert {failure.step for failure in found.failures} == {"none", "flip", "attack"}
-    monkeypatch.undo()
-    monkeypatch.setitem(metrics(), "standin", standin)
-    monkeypatch.setitem(metrics(), "another", Standin())
-    again = findings(photos, tmp_path, "standin,another")
-    assert (again.done, again.failures) == (again.steps, [])
+    assert (found.done, found.cells) == (2, [])
+    assert {(one.place, one.step) for one in found.unscored} == {("clean/a.png", "none"), ("clean/a.png", "flip")}
+    assert len(found.unscored) == 4
+    assert {failure.step for failure in found.failures} == {"attack"}
+
+
+def test_an_attacked_picture_without_a_score_is_listed_and_not_tried_again(photos, tmp_path, standin, monkeypatch):
+    score, asked = Standin.score, []
+
+    def of_whole_pictures(self, images):
+        asked.append(images.shape)
+        return undefined(self, images) if images.shape[3] == 48 else score(self, images)
+
+    monkeypatch.setattr(Standin, "score", of_whole_pictures)
+    crop = '{"name": "random-crop", "size": 48}'
+    found = findings(photos, tmp_path, "standin", crop)
+    assert (found.failures, found.done) == ([], found.steps)
+    assert [(one.place, one.step) for one in found.unscored] == [
+        ("clean/a.png", "random-crop(size=48)"),
+        ("standin/fgsm/a.png", "random-crop(size=48)"),
+    ]
+    assert all("standin is not defined for this image" in one.why for one in found.unscored)
+    assert {cell.defense for cell in found.cells} == {"none"}
+    asked.clear()
+    assert findings(photos, tmp_path, "standin", crop) == found
+    assert not asked
