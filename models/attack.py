@@ -102,8 +102,11 @@ class Attack(Parameters, ABC):
         """Return whether it is made against this metric. Default: yes, it looks at the score of the image at hand."""
         return True
 
-    def goes_through(self, defense: Defense) -> bool:
-        """Return whether its result depends on a defense that it is told of. Default: yes, as above."""
+    def goes_through(self, defense: Defense | None) -> bool:
+        """Return whether it can attack through a defense; None: as one that knows of no defense. Default: it can both.
+
+        What was made beforehand can do one thing only.
+        """
         return True
 
     @property

@@ -199,16 +199,25 @@ def _pairs(attacks: Sequence[Item], metrics: Sequence[Item], named: set[str]) ->
 
 
 def _apart(attacks: Sequence[Item], defenses: Sequence[Item]) -> tuple[tuple[Apart, ...], list[Skipped]]:
-    """Return which attacks do not go through which of the defenses, and that they are left out."""
-    apart = tuple(
-        Apart(attack=attack.label, defense=defense.label)
-        for attack in attacks for defense in defenses
-        if not attack_of(attack).goes_through(defense_of(defense))
-    )  # fmt: skip
-    reason = "it was made beforehand, without this defense"
-    return apart, [
-        Skipped(kind="pair", name=f"{one.attack} through {one.defense}", reason=reason) for one in apart
-    ]  # fmt: skip
+    """Return which attacks do not go through which of the defenses, or always through one, and that they are left out.
+
+    Raises BenchError for one that only goes through a defense which is not there.
+    """
+    apart: list[Apart] = []
+    skipped: list[Skipped] = []
+    for attack in attacks:
+        foreign = [defense for defense in defenses if not attack_of(attack).goes_through(defense_of(defense))]
+        if not attack_of(attack).goes_through(None):
+            if len(foreign) == len(defenses):
+                raise BenchError(f"{attack.label} was made through a defense: name that one with --adaptive")
+            apart.append(Apart(attack=attack.label, defense="none"))
+            reason = "it was made beforehand, through a defense, and is no attack that knows of none"
+            skipped.append(Skipped(kind="pair", name=f"{attack.label} through nothing", reason=reason))
+        for defense in foreign:
+            apart.append(Apart(attack=attack.label, defense=defense.label))
+            reason = "it was made beforehand, without this defense"
+            skipped.append(Skipped(kind="pair", name=f"{attack.label} through {defense.label}", reason=reason))
+    return tuple(apart), skipped
 
 
 def _adaptive(given: str | None, defenses: Sequence[Item], *, is_all_ordered: bool) -> tuple[str, ...]:

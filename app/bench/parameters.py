@@ -32,12 +32,12 @@ class Pair(BaseModel):
 
 
 class Apart(BaseModel):
-    """An attack that comes out the same whether or not it goes through the defense."""
+    """An attack that was made beforehand and does not go through the defense."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     attack: str
-    defense: str
+    defense: str = Field(description="`none`: the attack was made through one, and does not run without.")
 
 
 class Parameters(BaseModel):

@@ -60,14 +60,16 @@ def units_of(parameters: Parameters) -> Iterator[Unit]:
             picture=picture, metrics=parameters.metrics, attack=None, through=None,
             defenses=parameters.defenses, measures=parameters.measures, samples=parameters.samples,
         )  # fmt: skip
-        for index, pair in enumerate(parameters.pairs):
+        shown = number < parameters.gallery
+        for pair in parameters.pairs:
             attack, metric = attacks[pair.attack], (metrics[pair.metric],)
-            shown = number < parameters.gallery and index == 0
-            yield Unit(
-                picture=picture, metrics=metric, attack=attack, through=None,
-                defenses=parameters.defenses, keeps_purified=shown, measures=parameters.measures,
-                samples=parameters.samples,
-            )  # fmt: skip
+            if Apart(attack=attack.label, defense="none") not in parameters.apart:
+                yield Unit(
+                    picture=picture, metrics=metric, attack=attack, through=None,
+                    defenses=parameters.defenses, keeps_purified=shown, measures=parameters.measures,
+                    samples=parameters.samples,
+                )  # fmt: skip
+                shown = False
             for defense in throughs:
                 if Apart(attack=attack.label, defense=defense.label) in parameters.apart:
                     continue

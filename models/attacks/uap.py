@@ -9,6 +9,7 @@ from models.attack import Attack
 from models.attack_target import Target
 from models.availability import AVAILABLE, Availability, unavailable
 from models.defense import Defense
+from models.defenses.none import NoDefense
 from models.metric import Metric
 from models.perturbation.universal import UniversalFileError, load
 
@@ -47,8 +48,11 @@ class Uap(Attack):
         facts = load(Path(self.file)).facts
         return facts.metric == metric.card.name and facts.metric_version in (None, metric.card.version)
 
-    def goes_through(self, defense: Defense) -> bool:
-        return load(Path(self.file)).facts.defense == defense.model_dump_json()
+    def goes_through(self, defense: Defense | None) -> bool:
+        through = load(Path(self.file)).facts.defense
+        if defense is None:
+            return through in (None, NoDefense().model_dump_json())
+        return through == defense.model_dump_json()
 
     @property
     def files(self) -> tuple[Path, ...]:

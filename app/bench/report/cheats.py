@@ -47,11 +47,12 @@ def standings(manifest: Manifest, cells: Sequence[Cell], metric: str) -> list[St
     paired = {pair.attack for pair in parameters.pairs if pair.metric == metric}
     raising = [attack.label for attack in parameters.attacks if attack.about["goal"] == Goal.RAISE]
     wanted = [label for label in raising if label in paired]
+    unaware = [label for label in wanted if Apart(attack=label, defense="none") not in parameters.apart]
     found: list[Standing] = []
     for defense in parameters.defenses:
         its = [cell for cell in cells if (cell.metric, cell.defense) == (metric, defense.label)]
         through = [label for label in wanted if Apart(attack=label, defense=defense.label) not in parameters.apart]
-        plain, adaptive = _ranked(its, sign, wanted, adaptive=False), _ranked(its, sign, through, adaptive=True)
+        plain, adaptive = _ranked(its, sign, unaware, adaptive=False), _ranked(its, sign, through, adaptive=True)
         climb = _climb(plain)
         if climb is not None:
             found.append(Standing(defense.label, climb, _climb(adaptive), *_orders(plain.only(opinions), opinions)))

@@ -13,6 +13,7 @@ from app.bench.folder import Folder
 from app.bench.items import BenchError
 from app.bench.units import units_of
 from models.attack import Goal
+from models.defenses import parse_defense
 from models.metric import UndefinedScoreError
 from models.metrics import metrics
 from models.perturbation.universal import Recipe, learn, save
@@ -190,6 +191,42 @@ def test_a_learned_pattern_attacks_its_own_metric_and_goes_through_no_defense(ch
         f"{label} on other": f"{label} was made against another metric than other, version 1",
         f"{label} through flip": "it was made beforehand, without this defense",
     }
+
+
+@pytest.mark.parametrize("through", ["flip", "none"])
+def test_a_pattern_that_was_learned_through_a_defense_is_no_attack_that_knows_of_none(choices, tmp_path, through):
+    pattern = tmp_path / "pattern.safetensors"
+    save(learn(photograph_like(2, 64, 64), Standin(), Recipe(side=32, epochs=1), parse_defense(through)), pattern)
+    attacks = f"{json.dumps({'name': 'uap', 'file': str(pattern)})},fgsm"
+    named = dataclasses.replace(choices, attacks=attacks, defenses="flip,jpeg", adaptive="all")
+    manifest = settle(named, draft(named, "1"))
+    label = next(attack.label for attack in manifest.parameters.attacks if attack.label != "fgsm")
+    units = [unit for unit in units_of(manifest.parameters) if unit.attack and unit.picture.name == "a.png"]
+    ways = {unit.through and unit.through.label for unit in units if unit.attack.label == label}
+    skipped = {one.name: one.reason for one in manifest.skipped if one.kind == "pair"}
+    without = "it was made beforehand, without this defense"
+    if through == "none":
+        assert ways == {None}
+        assert skipped == {f"{label} through flip": without, f"{label} through jpeg": without}
+        return
+    assert ways == {"flip"}
+    reason = "it was made beforehand, through a defense, and is no attack that knows of none"
+    assert skipped == {f"{label} through nothing": reason, f"{label} through jpeg": without}
+    assert [unit.attack.label for unit in units if unit.keeps_purified] == ["fgsm"], "the first that has all defenses"
+    with pytest.raises(BenchError, match="was made through a defense: name that one with --adaptive"):
+        draft(dataclasses.replace(named, adaptive="jpeg"), "1")
+
+
+def test_what_a_pattern_does_through_its_defense_is_told_of_attacks_through_it_only(choices, tmp_path, monkeypatch):
+    pattern = tmp_path / "pattern.safetensors"
+    save(learn(photograph_like(2, 64, 64), Standin(), Recipe(side=32, epochs=1), parse_defense("flip")), pattern)
+    attack = json.dumps({"name": "uap", "file": str(pattern)})
+    in_process(choices, monkeypatch)
+    outcome = run(dataclasses.replace(choices, attacks=f"{attack},fgsm", adaptive="flip"))
+    assert (outcome.findings.done, outcome.findings.failures) == (outcome.findings.steps, [])
+    its = [cell for cell in outcome.findings.cells if cell.attack.startswith("uap")]
+    assert {(cell.defense, cell.adaptive) for cell in its} == {("flip", True)}
+    assert all({"gain", "movement", "clean_score", "score"} <= cell.measures.keys() for cell in its)
 
 
 def test_another_pattern_in_the_same_file_is_another_study(choices, pattern):
