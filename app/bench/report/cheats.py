@@ -6,6 +6,7 @@ from typing import NamedTuple
 from app.bench.cells import CLEAN, Cell
 from app.bench.parameters import Apart, Manifest
 from app.bench.report.markdown import shown, table
+from app.bench.report.wins import on_the_same
 from models.attack import Goal
 from models.evaluation.bootstrap import Mean
 from models.evaluation.cheating import climb, in_order
@@ -32,8 +33,10 @@ class Standing(NamedTuple):
 
     defense: str
     climb: Mean
+    before: Mean | None
+    """The same over the attacks and pictures of `through` only."""
     through: Mean | None
-    """The same of attacks that go through it; None: there were none."""
+    """Of attacks that go through it and were also made without knowing of it; None: there were none."""
     honest: Mean | None
     """Share of pairs in the order of the opinions; None: there are none."""
     cheated: Mean | None
@@ -47,15 +50,15 @@ def standings(manifest: Manifest, cells: Sequence[Cell], metric: str) -> list[St
     paired = {pair.attack for pair in parameters.pairs if pair.metric == metric}
     raising = [attack.label for attack in parameters.attacks if attack.about["goal"] == Goal.RAISE]
     wanted = [label for label in raising if label in paired]
-    unaware = [label for label in wanted if Apart(attack=label, defense="none") not in parameters.apart]
+    wanted = [label for label in wanted if Apart(attack=label, defense="none") not in parameters.apart]
     found: list[Standing] = []
     for defense in parameters.defenses:
         its = [cell for cell in cells if (cell.metric, cell.defense) == (metric, defense.label)]
-        through = [label for label in wanted if Apart(attack=label, defense=defense.label) not in parameters.apart]
-        plain, adaptive = _ranked(its, sign, unaware, adaptive=False), _ranked(its, sign, through, adaptive=True)
+        plain = _ranked(its, sign, wanted, adaptive=False)
         climb = _climb(plain)
         if climb is not None:
-            found.append(Standing(defense.label, climb, _climb(adaptive), *_orders(plain.only(opinions), opinions)))
+            sides = _both_ways(its, sign, wanted)
+            found.append(Standing(defense.label, climb, *sides, *_orders(plain.only(opinions), opinions)))
     return sorted(found, key=lambda one: (-one.climb.n, one.climb.value))
 
 
@@ -73,6 +76,9 @@ def cheats(found: Sequence[Standing]) -> Iterator[str]:
         yield "while nobody cheats, and while the worse one of the two does."
     yield ""
     header, rows = ["defense", "climb ↓"], [[one.defense, shown(one.climb)] for one in found]
+    if any(one.through and one.before != one.climb for one in found):
+        header += ["climb, same attacks know nothing ↓"]
+        rows = [[*row, shown(one.before)] for row, one in zip(rows, found, strict=True)]
     if is_adaptive:
         header += ["climb, attack goes through ↓"]
         rows = [[*row, shown(one.through)] for row, one in zip(rows, found, strict=True)]
@@ -92,6 +98,20 @@ def _ranked(cells: Sequence[Cell], sign: int, attacks: Sequence[str], *, adaptiv
     pictures = [picture for picture in honest if all(picture in row for row in attacked.values())]
     rows = [[row[picture] for picture in pictures] for row in attacked.values()]
     return Ranked(pictures, [honest[picture] for picture in pictures], rows)
+
+
+def _both_ways(cells: Sequence[Cell], sign: int, attacks: Sequence[str]) -> tuple[Mean | None, Mean | None]:
+    """Return the climb without and with knowing of the defense, over the pictures and attacks that have both."""
+    honest = [cell for cell in cells if cell.attack == CLEAN]
+    sides = [
+        [cell for cell in cells if cell.attack in attacks and cell.adaptive == adaptive] for adaptive in (False, True)
+    ]
+    without, through = on_the_same(*sides)
+    shared = [label for label in attacks if any(cell.attack == label for cell in through)]
+    return (
+        _climb(_ranked([*honest, *without], sign, shared, adaptive=False)),
+        _climb(_ranked([*honest, *through], sign, shared, adaptive=True)),
+    )
 
 
 def _climb(ranked: Ranked) -> Mean | None:

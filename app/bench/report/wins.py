@@ -59,7 +59,7 @@ def falls(cells: Sequence[Cell], parameters: Parameters, metric: str) -> Iterato
     for defense in parameters.defenses:
         through = [cell for cell in its if cell.adaptive and cell.defense == defense.label]
         plain = [cell for cell in its if not cell.adaptive]
-        sides = _on_the_same(through, _of(plain, defense.label), _of(plain, "none"))
+        sides = on_the_same(through, _of(plain, defense.label), _of(plain, "none"))
         after, before, nothing = (mean(side, "gain") for side in sides)
         if not (after and before and nothing):
             continue
@@ -81,7 +81,7 @@ def falls(cells: Sequence[Cell], parameters: Parameters, metric: str) -> Iterato
         yield from table(header, rows)
 
 
-def _on_the_same(*sides: Sequence[Cell]) -> list[list[Cell]]:
+def on_the_same(*sides: Sequence[Cell]) -> list[list[Cell]]:
     """Return of each side the cells of pictures and attacks that every side has."""
     common = set.intersection(*({(cell.image, cell.attack) for cell in side} for side in sides))
     return [[cell for cell in side if (cell.image, cell.attack) in common] for side in sides]

@@ -6,6 +6,7 @@ from standin_metrics import Standin
 from app.bench.cells import CLEAN, Cell, Findings
 from app.bench.choices import Choices, draft
 from app.bench.folder import Folder
+from app.bench.parameters import Pair
 from app.bench.report import whole
 from app.bench.report.cheats import cheats, standings
 from models.metrics import metrics
@@ -69,6 +70,32 @@ def test_attacks_through_a_defense_stand_beside_those_that_know_nothing(tmp_path
     cells += [Cell(image, "standin", "ifgsm", "jpeg", True, {"score": 9}) for image in PICTURES]
     found = rows(cheats(standings(manifest, cells, "standin")))
     assert found == {"jpeg": [f"{1 / 12:.3f}", "0.500", "4"], "none": ["0.500", "-", "4"]}
+
+
+@pytest.mark.parametrize("missing", ["an attack", "a picture"])
+def test_attacks_that_know_and_that_do_not_are_compared_over_the_same_attacks_and_pictures(
+    tmp_path, monkeypatch, missing
+):
+    manifest, cells = study(tmp_path, monkeypatch)
+    climb = f"{1 / 12:.3f}"
+    if missing == "an attack":
+        attacks = manifest.parameters.attacks
+        attacks = (*attacks, attacks[0].model_copy(update={"label": "fgsm"}))
+        pairs = (*manifest.parameters.pairs, Pair(attack="fgsm", metric="standin"))
+        parameters = manifest.parameters.model_copy(update={"attacks": attacks, "pairs": pairs})
+        manifest = manifest.model_copy(update={"parameters": parameters})
+        cells += [
+            Cell(image, "standin", "fgsm", name, False, {"score": 9}) for image in PICTURES for name in ("none", "jpeg")
+        ]
+        through, fewer = PICTURES, [climb, "0.500"]
+        climb = f"{(1 / 12 + 1 / 2) / 2:.3f}"
+    else:
+        # of b, c and d c passes nobody, b passes c
+        through, fewer = PICTURES[1:], [f"{1 / 6:.3f}", "0.500"]
+    cells += [Cell(image, "standin", "ifgsm", "jpeg", True, {"score": 9}) for image in through]
+    text = list(cheats(standings(manifest, cells, "standin")))
+    assert rows(text) == {"jpeg": [climb, *fewer, "4"], "none": ["0.500", "-", "-", "4"]}
+    assert "| climb, same attacks know nothing ↓ | climb, attack goes through ↓ |" in "\n".join(text)
 
 
 def test_what_was_measured_on_fewer_pictures_or_under_fewer_attacks_is_not_first(tmp_path, monkeypatch):
