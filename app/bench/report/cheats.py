@@ -47,10 +47,7 @@ def standings(manifest: Manifest, cells: Sequence[Cell], metric: str) -> list[St
     """Return what cheating is worth behind each defense, least first, those measured on fewer pictures last."""
     parameters, opinions = manifest.parameters, manifest.opinions
     sign = find_metric(metric).card.sign
-    paired = {pair.attack for pair in parameters.pairs if pair.metric == metric}
-    raising = [attack.label for attack in parameters.attacks if attack.about["goal"] == Goal.RAISE]
-    wanted = [label for label in raising if label in paired]
-    wanted = [label for label in wanted if Apart(attack=label, defense="none") not in parameters.apart]
+    wanted, _ = _made(manifest, cells, metric)
     found: list[Standing] = []
     for defense in parameters.defenses:
         its = [cell for cell in cells if (cell.metric, cell.defense) == (metric, defense.label)]
@@ -62,8 +59,16 @@ def standings(manifest: Manifest, cells: Sequence[Cell], metric: str) -> list[St
     return sorted(found, key=lambda one: (-one.climb.n, one.climb.value))
 
 
-def cheats(found: Sequence[Standing]) -> Iterator[str]:
-    """Yield by how many of the others a picture climbs that alone is attacked, for each defense."""
+def unmade(manifest: Manifest, cells: Sequence[Cell], metric: str) -> list[str]:
+    """Return the attacks that would count if there were any number of them."""
+    return _made(manifest, cells, metric)[1]
+
+
+def cheats(found: Sequence[Standing], unmade: Sequence[str] = ()) -> Iterator[str]:
+    """Yield by how many of the others a picture climbs that alone is attacked, for each defense.
+
+    `unmade` names the attacks that are left out because there is no number of them.
+    """
     if len(found) < 2:
         return
     is_adaptive, has_opinions = any(one.through for one in found), any(one.honest for one in found)
@@ -74,6 +79,8 @@ def cheats(found: Sequence[Standing]) -> Iterator[str]:
     if has_opinions:
         yield "In order: of the pairs of pictures that opinions put in an order, the share that scores put in the same,"
         yield "while nobody cheats, and while the worse one of the two does."
+    if unmade:
+        yield f"Left out, as nothing was measured of them: {', '.join(unmade)}."
     yield ""
     header, rows = ["defense", "climb ↓"], [[one.defense, shown(one.climb)] for one in found]
     if any(one.through and one.before != one.climb for one in found):
@@ -86,6 +93,16 @@ def cheats(found: Sequence[Standing]) -> Iterator[str]:
         header += ["in order, all honest ↑", "in order, the worse cheats ↑"]
         rows = [[*row, shown(one.honest), shown(one.cheated)] for row, one in zip(rows, found, strict=True)]
     yield from table([*header, "n"], [[*row, str(one.climb.n)] for row, one in zip(rows, found, strict=True)])
+
+
+def _made(manifest: Manifest, cells: Sequence[Cell], metric: str) -> tuple[list[str], list[str]]:
+    """Return the attacks that raise the quality this metric claims and know of no defense: those measured, the rest."""
+    parameters = manifest.parameters
+    paired = {pair.attack for pair in parameters.pairs if pair.metric == metric}
+    raising = [one.label for one in parameters.attacks if one.about["goal"] == Goal.RAISE and one.label in paired]
+    wanted = [label for label in raising if Apart(attack=label, defense="none") not in parameters.apart]
+    measured = {cell.attack for cell in cells if cell.metric == metric and not cell.adaptive}
+    return [label for label in wanted if label in measured], [label for label in wanted if label not in measured]
 
 
 def _ranked(cells: Sequence[Cell], sign: int, attacks: Sequence[str], *, adaptive: bool) -> Ranked:

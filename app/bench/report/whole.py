@@ -97,7 +97,7 @@ def _told(card: MetricCard) -> str:
 
 def _cheats(manifest: Manifest, findings: Findings, folder: Folder, metric: str) -> Iterator[str]:
     found = cheats.standings(manifest, findings.cells, metric)
-    yield from cheats.cheats(found)
+    yield from cheats.cheats(found, cheats.unmade(manifest, findings.cells, metric))
     points = [(one.defense, one.climb, one.honest) for one in found if one.honest]
     if len(points) > 1 and importlib.util.find_spec("matplotlib"):
         from app.bench.report import plots

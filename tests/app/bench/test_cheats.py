@@ -118,6 +118,20 @@ def test_an_attack_that_cannot_mislead_a_metric_does_not_count_for_it(tmp_path, 
     assert standings(grown, cells, "standin") == standings(manifest, cells, "standin") != []
 
 
+def test_an_attack_without_any_number_is_left_out_and_named(tmp_path, monkeypatch):
+    manifest, cells = study(tmp_path, monkeypatch)
+    complete = list(whole._cheats(manifest, Findings(cells=cells), Folder(tmp_path / "out"), "standin"))
+    failed = manifest.parameters.attacks[0].model_copy(update={"label": "madc"})
+    more = {
+        "attacks": (*manifest.parameters.attacks, failed),
+        "pairs": (*manifest.parameters.pairs, Pair(attack="madc", metric="standin")),
+    }
+    grown = manifest.model_copy(update={"parameters": manifest.parameters.model_copy(update=more)})
+    text = list(whole._cheats(grown, Findings(cells=cells), Folder(tmp_path / "out"), "standin"))
+    assert [line for line in text if line not in complete] == ["Left out, as nothing was measured of them: madc."]
+    assert rows(text) == rows(complete) != {}
+
+
 def test_nothing_is_told_of_two_pictures_or_of_one_defense(tmp_path, monkeypatch):
     manifest, cells = study(tmp_path, monkeypatch)
     assert not list(cheats(standings(manifest, [cell for cell in cells if cell.image < "c"], "standin")))
