@@ -5,8 +5,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from app.bench.cells import CLEAN, Cell
 from app.bench.opinions import FEWEST
 from app.bench.parameters import Manifest
-from app.bench.report.markdown import shown, table
-from models.evaluation.correlation import Kind, agreement
+from app.bench.report.markdown import NOTHING, shown, table
+from models.evaluation.correlation import agreement
 from models.metrics import find_metric
 
 
@@ -29,21 +29,20 @@ def agreements(manifest: Manifest, cells: Sequence[Cell], metric: str) -> Iterat
             for attack in (CLEAN, *attacks)
         }
         sides = [{CLEAN: by_attack.pop(CLEAN)}, by_attack]
-        rows.append([defense.label, *(_told(opinions, side, kind) for side in sides for kind in ("srocc", "plcc"))])
+        rows.append([defense.label, *(text for side in sides for text in _told(opinions, side))])
     yield "### Agreement with opinions\n"
-    yield f"Correlation of the claimed quality with the opinions on {len(opinions)} pictures, 1 at best; attacked: the"
-    yield "mean over attacks that know of no defense. PLCC is that of the scores as they are, no curve fitted.\n"
-    header = ("defense", "SROCC clean ↑", "PLCC clean ↑", "SROCC attacked ↑", "PLCC attacked ↑")
+    yield f"Correlation of the claimed quality with the opinions on at most {len(opinions)} pictures, 1 at best;"
+    yield "attacked: the mean over attacks that know of no defense. PLCC is that of the scores as they are, no curve"
+    yield "fitted. n counts the pictures that were measured, under every one of the attacks that were made.\n"
+    header = ("defense", "SROCC clean ↑", "PLCC clean ↑", "n", "SROCC attacked ↑", "PLCC attacked ↑", "n")
     yield from table(header, rows)
 
 
-def _told(opinions: Mapping[str, float], sides: Mapping[str, Mapping[str, float]], kind: Kind) -> str:
-    """Return the agreement over the pictures that were measured under every condition."""
+def _told(opinions: Mapping[str, float], sides: Mapping[str, Mapping[str, float]]) -> list[str]:
+    """Return both agreements over the pictures that were measured under every condition, and how many those are."""
     conditions = [scores for scores in sides.values() if scores]
-    if not conditions:
-        return shown(None)
-    images = [image for image in opinions if all(image in scores for scores in conditions)]
+    images = [image for image in opinions if conditions and all(image in scores for scores in conditions)]
     if len(images) < FEWEST:
-        return shown(None)
-    scores = [[one[image] for image in images] for one in conditions]
-    return shown(agreement([opinions[image] for image in images], scores, kind))
+        return [NOTHING, NOTHING, str(len(images))]
+    told, scores = [opinions[image] for image in images], [[one[image] for image in images] for one in conditions]
+    return [shown(agreement(told, scores, "srocc")), shown(agreement(told, scores, "plcc")), str(len(images))]

@@ -63,9 +63,11 @@ def test_the_report_tells_agreement_before_and_after_purification(tmp_path, monk
     text = "\n".join(agreements(manifest, cells, "standin"))
     rows = {line.split(" | ")[0].strip("| "): line.split(" | ")[1:] for line in text.splitlines() if line[:2] == "| "}
     values = {name: [cell.split(" ")[0] for cell in row] for name, row in rows.items() if name != "defense"}
-    assert values["none"][0::2] == ["1.000", "-1.000"]
-    assert values["jpeg"][0::2] == ["0.800", "0.900"]
-    assert values["flip"] == ["-", "-", "-", "-"]
+    assert values["none"][0::3] == ["1.000", "-1.000"]
+    assert values["jpeg"][0::3] == ["0.800", "0.900"]
+    assert values["none"][2::3] == ["4", "4"]
+    assert values["flip"] == ["-", "-", "0", "-", "-", "0"]
+    assert "the opinions on at most 4 pictures" in text
 
 
 def test_a_picture_that_one_attack_was_not_made_on_does_not_count_for_the_others(tmp_path, standin):
@@ -75,5 +77,7 @@ def test_a_picture_that_one_attack_was_not_made_on_does_not_count_for_the_others
         Cell(image, "standin", attack, "jpeg", False, {"score": score})
         for attack, row in (("ifgsm", [1, 2, 3, 0]), ("fgsm", [2, 5, 9])) for image, score in zip(PICTURES, row, strict=False)
     ]  # fmt: skip
-    [jpeg] = [line.split(" | ") for line in agreements(manifest, cells, "standin") if line.startswith("| jpeg")]
-    assert jpeg[3].split(" ")[0] == "1.000"
+    cells += [Cell(image, "standin", CLEAN, "jpeg", False, {"score": 1}) for image in PICTURES[:2]]
+    [jpeg] = [line.strip("| ").split(" | ") for line in agreements(manifest, cells, "standin") if line[:6] == "| jpeg"]
+    assert [cell.split(" ")[0] for cell in jpeg[1:5]] == ["-", "-", "2", "1.000"], "two pictures have no correlation"
+    assert jpeg[6] == "3"
