@@ -40,7 +40,7 @@ from models.diffusion.network import Network
 from models.diffusion.shipped_denoiser import SHIPPED
 from models.diffusion.tiling import Tiled
 from models.images import ImageLimits, decode
-from models.noise import Noise
+from models.noise import Noise, derive_seed
 
 LEVELS = (5.0, 13.8, 15.0, 25.0, 50.0)
 
@@ -211,7 +211,8 @@ def auto(photos: list[Tensor]) -> None:
 
 
 def _signs(photo: Tensor, seed: int, strength: float) -> Tensor:
-    return (photo + strength / 255 * Noise([seed]).normal_like(photo).sign()).clamp(0, 1)
+    own = Noise([derive_seed(seed, 1, "signs")])  # of the seed itself, they would be those of what a defense adds
+    return (photo + strength / 255 * own.normal_like(photo).sign()).clamp(0, 1)
 
 
 DISTURBED: dict[str, Callable[[Tensor, int], Tensor]] = {

@@ -10,6 +10,7 @@ from PIL import Image
 
 from benchmarks import metrics, purify
 from benchmarks.tables import header, kept, row
+from models.noise import Noise
 
 
 def test_rows_are_printed_as_markdown_or_kept_by_name(capsys):
@@ -35,6 +36,13 @@ def test_a_section_of_purify_is_a_table_or_json_and_leaves_gradients_on(tmp_path
     found = json.loads(out)["tiles"] if form else [line for line in out.splitlines() if line.startswith("| `")]
     assert len(found) == 6
     assert torch.is_grad_enabled()
+
+
+def test_signs_say_nothing_of_the_noise_that_a_defense_with_the_same_seed_adds():
+    gray = torch.full((1, 3, 64, 64), 0.5)
+    for seed in range(3):
+        both = torch.stack([purify._signs(gray, seed, 8) - gray, Noise([seed]).normal_like(gray)]).flatten(1)
+        assert torch.corrcoef(both)[0, 1].abs() < 0.05
 
 
 def test_who_does_not_look_says_the_mean_label_of_the_other_photographs():
