@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from models.iqa.fr_surrogate import FRSurrogate
 from training import distorted, imagenet, pseudo_mos
-from training.distortions import FAMILIES
+from training.distortions import FAMILIES, LEVELS
 from training.quality_photos import Batch, QualityPhotos
 from training.records import append_row, save_whole
 
@@ -84,8 +84,10 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     if len(options.always) > options.families:
         parser.error(f"--always names {len(options.always)} families, --families allows {options.families}")
-    if options.steps and (options.families - len(options.leave_out) < 3 or options.levels < 2):
-        parser.error("a step learns from two levels each of three families; --families or --levels leaves fewer")
+    if options.families > len(FAMILIES) or options.levels > len(LEVELS):
+        parser.error(f"there are {len(FAMILIES)} families of {len(LEVELS)} levels each")
+    if options.steps and (options.families - len(set(options.leave_out)) < 3 or options.levels < 2):
+        parser.error("a step learns from two levels each of three families; these options leave fewer")
     return options
 
 

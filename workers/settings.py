@@ -12,6 +12,8 @@ from models.images import ImageLimits
 
 _WEEK = 604_800
 """Bounds the time of a job: with the most samples, a limit must still fit into the 31 bits of an alarm."""
+_YEARS = 315_360_000
+"""Ten of them, in seconds: bounds how long anything is kept, by what Redis can count."""
 
 
 class WorkerSettings(BaseSettings):
@@ -42,8 +44,10 @@ class WorkerSettings(BaseSettings):
         "text", description="How it is logged: text for people, json (an object per line) for machines."
     )
     threads: int = Field(1, ge=1, le=256, description="CPU threads of one worker process.")
-    result_ttl: int = Field(86_400, ge=1, description="Seconds to keep a job and its files once it has ended.")
-    queue_ttl: int = Field(86_400, ge=1, description="Seconds a job may wait in the queue.")
+    result_ttl: int = Field(
+        86_400, ge=1, le=_YEARS, description="Seconds to keep a job and its files once it has ended."
+    )
+    queue_ttl: int = Field(86_400, ge=1, le=_YEARS, description="Seconds a job may wait in the queue.")
     timeout_cheap: int = Field(120, ge=1, le=_WEEK, description="Seconds a job with a cheap defense may run.")
     timeout_network: int = Field(600, ge=1, le=_WEEK, description="Seconds a job with a network defense may run.")
     timeout_diffusion: int = Field(3_600, ge=1, le=_WEEK, description="Seconds a job with a diffusion defense may run.")

@@ -209,7 +209,8 @@ def _apart(attacks: Sequence[Item], defenses: Sequence[Item]) -> tuple[tuple[Apa
         foreign = [defense for defense in defenses if not attack_of(attack).goes_through(defense_of(defense))]
         if not attack_of(attack).goes_through(None):
             if len(foreign) == len(defenses):
-                raise BenchError(f"{attack.label} was made through a defense: name that one with --adaptive")
+                its = "that one, with the parameters it had"
+                raise BenchError(f"{attack.label} was made through a defense: name {its}, with --adaptive")
             apart.append(Apart(attack=attack.label, defense="none"))
             reason = "it was made beforehand, through a defense, and is no attack that knows of none"
             skipped.append(Skipped(kind="pair", name=f"{attack.label} through nothing", reason=reason))

@@ -122,7 +122,7 @@ def run(
                 take(place, order.result())
     if hopeless:
         place, why = hopeless
-        if not results.done:
+        if not results.done and not results.failed:
             raise FilesError(str(why)) from why
         left = sum(other not in taken for other in range(place + 1, len(images)))
         rest = f"; it would be the same for the rest: {left} not done" if left else ""

@@ -196,6 +196,25 @@ def test_what_was_done_is_printed_when_the_key_is_revoked_midway(run, tmp_path, 
     )
 
 
+def test_files_that_failed_before_the_key_was_revoked_are_told_too(run, tmp_path, photo_png, monkeypatch):
+    from app.command.client import Client, ServerError
+
+    for name in "abc":
+        (tmp_path / f"{name}.png").write_bytes(photo_png + name.encode())
+
+    def order(self, kind, image, fields, **headers):
+        if image.endswith(b"a"):
+            raise ServerError("the metric has no score for it")
+        raise ServerError("there is no such key", is_about_the_order=True)
+
+    monkeypatch.setattr(Client, "order", order)
+    monkeypatch.setattr(Client, "send", lambda *_: None)  # the server is up
+    done = run("score", tmp_path, "--server", "http://127.0.0.1:1", "--in-flight", 1)
+    assert done.exit_code == 1
+    assert "a.png: the metric has no score for it" in done.stderr
+    assert "b.png: there is no such key; it would be the same for the rest: 1 not done" in done.stderr
+
+
 @pytest.mark.skipif(sys.platform == "darwin", reason="file names are UTF-8 there")
 @pytest.mark.parametrize("form", ["--csv", "--json", "table", "files"])
 def test_a_name_that_is_not_utf_8_comes_out_in_every_form(run, folder, tmp_path, photo_png, form):

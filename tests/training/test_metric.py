@@ -81,6 +81,8 @@ def test_no_more_families_are_always_wanted_than_a_crop_gets(train, capsys):
         (["--families", 2], "two levels each of three families"),
         (["--families", 4, "--leave-out", "jpeg", "webp"], "two levels each of three families"),
         (["--families", 4, "--leave-out", "jepg"], "invalid choice: 'jepg'"),
+        (["--levels", 6], "26 families of 5 levels"),
+        (["--families", 27], "26 families of 5 levels"),
     ],
 )
 def test_what_a_step_could_not_learn_from_is_refused_before_any_image_is_made(train, tmp_path, capsys, options, why):

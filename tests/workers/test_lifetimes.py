@@ -104,6 +104,12 @@ def test_no_time_limit_can_be_set_that_is_too_long_for_an_alarm(name):
         WorkerSettings(**{name: 604_801})
 
 
+@pytest.mark.parametrize("name", ["result_ttl", "queue_ttl"])
+def test_nothing_is_kept_for_longer_than_redis_can_count(name):
+    with pytest.raises(ValidationError, match="less than or equal to 315360000"):
+        WorkerSettings(**{name: 10**19})
+
+
 def test_the_pace_is_that_of_the_work_and_not_of_the_wait(queue):
     record = ended(waited=5_000).model_copy(update={"status": Status.QUEUED, "started": None, "ended": None})
     queue.submit_all([record])

@@ -213,7 +213,9 @@ def test_a_pattern_that_was_learned_through_a_defense_is_no_attack_that_knows_of
     reason = "it was made beforehand, through a defense, and is no attack that knows of none"
     assert skipped == {f"{label} through nothing": reason, f"{label} through jpeg": without}
     assert [unit.attack.label for unit in units if unit.keeps_purified] == ["fgsm"], "the first that has all defenses"
-    with pytest.raises(BenchError, match="was made through a defense: name that one with --adaptive"):
+    with pytest.raises(
+        BenchError, match="was made through a defense: name that one, with the parameters it had, with --adaptive"
+    ):
         draft(dataclasses.replace(named, adaptive="jpeg"), "1")
 
 
