@@ -22,6 +22,7 @@ class Parsimonious(Attack):
 
     name: Literal["parsimonious"] = "parsimonious"
     white_box: ClassVar[bool] = False
+    stochastic: ClassVar[bool] = True
     source: ClassVar[str] = "arXiv 1905.06635"
     presets: ClassVar = {"epsilon": (2, 4, 8)}
 
