@@ -156,9 +156,10 @@ def _fetched(package: Package, folder: Path) -> Path:
         sha256=package.sha256,
         download=POOL + package.file,
     )
-    file = fetch(published, folder, lambda _, __: None)
-    check_published(file, published)  # it may have been saved there by hand
-    return file
+    saved = folder / published.file
+    if saved.exists():
+        check_published(saved, published)  # it may have been saved there by hand
+    return fetch(published, folder, lambda _, __: None)
 
 
 def _pictures(deb: Path, package: Package) -> Iterator[tuple[str, Image.Image]]:

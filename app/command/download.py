@@ -33,7 +33,12 @@ def fetch(published: Published, folder: Path, told: Told) -> Path:
     """
     file = folder / published.file
     if file.is_file():
-        return file
+        try:
+            check_published(file, published)
+        except CheckpointError:
+            file.unlink()  # a power cut, say
+        else:
+            return file
     folder.mkdir(parents=True, exist_ok=True)
     part = folder / f"{published.file}.part"
     with part.open("ab") as stream, _alone(stream, part):

@@ -22,6 +22,10 @@ _TRANSLATED = (
     ipaddress.ip_network("::/96"),  # IPv4-compatible, long forbidden
     ipaddress.ip_network("fec0::/10"),  # site-local, the same
 )
+_SPECIAL = (  # which Pythons before 3.13 take for public ones
+    ipaddress.ip_network("192.0.0.0/24"),
+    ipaddress.ip_network("192.88.99.0/24"),
+)
 _LOWEST_FREE_PORT, _HIGHEST_PORT = 1024, 65_535
 _NAME = re.compile(r"(?=.{1,253}$)[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?")
 
@@ -78,10 +82,9 @@ def check_address(address: str, settings: Settings) -> None:
         raise _NoAddressError(address) from error
     if settings.webhook_allow_private:
         return
-    disguised = isinstance(ip, ipaddress.IPv6Address) and (
-        ip.ipv4_mapped or ip.sixtofour or ip.teredo or any(ip in network for network in _TRANSLATED)
-    )
-    if disguised or not ip.is_global or ip.is_multicast or ip.is_reserved or ip.is_unspecified:
+    disguised = isinstance(ip, ipaddress.IPv6Address) and (ip.ipv4_mapped or ip.sixtofour or ip.teredo)
+    special = any(ip in network for network in (*_TRANSLATED, *_SPECIAL))
+    if disguised or special or not ip.is_global or ip.is_multicast or ip.is_reserved or ip.is_unspecified:
         raise ForbiddenTargetError("its address is not a public one")
 
 

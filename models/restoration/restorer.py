@@ -134,9 +134,14 @@ def _of_spandrel(file: Path, state: Mapping[str, Tensor]) -> Restorer:
         network=Called(found.model, found._call_fn),  # noqa: SLF001 - calling `found` itself would cut gradients off
         scale=found.scale,
         padding=found.size_requirements.get_padding,
-        local=found.tiling is ModelTiling.SUPPORTED,
+        local=found.tiling is ModelTiling.SUPPORTED and not _pools_all(found.model),
         bfloat16=found.supports_bfloat16,
     )
+
+
+def _pools_all(network: nn.Module) -> bool:
+    """Return whether something in it is a mean over the whole image, as the channel attention of NAFNet and RCAN is."""
+    return any(isinstance(part, nn.AdaptiveAvgPool2d) for part in network.modules())
 
 
 def first_line(error: Exception) -> str:

@@ -149,6 +149,16 @@ def test_other_weights_precision_device_or_version_of_a_metric_are_computed(
             assert send(idle_client, photo_png, "/score").status_code == 202, name
 
 
+def test_weights_that_are_half_written_or_just_gone_do_not_count(tmp_path, monkeypatch):
+    monkeypatch.setenv("PURIFIQA_WEIGHTS_DIR", str(tmp_path))
+    for name in ("thing", ".thing.4f"):
+        (tmp_path / "purifiqa" / name).mkdir(parents=True)
+        (tmp_path / "purifiqa" / name / "facts.json").write_text("{}")
+    assert [name for name, _ in answers_module._added_weights()] == ["thing"]
+    monkeypatch.setattr(answers_module.checkpoints, "names", lambda: ["gone", "thing"])
+    assert [name for name, _ in answers_module._added_weights()] == ["thing"]
+
+
 def test_the_implementation_is_that_of_the_code_and_the_weights_that_ship():
     assert len(answers_module.implementation()) == 64
 

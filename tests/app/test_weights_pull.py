@@ -101,6 +101,13 @@ def test_a_file_is_fetched_with_its_progress_and_not_again(server, file, tmp_pat
     assert len(server.ranges) == 1
 
 
+def test_a_file_that_was_damaged_since_is_fetched_again(server, file, tmp_path):
+    fetched, _ = pull(file, tmp_path / "new")
+    fetched.write_bytes(b"")
+    assert pull(file, tmp_path / "new")[0].read_bytes() == CONTENT
+    assert len(server.ranges) == 2
+
+
 def test_a_connection_that_breaks_is_gone_on_with(server, file, tmp_path):
     server.break_after = [100_000, 0, 300_000]
     fetched, _ = pull(file, tmp_path)

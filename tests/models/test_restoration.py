@@ -8,6 +8,7 @@ from restoration_networks import compact, mprnet, rrdb, saved
 from safetensors.torch import save_file
 from spandrel import ModelLoader
 from spandrel.architectures.DRUNet import DRUNet
+from spandrel.architectures.NAFNet import NAFNet
 
 from models import checkpoints
 from models.checkpoints import CheckpointError
@@ -55,6 +56,13 @@ def test_a_network_is_known_by_its_weights_and_restores_what_it_should(tmp_path,
         torch.testing.assert_close(restorer.whole(image), expected, atol=1e-5, rtol=0)
     assert expected.shape == (1, 3, 24 * scale, 40 * scale)
     assert restoration.load("some.net-1", CPU) is restorer
+
+
+def test_tiles_of_a_network_that_looks_at_the_whole_image_fade_into_each_other(tmp_path):
+    state = NAFNet(img_channel=3, width=8, middle_blk_num=1, enc_blk_nums=[1, 1], dec_blk_nums=[1, 1]).state_dict()
+    for name, weights, is_local in (("naf", state, False), ("small", compact(), True)):
+        restoration.adopt(name, saved(weights, tmp_path / f"{name}.pth"))
+        assert restoration.load(name, CPU).local is is_local, name
 
 
 def test_a_network_that_needs_more_than_the_image_gets_it_and_keeps_its_gradient(tmp_path):

@@ -84,6 +84,17 @@ def test_a_store_without_room_says_so_whatever_is_to_be_kept(store, monkeypatch)
             keep()
 
 
+def test_a_store_without_room_for_another_folder_says_so_too(store, monkeypatch):
+    digest = store.put("first", "output", b"bytes")
+
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.mkdir", full)
+    with pytest.raises(StoreFullError):
+        store.share("first", "output", "second", digest)
+
+
 def test_what_is_kept_is_for_its_owner_only_to_read(store, tmp_path):
     store.put("job1", "input", b"photo", durable=True)
     store.append("job1", "manifest", b"line\n", create=True)

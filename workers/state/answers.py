@@ -4,6 +4,7 @@ An answer is found only by the owner who ordered it, so that nobody learns, not 
 others have sent.
 """
 
+import contextlib
 import functools
 import hashlib
 import importlib.metadata
@@ -95,8 +96,11 @@ def is_answer(record: JobRecord) -> bool:
 
 
 def _added_weights() -> list[tuple[str, str]]:
-    files = sorted(checkpoints.home().glob(f"*/{checkpoints.FACTS}"))
-    return [(file.parent.name, checkpoints.digest(file)) for file in files]
+    found = []
+    for name in checkpoints.names():
+        with contextlib.suppress(FileNotFoundError):  # it is being replaced or removed
+            found.append((name, checkpoints.digest(checkpoints.folder(name) / checkpoints.FACTS)))
+    return found
 
 
 def state_of_things() -> str:

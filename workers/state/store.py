@@ -121,8 +121,8 @@ class Store:
         If they do not, `other` holds nothing. Raises StoreFullError when there is no room for another name.
         """
         link = self.path(other, role)
-        link.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         try:
+            link.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             if self._link(self.path(owner, role), link) and hashlib.sha256(link.read_bytes()).hexdigest() == digest:
                 return True
         except OSError as error:
