@@ -21,6 +21,7 @@ from app.webhooks.signing import signed_headers
 from app.webhooks.targets import ForbiddenTargetError, Target, resolve
 from workers.state.broker import BROKER_ERRORS
 from workers.state.deliveries import LEASE_SECONDS
+from workers.state.ledger import JobUnreadableError
 from workers.state.manifest import note_delivery
 from workers.state.queue import JobQueue
 from workers.state.record import Delivery, JobRecord
@@ -109,6 +110,8 @@ class Sender:
             record = await run_sync(self._queue.get, job_id)
             attempt = await self._attempt(record)
             await self._settle(record, attempt)
+        except JobUnreadableError:
+            log.warning("webhook of job %s is left to the version of the service that took the job", job_id)
         except LookupError:
             with contextlib.suppress(*BROKER_ERRORS):
                 await self._queue.deliveries.drop(job_id)

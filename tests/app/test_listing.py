@@ -1,6 +1,7 @@
 """`GET /jobs`: one's own jobs, newest first, page by page, without one missing or coming twice."""
 
 import itertools
+import json
 import time
 
 import pytest
@@ -130,6 +131,18 @@ def test_owners_see_only_their_own_jobs_and_others_are_as_unknown_as_none(guarde
     assert guarded.post(f"/jobs/{theirs[0]}/cancel", headers=alice).status_code == 404
     assert guarded.delete(f"/jobs/{theirs[0]}", headers=alice).status_code == 404
     assert queue.get(theirs[0]).status == "queued"
+
+
+def test_a_job_that_another_version_wrote_is_passed_over_and_stays_in_the_list(idle_client, queue, broker):
+    ids = add(queue, 2)
+    fixed = broker.hget(f"purifiqa:job:{ids[0]}", "fixed")
+    unknown = {**json.loads(fixed), "kind": "something newer"}
+    broker.hset(f"purifiqa:job:{ids[0]}", "fixed", json.dumps(unknown))
+    assert [job["id"] for job in idle_client.get("/jobs").json()["jobs"]] == ids[1:]
+    assert idle_client.get(f"/jobs/{ids[0]}").status_code == 410
+    queue.register.prune()
+    broker.hset(f"purifiqa:job:{ids[0]}", "fixed", fixed)
+    assert sorted(job["id"] for job in idle_client.get("/jobs").json()["jobs"]) == sorted(ids)
 
 
 def test_the_janitor_takes_ended_records_out_of_every_list(settings, broker):

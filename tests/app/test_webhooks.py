@@ -18,6 +18,7 @@ from app.webhooks import sender as sender_module
 from app.webhooks.sender import Sender, sending
 from app.webhooks.signing import WebhookSecretError, read_secrets
 from app.webhooks.targets import ForbiddenTargetError, resolve
+from workers.state.ledger import JobExpiredError, JobUnreadableError
 from workers.state.queue import JobQueue
 from workers.state.store import Store
 
@@ -276,6 +277,26 @@ def test_the_certificate_is_that_of_the_name_although_an_address_is_connected_to
         assert attempt("hooks.example", receiver.port).is_success
         assert not attempt("other.example", receiver.port).is_success
     assert len(receiver.received) == 1
+
+
+@pytest.mark.parametrize(("error", "is_kept"), [(JobUnreadableError, True), (JobExpiredError, False)])
+def test_a_job_that_another_version_wrote_keeps_its_webhook_for_that_version(hooked, monkeypatch, error, is_kept):
+    def get(_, job_id):
+        raise error(job_id)
+
+    async def one_try():
+        queue, dropped = JobQueue(hooked), []
+
+        async def drop(job_id):
+            dropped.append(job_id)
+
+        monkeypatch.setattr(JobQueue, "get", get)
+        monkeypatch.setattr(queue.deliveries, "drop", drop)
+        await Sender(hooked, queue, Store(hooked.data_dir), read_secrets(hooked))._try("job1")
+        await queue.close()
+        return dropped
+
+    assert asyncio.run(one_try()) == ([] if is_kept else ["job1"])
 
 
 def test_a_sender_stops_when_the_service_does(hooked):

@@ -42,6 +42,10 @@ class JobExpiredError(LookupError):
         self.owner = owner
 
 
+class JobUnreadableError(JobExpiredError):
+    """There is such a job, but another version of the service wrote it: for this one it is gone."""
+
+
 class JobCanceledError(Exception):
     """The job was canceled or deleted while it ran."""
 
@@ -69,7 +73,7 @@ class Ledger(Presence):
         pipe.expire(index, longest)
 
     def get(self, job_id: str) -> JobRecord:
-        """Return the record. Raises JobUnknownError, JobExpiredError, BROKER_ERRORS."""
+        """Return the record. Raises JobUnknownError, JobExpiredError, JobUnreadableError, BROKER_ERRORS."""
         job = job_keys(job_id)
         with self._redis.pipeline(transaction=False) as pipe:
             pipe.hgetall(job.record)
@@ -80,7 +84,7 @@ class Ledger(Presence):
         try:
             return _record(fields)
         except ValidationError as error:  # written by a version that knew other defenses or fields
-            raise JobExpiredError(job_id, (owner or b"").decode()) from error
+            raise JobUnreadableError(job_id, (owner or b"").decode()) from error
 
     def get_all(self, job_ids: Sequence[str]) -> list[JobRecord | None]:
         """Return these records in one go; None for one that is gone. Raises BROKER_ERRORS."""

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 from redis import Redis
 
 from workers.state.broker import refusals
-from workers.state.keys import jobs_of
+from workers.state.keys import job_keys, jobs_of
 from workers.state.ledger import Ledger
 from workers.state.record import JobRecord, Status
 
@@ -43,10 +43,7 @@ class Register:
         for _ in range(MAX_LOOKED_AT // CHUNK):
             places = self._older(owner, after)
             records = self._ledger.get_all([place.job_id for place in places])
-            gone = [place.job_id for place, record in zip(places, records, strict=True) if record is None]
-            if gone:
-                with refusals():
-                    self._redis.zrem(jobs_of(owner), *gone)
+            self._forget(owner, [place.job_id for place, one in zip(places, records, strict=True) if one is None])
             for place, record in zip(places, records, strict=True):
                 if record is not None and (status is None or record.status is status):
                     if len(found) == limit:
@@ -65,10 +62,17 @@ class Register:
             while places := self._older(owner, after):
                 after = places[-1]
                 records = self._ledger.get_all([place.job_id for place in places])
-                gone = [place.job_id for place, record in zip(places, records, strict=True) if record is None]
-                if gone:
-                    with refusals():
-                        self._redis.zrem(key, *gone)
+                self._forget(owner, [place.job_id for place, one in zip(places, records, strict=True) if one is None])
+
+    def _forget(self, owner: str, job_ids: list[str]) -> None:
+        """Remove those whose records are gone; one that another version wrote may be unreadable, and stays."""
+        with self._redis.pipeline(transaction=False) as pipe:
+            for job_id in job_ids:
+                pipe.exists(job_keys(job_id).record)
+            gone = [job_id for job_id, is_there in zip(job_ids, pipe.execute(), strict=True) if not is_there]
+        if gone:
+            with refusals():
+                self._redis.zrem(jobs_of(owner), *gone)
 
     def _older(self, owner: str, after: Place | None) -> list[Place]:
         """Return the next CHUNK entries after a place. Entries of one moment are told apart by their ids."""
