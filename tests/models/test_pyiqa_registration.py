@@ -173,6 +173,7 @@ def test_a_foreign_metric_of_the_name_that_is_left_is_not_replaced(monkeypatch, 
         pyiqa_registration.register()
 
 
+@pytest.mark.slow
 def test_the_catalogue_alone_does_not_import_pyiqa():
     code = "import sys, models.metrics; models.metrics.metrics()['niqe']; print('pyiqa' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

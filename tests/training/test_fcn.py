@@ -78,6 +78,7 @@ def test_pairs_that_were_made_otherwise_are_refused(photos, tmp_path):
         attacked.read(tmp_path / "pairs", 4)
 
 
+@pytest.mark.slow
 def test_the_curve_network_learns_to_undo_what_was_done(photos, tmp_path):
     """A gray veil over everything is lifted after a few steps."""
     clean = torch.stack([torch.from_numpy(pixels(name, 64)).permute(2, 0, 1) for name in ("chelsea", "coffee")])

@@ -55,6 +55,7 @@ def test_pairs_of_equal_opinions_do_not_count():
     assert in_order([1, 1, 1], [20, 30, 10], [[20, 30, 10]]) is None
 
 
+@pytest.mark.slow
 def test_intervals_draw_whole_images_and_cover_the_truth_nineteen_times_in_twenty():
     draw, covered, trials = np.random.default_rng(1), 0, 200
     for _ in range(trials):

@@ -84,6 +84,7 @@ def test_the_weights_survive_being_written_and_read(tmp_path):
     assert (tmp_path / "model.safetensors").read_bytes() == SHIPPED.read_bytes()
 
 
+@pytest.mark.slow
 def test_scoring_imports_neither_pyiqa_nor_transformers_nor_torchvision():
     code = """
 import sys, torch
