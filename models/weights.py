@@ -153,7 +153,8 @@ def _install_gate() -> None:
 
 
 def _refuse_network(event: str, arguments: tuple[Any, ...]) -> None:
-    if _gate.attempts is not None and event in ("urllib.Request", "socket.getaddrinfo", "socket.connect"):
+    attempts: list[str] | None = getattr(_gate, "attempts", None)  # when Python ends, modules lose their names
+    if attempts is not None and event in ("urllib.Request", "socket.getaddrinfo", "socket.connect"):
         target = str(arguments[1] if event == "socket.connect" else arguments[0])
-        _gate.attempts.append(target)
+        attempts.append(target)
         raise OfflineError(f"nothing is downloaded while an image is being scored: {target}")
