@@ -157,8 +157,9 @@ def _fetched(package: Package, folder: Path) -> Path:
         download=POOL + package.file,
     )
     saved = folder / published.file
-    if saved.exists():
-        check_published(saved, published)  # it may have been saved there by hand
+    if saved.exists():  # by hand, perhaps: another file is refused, not replaced
+        check_published(saved, published)
+        return saved
     return fetch(published, folder, lambda _, __: None)
 
 

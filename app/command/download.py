@@ -29,7 +29,8 @@ class DownloadError(OSError):
 def fetch(published: Published, folder: Path, told: Told) -> Path:
     """Return the published file, fetched into `folder` or found there, verified as far as its hash is known.
 
-    What an interrupted call left is gone on with, if the server still has the same file. Raises DownloadError.
+    Another file under its name there is replaced. What an interrupted call left is gone on with, if the server still
+    has the same file. Raises DownloadError.
     """
     file = folder / published.file
     if file.is_file():

@@ -22,7 +22,7 @@ _TRANSLATED = (
     ipaddress.ip_network("::/96"),  # IPv4-compatible, long forbidden
     ipaddress.ip_network("fec0::/10"),  # site-local, the same
 )
-_SPECIAL = (  # which Pythons before 3.13 take for public ones
+_SPECIAL = (  # for protocols, not for hosts; Pythons differ in which of them are global
     ipaddress.ip_network("192.0.0.0/24"),
     ipaddress.ip_network("192.88.99.0/24"),
 )

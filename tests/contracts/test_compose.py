@@ -85,14 +85,14 @@ def test_every_image_is_pinned_and_every_secret_and_mount_has_a_place():
             assert (ROOT / source).exists() if source.startswith("./") else source in COMPOSE["volumes"], mount
 
 
-@pytest.mark.parametrize("profile", ["gpu", "monitoring"])
-def test_compose_itself_reads_every_profile(profile, tmp_path):
+@pytest.mark.parametrize("more", [["--profile", "gpu"], ["--profile", "monitoring"], ["-f", "docker/webhooks.yml"]])
+def test_compose_itself_reads_every_profile_and_the_file_for_webhooks(more):
     command = shutil.which("docker-compose") and ["docker-compose"]
     if not command:
         pytest.skip("docker-compose is not installed")
     done = subprocess.run(
-        [*command, "-f", str(ROOT / "docker-compose.yml"), "--profile", profile, "config"],
-        capture_output=True, text=True, check=False,
+        [*command, "-f", "docker-compose.yml", *more, "config"],
+        cwd=ROOT, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert set(yaml.safe_load(done.stdout)["services"]) >= {"api", "worker", "redis"}

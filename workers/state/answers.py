@@ -23,8 +23,8 @@ from models.metrics import find_metric
 from workers.orders import Kind, Order
 from workers.settings import WorkerSettings
 from workers.state.broker import refusals
-from workers.state.keys import ENDS, OPEN, TOTALS, WEBHOOKS, answer_key, job_keys
-from workers.state.ledger import EVENTS_KEPT, EXPIRED_NOTE_TTL
+from workers.state.keys import TOTALS, WEBHOOKS, answer_key
+from workers.state.ledger import write_end
 from workers.state.record import JobRecord, Status
 
 _LIBRARIES = ("diffusers", "numpy", "opencv-python-headless", "pillow", "scipy", "spandrel", "torch", "torchvision")
@@ -43,16 +43,7 @@ class Answers:
 
     def write(self, record: JobRecord, pipe: Pipeline) -> None:
         """Let a record that was just written be finished at once, as part of the same transaction."""
-        job, ttl, report = job_keys(record.id), self._settings.result_ttl, record.report
-        ended = {"started": record.started, "ended": record.ended, "report": report and report.model_dump(mode="json")}
-        fields: dict[Any, Any] = {name: json.dumps(value) for name, value in ended.items()}
-        pipe.hset(job.record, mapping={"status": record.status, "progress": 1, **fields})
-        pipe.expire(job.record, ttl)
-        pipe.xadd(job.events, {"status": record.status, "progress": 1}, maxlen=EVENTS_KEPT)
-        pipe.expire(job.events, ttl)
-        pipe.expire(job.expired, ttl + EXPIRED_NOTE_TTL)
-        pipe.zrem(OPEN, record.id)
-        pipe.zadd(ENDS, {record.id: time.time() + ttl})
+        write_end(record, self._settings.result_ttl, pipe)
         pipe.hincrby(TOTALS, f"{record.order.kind}|{record.order.names['defense']}|{record.status}", 1)
         self.remember(record, pipe)
         if record.origin.webhook:

@@ -214,10 +214,18 @@ class Ledger(Presence):
 _CHANGING = ("started", "seen", "ended", "report", "failure", "delivery", "placement", "setbacks")
 
 
-def changing_fields(record: JobRecord) -> dict[str, str]:
-    """Return, as Redis holds it, the part of a record that changes."""
+def write_end(record: JobRecord, ttl: int, pipe: Pipeline) -> None:
+    """Let a job whose record was just written have ended, and be kept for `ttl` seconds, in the same transaction."""
+    job = job_keys(record.id)
     changing = record.model_dump(mode="json", include={*_CHANGING}, exclude_none=True)
-    return {"status": record.status, "progress": "1", **{name: json.dumps(value) for name, value in changing.items()}}
+    told: dict[Any, Any] = {"status": record.status, "progress": 1}
+    pipe.hset(job.record, mapping=told | {name: json.dumps(value) for name, value in changing.items()})
+    pipe.xadd(job.events, told, maxlen=EVENTS_KEPT)
+    for key in (job.record, job.events):
+        pipe.expire(key, ttl)
+    pipe.expire(job.expired, ttl + EXPIRED_NOTE_TTL)
+    pipe.zrem(OPEN, record.id)
+    pipe.zadd(ENDS, {record.id: time.time() + ttl})
 
 
 def _record(fields: dict[bytes, bytes]) -> JobRecord:

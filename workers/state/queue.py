@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from importlib.resources import files
-from typing import Any, cast
+from typing import Any
 
 from redis.client import Pipeline
 from redis.exceptions import WatchError
@@ -29,8 +29,8 @@ from workers.state.claims import Claim, ClaimLostError, Claims
 from workers.state.deliveries import Deliveries
 from workers.state.entries import ENTRY, RQ_QUEUE, Entries, entry_id
 from workers.state.events import Events
-from workers.state.keys import ENDS, NEXT_ROUNDS, OPEN, ROUNDS, job_keys
-from workers.state.ledger import EVENTS_KEPT, EXPIRED_NOTE_TTL, JobCanceledError, Ledger, changing_fields
+from workers.state.keys import NEXT_ROUNDS, ROUNDS, job_keys
+from workers.state.ledger import JobCanceledError, Ledger, write_end
 from workers.state.outlook import Outlook
 from workers.state.pace import Pace
 from workers.state.quota import Quota
@@ -127,15 +127,7 @@ class JobQueue(Ledger):
             pipe.multi()
             self.write(record, pipe)
             if record.status.is_final:
-                changed = changing_fields(record)
-                pipe.hset(job.record, mapping=cast("Any", changed))
-                told = {"status": record.status, "progress": changed["progress"]}
-                pipe.xadd(job.events, cast("Any", told), maxlen=EVENTS_KEPT)
-                pipe.zrem(OPEN, record.id)
-                pipe.zadd(ENDS, {record.id: time.time() + left})
-                pipe.expire(job.record, left)
-                pipe.expire(job.events, left)
-                pipe.expire(job.expired, left + EXPIRED_NOTE_TTL)
+                write_end(record, left, pipe)
                 self.deliveries.restore(record, pipe)
             else:
                 self._put(record, pipe)
