@@ -1,7 +1,7 @@
-"""HTTP as uvicorn speaks it, with what it lacks: a limit on connections, time limits, and problems for all it refuses.
+"""HTTP as uvicorn speaks it, with what it lacks: limits on connections, headers, time, and problems for all it refuses.
 
-uvicorn waits for ever for the rest of a header and for a client that stops reading, and answers in plain text where it
-answers by itself.
+uvicorn waits for ever for the rest of a header, however long, and for a client that stops reading, and answers in plain
+text where it answers by itself.
 """
 
 import asyncio
@@ -18,6 +18,8 @@ from app.guard.headers import NOTHING
 from app.guard.settings import GuardSettings
 
 BUSY_RETRY_SECONDS = 5
+MAX_HEADER_BYTES = 65_536
+"""Most that may come without a header's end or a part of a body: the parser copies all of it with each piece."""
 
 
 def plain_answer(error: ProblemError) -> bytes:
@@ -60,6 +62,7 @@ class GuardedProtocol(HttpToolsProtocol):
         super().__init__(*args, **more)
         self._settings = settings
         self._header, self._reading = _Timer(self.loop), _Timer(self.loop)
+        self._unfinished = 0
 
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -78,11 +81,24 @@ class GuardedProtocol(HttpToolsProtocol):
             return
         if not self._header.is_running and (self.cycle is None or self.cycle.response_complete):
             self._header.start(self._settings.header_seconds, self._header_is_late)  # the next on this connection
+        self._unfinished += len(data)
         super().data_received(data)
+        if self._unfinished > MAX_HEADER_BYTES and not self.transport.is_closing():
+            detail = f"The request's header, or what comes after its body, is longer than {MAX_HEADER_BYTES} bytes."
+            self._refuse(431, "header-too-large", detail)
 
     def on_headers_complete(self) -> None:
         self._header.stop()
+        self._unfinished = 0
         super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        self._unfinished = 0
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        self._unfinished = 0
+        super().on_message_complete()
 
     def on_response_complete(self) -> None:
         super().on_response_complete()

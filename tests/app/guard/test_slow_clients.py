@@ -102,6 +102,37 @@ def test_the_second_header_on_a_connection_has_its_time_too(serve):
         assert client.recv(65_536).startswith(b"HTTP/1.1 408")
 
 
+CHUNKED = HALF.replace(b"Content-Length: 100000", b"Transfer-Encoding: chunked").partition(b"--b")[0]
+
+
+@pytest.mark.parametrize("start", [
+    b"GET /", b"GET /livez HTTP/1.1\r\nHost: x\r\nX-A: ", CHUNKED + b"5;", CHUNKED + b"5\r\n--b\r\n\r\n0\r\nX-A: ",
+])  # fmt: skip
+def test_what_has_no_end_and_is_no_body_is_refused_before_it_costs_anything(serve, start):
+    status, problem = answer_to(serve(), start, b"a" * 40_000, b"a" * 40_000, pause=0.2)
+    assert (status, problem["code"]) == (431, "header-too-large")
+
+
+def test_a_header_without_an_end_behind_a_request_that_is_worked_on_is_refused_too(serve, photo_png):
+    with connect(port := serve()) as client:
+        request = httpx2.Request(
+            "POST", f"http://127.0.0.1:{port}/purify", files={"image": photo_png},
+            data={"defense": "none", "metrics": ""}, headers={"Prefer": "wait=20"},
+        )  # fmt: skip
+        head = "".join(f"{name}: {value}\r\n" for name, value in request.headers.items())
+        client.sendall(f"POST /purify HTTP/1.1\r\n{head}\r\n".encode() + request.read())
+        time.sleep(0.2)
+        for part in [b"GET /livez HTTP/1.1\r\n", *[b"X-A: b\r\n" * 5_000] * 2]:
+            client.sendall(part)
+            time.sleep(0.2)
+        assert client.recv(65_536).startswith(b"HTTP/1.1 431")
+
+
+def test_a_long_header_is_read(serve):
+    address = f"http://127.0.0.1:{serve()}/livez"
+    assert httpx2.get(address, headers={"X-A": "a" * 60_000}).status_code == 200
+
+
 @pytest.mark.parametrize("bytes_sent", [
     b"\x16\x03\x01\x02\x00\x01", b"hello\r\n\r\n", b"GET\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n", b"GET /\xff HTTP/1.1\r\nHost: x\r\n\r\n",
     b"POST /purify HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n",
