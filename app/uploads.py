@@ -1,12 +1,13 @@
 """The door: a multipart request becomes images that can be decoded and the fields that go with it, or a problem."""
 
+from collections.abc import AsyncIterator
+from contextlib import aclosing, asynccontextmanager
 from typing import TypeVar
 
 from anyio.to_thread import run_sync
 from pydantic import BaseModel, ValidationError
 from starlette.datastructures import FormData, UploadFile
-from starlette.exceptions import HTTPException
-from starlette.formparsers import MultiPartException
+from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 
 from app.errors import ProblemError, closest, field_problem, invalid_fields
@@ -19,9 +20,40 @@ Form = TypeVar("Form", bound=BaseModel)
 IMAGE = "image"
 
 
+class _FormParser(MultiPartParser):
+    """Starlette's, which takes a form that breaks off for one without its last field, and a nameless file for text."""
+
+    is_whole = False
+
+    def on_end(self) -> None:
+        self.is_whole = True
+
+    def on_headers_finished(self) -> None:
+        super().on_headers_finished()
+        if self._current_part.field_name == IMAGE and self._current_part.file is None:
+            raise field_problem(422, IMAGE, "missing", "send the image as a file: its part has no filename")
+        if self._current_files == self.max_files:
+            most = int(self.max_files) - 1
+            raise field_problem(
+                422, IMAGE, "too-many", f"at most {most} images at once", limit=most, actual=f"more than {most}"
+            )
+
+
+@asynccontextmanager
+async def _received(request: Request, most_files: int) -> AsyncIterator[FormData]:
+    async with aclosing(request.stream()) as stream:
+        parser = _FormParser(request.headers, stream, max_files=most_files + 1, max_fields=32, max_part_size=64_000)
+        form = await parser.parse()
+    try:
+        if not parser.is_whole:
+            raise MultiPartException("It breaks off before its last boundary.")
+        yield form
+    finally:
+        await form.close()
+
+
 async def read_form(request: Request, kind: type[Form], settings: Settings) -> tuple[list[bytes], Form]:
     """Return the images' bytes, at least one, and the other fields. File names are never used. Raises ProblemError."""
-    most = settings.max_batch_images
     if not request.headers.get("content-type") and request.headers.get("content-length", "0") == "0":
         raise field_problem(422, IMAGE, "missing", "the request has no body; send multipart/form-data")
     if name := next(iter(request.query_params), None):
@@ -29,25 +61,21 @@ async def read_form(request: Request, kind: type[Form], settings: Settings) -> t
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "multipart/form-data":
         raise field_problem(415, "body", "not-multipart", "send multipart/form-data with the image in the part `image`")
     try:
-        async with request.form(max_files=most + 1, max_fields=32, max_part_size=64_000) as form:
+        async with _received(request, settings.max_batch_images) as form:
             known = [IMAGE, *kind.model_fields]
             _check_names(form, known)
             fields = {name: value for name, value in form.items() if name != IMAGE}
             files = [file for file in form.getlist(IMAGE) if isinstance(file, UploadFile)]
-            if not files or len(files) < len(form.getlist(IMAGE)):
+            if not files:
                 raise field_problem(422, IMAGE, "missing", "send the image file in a part of this name")
-            if len(files) > most:
-                raise field_problem(
-                    422, IMAGE, "too-many", f"at most {most} images at once", limit=most, actual=len(files)
-                )
             if (largest := max(file.size or 0 for file in files)) > settings.max_bytes:
                 raise field_problem(
                     413, IMAGE, "image-too-large", f"the file is larger than {settings.max_bytes} bytes",
                     limit=settings.max_bytes, actual=largest,
                 )  # fmt: skip
             return [await file.read() for file in files], kind.model_validate(fields)
-    except (HTTPException, MultiPartException) as error:
-        raise ProblemError(400, "bad-form", f"The form cannot be read: {getattr(error, 'detail', error)}") from error
+    except (MultiPartException, UnicodeError) as error:
+        raise ProblemError(400, "bad-form", f"The form cannot be read: {error}") from error
     except ClientDisconnect as error:
         raise ProblemError(400, "client-disconnected", "The request ended before its body did.") from error
     except ValidationError as error:
