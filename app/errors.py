@@ -9,6 +9,7 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
+from fastapi.routing import iter_route_contexts
 from pydantic import BaseModel, Field, ValidationError
 from starlette.exceptions import HTTPException
 
@@ -164,7 +165,7 @@ def install(app: FastAPI) -> None:
     """Make every error of `app` a problem."""
 
     async def on_problem(request: Request, error: Exception) -> Response:
-        return respond(request, _as_problem(error))
+        return respond(request, _as_problem(request, error))
 
     for kind in (
         *BROKER_ERRORS, ProblemError, ImageError, DecoderBusyError, RequestValidationError, HTTPException,
@@ -173,7 +174,14 @@ def install(app: FastAPI) -> None:
         app.add_exception_handler(kind, on_problem)
 
 
-def _as_problem(error: Exception) -> ProblemError:
+def _allowed(request: Request, told: str) -> str:
+    """Return the methods of a path. Starlette has `told` only those of the first of several routes."""
+    path = getattr(request.scope.get("route"), "path", None)
+    routes = (one for one in iter_route_contexts(request.app.routes) if path and one.path == path)
+    return ", ".join(sorted({method for one in routes for method in one.methods or ()})) or told
+
+
+def _as_problem(request: Request, error: Exception) -> ProblemError:
     match error:
         case ProblemError():
             return error
@@ -184,10 +192,8 @@ def _as_problem(error: Exception) -> ProblemError:
         case HTTPException(status_code=404):
             return ProblemError(404, "not-found", "There is nothing at this path; /docs lists what there is.")
         case HTTPException(status_code=405):
-            allowed = (error.headers or {}).get("Allow", "")
-            return ProblemError(
-                405, "method-not-allowed", f"This path takes {allowed or 'other methods'}.", headers=error.headers
-            )
+            allowed = _allowed(request, (error.headers or {}).get("Allow", "GET, HEAD"))
+            return ProblemError(405, "method-not-allowed", f"This path takes {allowed}.", headers={"Allow": allowed})
         case HTTPException():
             code = {400: "bad-request", 413: "body-too-large"}.get(error.status_code, "http-error")
             return ProblemError(error.status_code, code, str(error.detail), headers=error.headers)

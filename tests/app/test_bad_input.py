@@ -211,6 +211,16 @@ def test_a_wrong_method_or_path_is_a_problem_too(client):
     check_problem(client.get("/purify"), 405)
 
 
+@pytest.mark.parametrize(("path", "methods"), [
+    ("/jobs/x", "DELETE, GET"), ("/batches/x", "DELETE, GET"), ("/jobs", "GET"), ("/livez", "GET, HEAD"),
+    ("/", "GET"), ("/static-offline-docs/swagger-ui.css", "GET, HEAD"),
+])  # fmt: skip
+def test_a_path_tells_every_method_that_it_takes(client, path, methods):
+    answer = client.put(path)
+    assert check_problem(answer, 405, "method-not-allowed")["detail"] == f"This path takes {methods}."
+    assert answer.headers["allow"] == methods
+
+
 def test_what_was_sent_is_not_echoed(order):
     answer = order(defense=json.dumps({"name": "jpeg", "quality": "s3cret" * 50}))
     assert "s3cret" not in answer.text
