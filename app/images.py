@@ -34,7 +34,8 @@ def image_response(
     }
     # An image is sent whole: half of it is of no use to anyone.
     request.scope["headers"] = [(name, value) for name, value in request.scope["headers"] if name != b"range"]
-    asked = [one.strip().removeprefix("W/") for one in request.headers.get("if-none-match", "").split(",")]
+    sent = ",".join(request.headers.getlist("if-none-match"))
+    asked = [one.strip().removeprefix("W/") for one in sent.split(",")]
     if request.method == "GET" and (tag in asked or "*" in asked):
         return Response(status_code=304, headers=headers)
     path = services.store.path(record.id, "output")

@@ -25,7 +25,7 @@ def accepted_form(request: Request, asked: ImageFormat | None) -> ImageFormat | 
     """
     offers = [(asked or one).media_type for one in ((asked,) if asked else reversed(ImageFormat))]
     offers.append(JSON)  # the last offer wins a tie, such as */*
-    accept = request.headers.get("accept", "*/*")
+    accept = ", ".join(request.headers.getlist("accept")) or "*/*"
     try:
         best = mimeparse.best_match(offers, accept)
     except mimeparse.MimeTypeParseException:

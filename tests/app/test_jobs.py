@@ -23,6 +23,8 @@ def test_who_has_the_image_is_not_sent_it_again(client, order):
         assert again.content == b""
         assert again.headers["etag"] == tag
     assert client.get(job["result"]["image_url"], headers={"If-None-Match": '"other"'}).status_code == 200
+    lines = [("If-None-Match", '"other"'), ("If-None-Match", tag)]
+    assert client.get(job["result"]["image_url"], headers=lines).status_code == 304
 
 
 def test_the_image_is_never_sniffed_and_is_saved_under_a_name_of_ours(client, order):

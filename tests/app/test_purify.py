@@ -93,6 +93,12 @@ def test_a_form_of_answer_we_do_not_have_is_refused_before_anything_is_done(orde
     assert "image/png" in answer.json()["detail"]
 
 
+@pytest.mark.parametrize("accept", [["text/html", "application/json"], [""]])
+def test_what_is_accepted_may_be_said_in_several_lines_or_left_empty(idle_client, photo_png, accept):
+    headers = [("Accept", one) for one in accept]
+    assert idle_client.post("/purify", files={"image": photo_png}, headers=headers).status_code == 202
+
+
 @pytest.mark.parametrize("prefer", ["respond-async", "wait=0", "wait=soon", "wait=-1", "return=minimal", ""])
 def test_a_preference_that_is_no_waiting_answers_at_once(idle_client, photo_png, prefer):
     files, headers = {"image": ("photo.png", photo_png)}, {"Prefer": prefer}
