@@ -38,6 +38,14 @@ def make_order(
     scoring = isinstance(form, ScoreForm)
     if scoring and not metrics:
         raise field_problem(422, "metrics", "missing", "name at least one metric")
+    longest = max(defense.output_size((image.height, image.width)))
+    if not scoring and longest > format.max_side:
+        raise field_problem(
+            422, "format", "result-too-large",
+            f"this defense makes an image with a side of {longest} pixels, {format} holds at most {format.max_side}; "
+            "take another format, or a smaller outscale or image",
+            limit=format.max_side, actual=longest,
+        )  # fmt: skip
     return DefenseOrder(
         kind=Kind.SCORE if scoring else Kind.PURIFY,
         defense=defense,

@@ -18,7 +18,6 @@ _JPEG_OPTIONS = (
     *(cv2.IMWRITE_JPEG_QUALITY, 95),
     *(cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444),
 )
-_MAX_SIDE = {ImageFormat.PNG: 1_000_000, ImageFormat.WEBP: 16_383, ImageFormat.JPEG: 65_500}
 
 
 def encode(images: Tensor, format: ImageFormat) -> bytes:  # noqa: A002 - the name that callers read
@@ -30,8 +29,8 @@ def encode(images: Tensor, format: ImageFormat) -> bytes:  # noqa: A002 - the na
     image = images.detach()[0] if images.ndim == 4 and len(images) == 1 else images.detach()
     if image.dtype != torch.float32 or image.ndim != 3 or image.shape[0] != 3 or image.numel() == 0:
         raise ValueError(f"need one float32 image (1, 3, H, W) or (3, H, W), got {images.dtype} {tuple(images.shape)}")
-    if max(image.shape) > _MAX_SIDE[format]:
-        raise ValueError(f"a {format} file holds sides up to {_MAX_SIDE[format]}, got {tuple(image.shape[1:])}")
+    if max(image.shape) > format.max_side:
+        raise ValueError(f"a {format} file holds sides up to {format.max_side}, got {tuple(image.shape[1:])}")
     low, high = (value.item() for value in torch.aminmax(image))
     if not (low >= 0 and high <= 1):
         raise ValueError(f"an image must lie in [0, 1], got values from {low} to {high}")

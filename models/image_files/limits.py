@@ -26,6 +26,11 @@ class ImageFormat(StrEnum):
         """Return the file name's ending with its dot, such as .png."""
         return ".jpg" if self is ImageFormat.JPEG else f".{self.value}"
 
+    @property
+    def max_side(self) -> int:
+        """Return the longest side in pixels of a file that is written."""
+        return {ImageFormat.PNG: 1_000_000, ImageFormat.WEBP: 16_383, ImageFormat.JPEG: 65_500}[self]
+
 
 class ImageError(ValueError):
     """The bytes are not an image that is accepted. The message may be shown to who sent them."""

@@ -6,7 +6,9 @@ import cv2
 import numpy as np
 import pytest
 
+from models.availability import AVAILABLE
 from models.defenses import DEFENSES
+from models.defenses.restore import Restore
 from models.noise import MAX_SEED
 
 WAIT = {"Prefer": "wait=30"}
@@ -165,3 +167,17 @@ def test_metrics_give_scores_before_and_after(order):
     assert score["range"] == [0, 8]
     assert score["higher_is_better"] is True
     assert score["version"].startswith("pyiqa ")
+
+
+@pytest.mark.parametrize(("sent", "status"), [({"format": "webp"}, 422), ({}, 422), ({"format": "png"}, 202)])
+def test_a_result_too_long_for_its_format_is_refused_before_the_job(idle_client, monkeypatch, sent, status):
+    monkeypatch.setattr(Restore, "availability", lambda _: AVAILABLE)
+    long = cv2.imencode(".png", np.zeros((16, 5000, 3), np.uint8))[1].tobytes()
+    fields = {"defense": '{"name": "restore", "network": "any", "outscale": 4}', "metrics": "", **sent}
+    accept = {"Accept": "image/webp, image/png"} if "format" in sent else {"Accept": "image/webp"}
+    answer = idle_client.post("/purify", files={"image": long}, data=fields, headers=accept)
+    assert answer.status_code == status, answer.text
+    if status == 422:
+        [wrong] = answer.json()["errors"]
+        assert (wrong["field"], wrong["code"]) == ("format", "result-too-large")
+        assert (wrong["limit"], wrong["actual"]) == (16_383, 20_000)
