@@ -74,6 +74,7 @@ HOSTILE: dict[str, tuple[Builder, int, str]] = {
     "ICO": (lambda: saved(kind="ICO"), *UNSUPPORTED),
     "arithmetic JPEG": (lambda: jpeg_of_kind(0xC9), *UNSUPPORTED),
     "lossless JPEG": (lambda: jpeg_of_kind(0xC3), *UNSUPPORTED),
+    "JPEG-LS": (lambda: jpeg_of_kind(0xF7), *UNSUPPORTED),
     "PNG claiming more rows than it has": (lambda: png_claiming(64, 4800), *BROKEN),
     "PNG claiming other rows than it has": (lambda: png_claiming(61, 48), *BROKEN),
     "JPEG claiming more rows than it has": (lambda: jpeg_claiming(6400, 4800), *BROKEN),
