@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from app.bench.folder import AttackRecord, DefenseRecord, Folder, Record, is_done, write_whole
+from app.bench.folder import AttackRecord, DefenseRecord, Folder, Record, UnscoredRecord, is_done, write_whole
 from app.bench.items import Item, metric_of
 from app.bench.parameters import Manifest
 from app.bench.units import ATTACK, Unit, units_of
@@ -51,7 +51,7 @@ class Findings:
     cells: list[Cell] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
     unscored: list[Failure] = field(default_factory=list)
-    """Of finished steps, the metrics that have no score."""
+    """Of finished steps, the metrics that have no score; of attacks, those that had none to attack."""
     steps: int = 0
     """That the study has."""
     done: int = 0
@@ -65,6 +65,10 @@ def read(manifest: Manifest, folder: Folder) -> Findings:
     for unit in units_of(manifest.parameters):
         records, failed = folder.told(unit)
         findings.steps += len(unit.steps)
+        if isinstance(unscored := records.get(ATTACK), UnscoredRecord):
+            findings.done += len(unit.steps)
+            findings.unscored.append(Failure(unit.place, ATTACK, f"{unit.metrics[0].label}: {unscored.why}"))
+            continue
         findings.done += sum(step not in failed and is_done(unit, records.get(step)) for step in unit.steps)
         findings.failures += [Failure(unit.place, step, why) for step, why in failed.items()]
         for step, one in records.items():

@@ -63,6 +63,20 @@ class DefenseRecord(BaseModel):
         return all(metric.label in self.scores or metric.label in self.unscored for metric in metrics)
 
 
+class UnscoredRecord(BaseModel):
+    """The metric under attack has no score to begin with, or none on the way: of the unit there is nothing to do."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    kind: Literal["unscored"] = "unscored"
+    why: str
+
+    @property
+    def step(self) -> str:
+        """Return the step that is done."""
+        return ATTACK
+
+
 class FailureRecord(BaseModel):
     """A step that could not be done; a later record of the same step counts instead."""
 
@@ -73,7 +87,7 @@ class FailureRecord(BaseModel):
     why: str
 
 
-Record = AttackRecord | DefenseRecord | FailureRecord
+Record = AttackRecord | DefenseRecord | UnscoredRecord | FailureRecord
 _RECORD: TypeAdapter[Record] = TypeAdapter(Record)
 
 
@@ -172,6 +186,8 @@ class Folder:
     def finished(self, unit: Unit) -> dict[str, Record]:
         """Return the record of every step that needs not be done again."""
         records, failed = self.told(unit)
+        if isinstance(unscored := records.get(ATTACK), UnscoredRecord):
+            return dict.fromkeys(unit.steps, unscored)
         found = {step: record for step, record in records.items() if step not in failed and is_done(unit, record)}
         if unit.attack is not None and (ATTACK not in found or not self.attacked_picture(unit).is_file()):
             return {}

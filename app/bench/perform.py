@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from app.bench.folder import AttackRecord, FailureRecord, Folder, write_whole
+from app.bench.folder import AttackRecord, FailureRecord, Folder, UnscoredRecord, write_whole
 from app.bench.items import Item, attack_of, defense_of, metric_of
 from app.bench.measure import Purified, measure
 from app.bench.units import ATTACK, Unit
@@ -52,6 +52,8 @@ def perform(unit: Unit, folder: Folder, device: str, left_out: Collection[str] =
     A step that fails is recorded as failed; without its attack a unit ends. Raises NotKeptError.
     """
     finished = folder.finished(unit)
+    if finished.keys() >= set(unit.steps):
+        return
     clean = folder.read_clean(unit).to(device)
     image = clean
     for step in unit.steps:
@@ -73,8 +75,9 @@ def perform(unit: Unit, folder: Folder, device: str, left_out: Collection[str] =
                 defense = next(one for one in unit.defenses if one.label == step)
                 _defend(unit, folder, defense, clean, image)
         except FAILURES as error:
-            failed = True
-            folder.append(unit, FailureRecord(step=step, why=f"{type(error).__name__}: {error}"[:1000]))
+            failed, why = True, f"{type(error).__name__}: {error}"[:1000]
+            is_unscored = step == ATTACK and isinstance(error, NO_SCORE)
+            folder.append(unit, UnscoredRecord(why=why) if is_unscored else FailureRecord(step=step, why=why))
         yield Ended(step, time.perf_counter() - start, failed)
         if failed and step == ATTACK:
             return

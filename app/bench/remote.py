@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 
 from app.bench import pool
-from app.bench.folder import FailureRecord, Folder, NotKeptError, Record
+from app.bench.folder import FailureRecord, Folder, NotKeptError, Record, UnscoredRecord
 from app.bench.items import BenchError
-from app.bench.ordering import order_attack, order_defense
+from app.bench.ordering import NO_SCORE, order_attack, order_defense
 from app.bench.perform import FAILURES, Ended
 from app.bench.pool import CANNOT_KEEP, GO_ON
 from app.bench.server import Server
@@ -137,7 +137,7 @@ class Orders:
         try:
             record = self._record(unit, step)
             self.folder.append(unit, record)
-            failed = isinstance(record, FailureRecord)
+            failed = isinstance(record, FailureRecord | UnscoredRecord)
             self.tell(unit, Ended(step, time.perf_counter() - start, failed))
             if step == ATTACK and not failed:
                 self.take(unit, first=True)
@@ -162,6 +162,8 @@ class Orders:
         except ServerError as error:
             if error.is_about_the_server:
                 raise
-            return FailureRecord(step=step, why=f"server: {error}"[:1000])
+            why = f"server: {error}"[:1000]
+            is_unscored = step == ATTACK and error.code in NO_SCORE
+            return UnscoredRecord(why=why) if is_unscored else FailureRecord(step=step, why=why)
         except FAILURES as error:
             return FailureRecord(step=step, why=f"{type(error).__name__}: {error}"[:1000])

@@ -6,6 +6,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+import torch
 from conftest import served
 from standin_metrics import photograph_like
 
@@ -124,6 +125,20 @@ def test_what_the_service_remembers_of_a_study_that_was_killed_is_done_anew(
     again = study.run(dataclasses.replace(choices, out=tmp_path / "again"), VERSION, means)
     assert (again.findings.done, again.findings.steps) == (13, 13)
     assert table(tmp_path / "again") == table(choices.out)
+
+
+def test_an_attack_on_a_metric_without_a_score_is_listed_and_not_ordered_again(choices, attacking_server, ordered):
+    (choices.images / "a.png").write_bytes(encode(torch.full((1, 3, 112, 112), 0.5), ImageFormat.PNG))
+    flat = dataclasses.replace(choices, defenses="flip", metrics="niqe", size="native")
+    found = study.run(flat, VERSION, study.Means(jobs=1, server=attacking_server)).findings
+    assert (found.failures, found.cells, found.done) == ([], [], found.steps)
+    assert sorted(one.place for one in found.unscored if one.step == "attack") == [
+        "niqe/ifgsm--through--flip/a.png",
+        "niqe/ifgsm/a.png",
+    ]
+    ordered.clear()
+    assert study.run(flat, VERSION, study.Means(jobs=1, server=attacking_server)).findings == found
+    assert not ordered
 
 
 def test_an_attack_is_ordered_with_what_it_knows_and_nothing_else(choices, attacking_server, ordered):

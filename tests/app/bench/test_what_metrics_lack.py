@@ -36,16 +36,21 @@ def undefined(_, images):
     raise UndefinedScoreError("standin is not defined for this image")
 
 
-def test_a_picture_without_any_score_is_listed_and_done_and_an_attack_that_needs_one_failed(
+def test_a_picture_without_any_score_is_listed_and_done_and_so_is_an_attack_that_needs_one(
     photos, tmp_path, standin, monkeypatch
 ):
     monkeypatch.setitem(metrics(), "another", Standin())
     monkeypatch.setattr(Standin, "score", undefined)
     found = findings(photos, tmp_path, "standin,another")
-    assert (found.done, found.cells) == (2, [])
-    assert {(one.place, one.step) for one in found.unscored} == {("clean/a.png", "none"), ("clean/a.png", "flip")}
-    assert len(found.unscored) == 4
-    assert {failure.step for failure in found.failures} == {"attack"}
+    assert (found.failures, found.cells, found.done) == ([], [], found.steps)
+    assert sorted((one.place, one.step) for one in found.unscored) == [
+        ("another/fgsm/a.png", "attack"),
+        *[("clean/a.png", "flip")] * 2,
+        *[("clean/a.png", "none")] * 2,
+        ("standin/fgsm/a.png", "attack"),
+    ]
+    monkeypatch.setattr(Standin, "score", lambda *_: pytest.fail("a picture is asked about again"))
+    assert findings(photos, tmp_path, "standin,another") == found
 
 
 def test_an_attacked_picture_without_a_score_is_listed_and_not_tried_again(photos, tmp_path, standin, monkeypatch):
