@@ -9,7 +9,7 @@ import torch
 from pydantic import BaseModel, Field, ValidationError
 from torch import Tensor
 
-from app.command.batch import EXPECTED, progress_bar, write_whole
+from app.command.batch import EXPECTED, progress_bar, without_the_rest, write_whole
 from app.command.files import UNREADABLE, FilesError, ImageFile, find_images, find_others, plan_outputs
 from app.errors import ProblemError, invalid_fields
 from app.orders import chosen_defense, chosen_metrics
@@ -18,14 +18,16 @@ from models.attack import Attack, AttackError, AttackUnavailableError, NoGradien
 from models.attack_alone import AttackedImage, AttackFacts, AttackScores, attack_alone, score_attack
 from models.attack_checks import Flag, check_defense, check_effect, check_gradients
 from models.attacks import UnknownAttackError, parse_attack
-from models.defense import Defense
+from models.defense import Defense, DefenseUnavailableError
 from models.images import ImageError, decode
-from models.metric import Metric, UnsuitableSizeError
+from models.metric import Metric, MetricUnavailableError, UnsuitableSizeError
 from models.metrics import find_metric
 from models.perturbation.universal import Recipe, learn, save
 from workers.worker import pick_device
 
 UNIVERSAL = "uap"
+_HOPELESS = (AttackUnavailableError, DefenseUnavailableError, MetricUnavailableError, NoGradientError)
+"""What would be the same for every file."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,8 @@ def make_order(attack: str, metric: str, defense: str | None, goal: str | None, 
 def run(order: Order, arguments: list[str], out: Path) -> Results:
     """Attack every image that the arguments name and write PNGs, with a progress bar on a terminal.
 
-    Raises FilesError for names that cannot be worked with, and for an order that cannot be carried out on any file.
+    An error that would be the same for every file ends it; what is done stays done and is returned.
+    Raises FilesError for names that cannot be worked with, and for such an error, while nothing is done.
     """
     images = find_images(arguments, out)
     if out.suffix.lower() in (".jpg", ".jpeg", ".webp"):
@@ -100,11 +103,14 @@ def run(order: Order, arguments: list[str], out: Path) -> Results:
     results = Results(failed=[(image.path, UNREADABLE) for image in find_others(arguments, out)])
     with progress_bar() as bar:
         task = bar.add_task(order.attack.name, total=len(images))
-        for image, output in zip(images, outputs, strict=True):
+        for place, (image, output) in enumerate(zip(images, outputs, strict=True), 1):
             try:
                 results.done.append(_attack_file(order, image.path, output))
-            except (AttackUnavailableError, NoGradientError) as error:
-                raise FilesError(str(error)) from error  # it would be the same for every file
+            except _HOPELESS as error:
+                if not results.done and not results.failed:
+                    raise FilesError(str(error)) from error
+                results.failed.append((image.path, without_the_rest(error, len(images) - place)))
+                break
             except (AttackError, ValueError, *EXPECTED) as error:
                 results.failed.append((image.path, str(error)))
             except KeyboardInterrupt:

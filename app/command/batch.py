@@ -125,9 +125,13 @@ def run(
         if not results.done and not results.failed:
             raise FilesError(str(why)) from why
         left = sum(other not in taken for other in range(place + 1, len(images)))
-        rest = f"; it would be the same for the rest: {left} not done" if left else ""
-        results.failed.append((images[place].path, f"{why}{rest}"))
+        results.failed.append((images[place].path, without_the_rest(why, left)))
     return results
+
+
+def without_the_rest(why: Exception, left: int) -> str:
+    """Return what is told of the file whose error would be that of the `left` others too, which were not tried."""
+    return f"{why}; it would be the same for the rest: {left} not done" if left else str(why)
 
 
 def _format(asked: str | None, out: Path | None) -> str:

@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 from standin_metrics import Standin, undefined_at
 
+from models.availability import unavailable
+from models.metric import MetricUnavailableError
 from models.metrics import metrics
 from models.perturbation.universal import load
 
@@ -134,6 +136,25 @@ def test_an_order_that_no_file_can_satisfy_is_told_once(run, folder, tmp_path, o
     assert told in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
     assert not (tmp_path / "out").exists()
+
+
+def test_what_is_done_is_told_though_the_metric_cannot_be_used_any_more(run, folder, tmp_path, monkeypatch):
+    score, asked = Standin.score, []
+
+    def until_its_weights_are_gone(self, images):
+        asked.append(1)
+        if len(asked) > 12:  # ten steps, the clean image, the attacked one
+            raise MetricUnavailableError("standin", unavailable("its weights are gone", "bring them"))
+        return score(self, images)
+
+    monkeypatch.setattr(Standin, "score", until_its_weights_are_gone)
+    for name in ("c.png", "d.png"):
+        (folder / name).write_bytes((folder / "a.png").read_bytes())
+    done = run("attack", folder, "-a", "ifgsm", "-m", "standin", "-o", tmp_path / "out", "--json")
+    assert done.exit_code == 1
+    assert [one["output"] for one in json.loads(done.stdout)] == [str(tmp_path / "out" / "a.png")]
+    assert "its weights are gone" in done.stderr
+    assert "the same for the rest: 2 not done" in done.stderr
 
 
 def test_a_lossy_file_name_is_refused(run, folder, tmp_path):
