@@ -128,7 +128,8 @@ class Client:
             detail = f"{self._http.base_url} does not answer: {why}"
             raise ServerError(detail, is_about_the_order=True, is_about_the_server=True)
         if not answer.is_success:
-            raise _refused(method, path, answer)
+            asked_again = f", asked again for {self._patience:.0f} s" if tries > 1 else ""
+            raise _refused(method, path, answer, asked_again)
         return answer
 
     def _try(self, method: str, path: str, content: dict[str, Any]) -> tuple[httpx2.Response | None, str]:
@@ -156,7 +157,7 @@ def _document(method: str, path: str, answer: httpx2.Response) -> dict[str, Any]
     return document
 
 
-def _refused(method: str, path: str, answer: httpx2.Response) -> ServerError:
+def _refused(method: str, path: str, answer: httpx2.Response, asked_again: str) -> ServerError:
     is_about_the_server = answer.status_code in (*BUSY, *FORBIDDEN)
     try:
         problem = answer.json() if answer.headers.get("content-type", "").startswith("application/problem+json") else {}
@@ -164,11 +165,12 @@ def _refused(method: str, path: str, answer: httpx2.Response) -> ServerError:
         problem = {}
     if not problem:
         to = f", to {answer.headers['Location']}" if answer.has_redirect_location else ""
-        return ServerError(f"{method} {path}: {answer.status_code}{to}", is_about_the_server=is_about_the_server)
+        detail = f"{method} {path}: {answer.status_code}{to}{asked_again}"
+        return ServerError(detail, is_about_the_order=is_about_the_server, is_about_the_server=is_about_the_server)
     wrong = [(one["field"], one["code"]) for one in problem.get("errors", [])]
-    is_about_the_order = answer.status_code in FORBIDDEN or order_is_wrong(problem["status"], wrong)
+    is_about_the_order = is_about_the_server or order_is_wrong(problem["status"], wrong)
     return ServerError(
-        problem["detail"],
+        f"{problem['detail']}{asked_again}",
         code=problem["code"],
         is_about_the_order=is_about_the_order,
         is_about_the_server=is_about_the_server,

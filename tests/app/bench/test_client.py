@@ -11,7 +11,9 @@ import pytest
 from app.bench import study
 from app.bench.choices import Choices
 from app.bench.items import BenchError
+from app.command import batch
 from app.command.client import Client, ServerError, StoppedError
+from app.command.files import FilesError
 
 A_DATE = {"Retry-After": "Wed, 21 Oct 2015 07:28:00 GMT"}
 
@@ -120,6 +122,15 @@ def test_what_answers_in_place_of_the_service_is_told_in_words(script, answer, t
     with Client(script.url) as client, pytest.raises(ServerError) as raised:
         client.order("purify", b"image", {})
     assert str(raised.value) == told
+
+
+def test_a_proxy_whose_service_stays_away_is_waited_for_once_and_not_for_every_file(script, photos, monkeypatch):
+    monkeypatch.setattr(batch, "PATIENCE_SECONDS", 1.2)
+    script.answers += [(200, {}), (502, {}, b"<html>"), (502, {}, b"<html>")]
+    files = [str(photos / "a.png"), str(photos / "b.png"), str(photos / "broken.png")]
+    with pytest.raises(FilesError, match="POST /score: 502, asked again for 1 s"):
+        batch.run("score", files, {}, None, script.url, None)
+    assert [asked["line"] for asked in script.asked] == ["GET /livez", "POST /score", "POST /score"]
 
 
 @pytest.mark.parametrize("status", [401, 429, 503])
