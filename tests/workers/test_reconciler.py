@@ -193,3 +193,13 @@ def test_one_worker_at_a_time_has_its_turn(passes):
     survey = passes.one._survey
     assert survey.claim("w1", 60)
     assert not survey.claim("w2", 60)
+
+
+def test_a_job_that_another_version_wrote_is_told_of_once(accept, broker, passes, caplog):
+    accept("job1")
+    broker.delete(LIST)
+    broker.hset("purifiqa:job:job1", "fixed", '{"order": "of tomorrow"}')
+    passes(6)
+    told = [one.getMessage() for one in caplog.records if "job1" in one.getMessage()]
+    assert told == ["job job1 was written by another version of the service: only that can do it"]
+    assert broker.zscore(OPEN, "job1"), "it may come back"

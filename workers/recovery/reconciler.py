@@ -16,7 +16,7 @@ from workers.recovery.janitor import Janitor
 from workers.recovery.survey import Broker, State, Survey
 from workers.state.broker import BROKER_ERRORS
 from workers.state.entries import entry_id, job_of
-from workers.state.ledger import JobCanceledError
+from workers.state.ledger import JobCanceledError, JobUnreadableError
 from workers.state.manifest import close_manifest
 from workers.state.queue import JobQueue
 from workers.state.record import MOST_SETBACKS, Failure, JobRecord, Status
@@ -37,6 +37,7 @@ class Reconciler:
         self._queue, self._store, self._name, self._lease = queue, store, name, lease
         self._survey = Survey(queue.connection)
         self._janitor = Janitor(queue, self._survey, store, name)
+        self._unreadable: set[str] = set()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="reconciler", daemon=True)
 
@@ -105,6 +106,10 @@ class Reconciler:
                 self._queue.put_back(record, setbacks=record.setbacks + 1)
             else:
                 self._give_up(record, failure)
+        except JobUnreadableError:
+            if job_id not in self._unreadable:
+                log.warning("job %s was written by another version of the service: only that can do it", job_id)
+                self._unreadable.add(job_id)
         except (JobCanceledError, LookupError):
             log.info("job %s has ended by itself", job_id)
 
