@@ -2,9 +2,11 @@
 
 import time
 
+import pytest
 import redis
 
 from workers import worker as worker_module
+from workers.state.manifest import read_manifest
 from workers.state.queue import JobQueue
 from workers.state.record import Status
 
@@ -46,3 +48,30 @@ def test_a_worker_that_has_to_end_leaves_a_result_that_cannot_be_told_to_another
     accept("job1")
     work()
     assert queue.get("job1").status is Status.RUNNING, "until the reconciler misses its lease"
+
+
+@pytest.mark.parametrize("status", [Status.FINISHED, Status.FAILED])
+def test_an_end_whose_answer_was_lost_is_written_down_once_and_for_all(
+    accept, here, work, queue, store, broker, monkeypatch, status
+):
+    monkeypatch.setattr(worker_module, "RETRY_SECONDS", 0.05)
+    told, lost = here.queue._move, []
+
+    def answer_lost(keys, args):
+        answer = told(keys=keys, args=args)
+        if status in args and not lost:
+            lost.append(answer)
+            raise redis.ConnectionError("gone before it answered")
+        return answer
+
+    monkeypatch.setattr(here.queue, "_move", answer_lost)
+    accept("job1", seed=1)
+    if status is Status.FAILED:
+        store.drop("job1", "input")
+    work()
+    assert lost == [b"moved"]
+    assert (queue.get("job1").status, read_manifest(store, "job1").status) == (status, status)
+    assert broker.hgetall("purifiqa:jobs-total") == {f"purify|none|{status}".encode(): b"1"}
+    assert (queue.answers.find("", queue.get("job1").order, queue.get("job1").image.sha256) == "job1") == (
+        status is Status.FINISHED
+    )

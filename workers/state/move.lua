@@ -3,10 +3,16 @@
 -- ARGV: the job's id, the allowed states, the placement it must be of ("" for any), seconds to keep it from now on (0:
 -- unchanged), the field of the totals to count in if this ends it ("" if not), who holds it from now on ("" for nobody)
 -- and for how many milliseconds, the job whose webhook is due ("" for none), then field, value, ...
--- Returns 'moved', or the state that forbids it.
+-- Returns 'moved', or the state that forbids it. An end that stands already, told again because the answer was lost, is
+-- 'moved' too, and nothing is changed.
 local status, placement = unpack(redis.call('HMGET', KEYS[1], 'status', 'placement'))
-if not status or not string.find(ARGV[2], status, 1, true) then return status end
-if ARGV[3] ~= '' and (placement or '1') ~= ARGV[3] then return status end
+if not status or (ARGV[3] ~= '' and (placement or '1') ~= ARGV[3]) then return status end
+local stands = ARGV[5] ~= ''
+for i = 9, #ARGV, 2 do
+  stands = stands and (ARGV[i] == 'ended' or redis.call('HGET', KEYS[1], ARGV[i]) == ARGV[i + 1])
+end
+if stands then return 'moved' end
+if not string.find(ARGV[2], status, 1, true) then return status end
 local fields, event = {}, {}
 for i = 9, #ARGV do fields[i - 8] = ARGV[i] end
 redis.call('HSET', KEYS[1], unpack(fields))
