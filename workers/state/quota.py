@@ -4,6 +4,7 @@ number of API processes count together; by scripts, so that none counts twice.
 
 import math
 import time
+import uuid
 from collections.abc import Iterable
 from importlib.resources import files
 
@@ -31,16 +32,16 @@ class Quota:
         Turns come back at `rate` per second, up to `burst`. What costs less than 1 is no order, and does not wait until
         what is owed has been paid.
         """
-        kind = "look" if cost < 1 else "order"
+        args: list[str | float] = [rate, burst, cost, "look" if cost < 1 else "order", uuid.uuid4().hex]
         with refusals():
-            return math.ceil(int(self._take_turn(keys=[rate_key(owner)], args=[rate, burst, cost, kind])) / 1000)
+            return math.ceil(int(self._take_turn(keys=[rate_key(owner)], args=args)) / 1000)
 
     def owe_turns(self, owner: str, rate: float, burst: int, cost: float, pipe: Pipeline) -> None:
         """Take `cost` turns, also those that are not there, up to `burst`, as part of a transaction.
 
         The owner's next order waits until they are there.
         """
-        self._take_turn(keys=[rate_key(owner)], args=[rate, burst, cost, "owe"], client=pipe)
+        self._take_turn(keys=[rate_key(owner)], args=[rate, burst, cost, "owe", uuid.uuid4().hex], client=pipe)
 
     def has_place(self, owner: str, most: int) -> bool:
         """Return whether fewer than `most` jobs of the owner have not ended. Raises BROKER_ERRORS."""

@@ -88,6 +88,20 @@ def test_no_more_is_owed_than_a_full_bucket(settings, broker):
     assert quota.take_turn("alice", 1, 5) <= 1
 
 
+@pytest.mark.parametrize("cost", [1, 0.5])
+def test_a_turn_whose_answer_was_lost_is_taken_once(settings, broker, monkeypatch, cost):
+    quota = JobQueue(settings).quota
+    told = quota._take_turn
+
+    def asked_again(**arguments):  # as the client of Redis does where the first answer was lost
+        told(**arguments)
+        return told(**arguments)
+
+    monkeypatch.setattr(quota, "_take_turn", asked_again)
+    assert [quota.take_turn("alice", 0.001, 2 * cost, cost) for _ in range(2)] == [0, 0]
+    assert quota.take_turn("alice", 0.001, 2 * cost, cost) > 0
+
+
 def test_a_rate_is_counted_for_all_api_processes_together_and_comes_back(settings, broker):
     one, other = (JobQueue(settings).quota for _ in range(2))
     assert [quota.take_turn("alice", 0.1, 2) for quota in (one, other, one)] == [0, 0, 10]
