@@ -15,7 +15,7 @@ import tarfile
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -165,14 +165,16 @@ def _fetched(package: Package, folder: Path) -> Path:
 
 def _pictures(deb: Path, package: Package) -> Iterator[tuple[str, Image.Image]]:
     """Yield the pictures of a package with stems of names for them, in the order of their paths."""
-    unpacked = _said_by("dpkg-deb", "--fsys-tarfile", deb)
-    with tarfile.open(fileobj=io.BytesIO(unpacked)) as archive:
-        members = [one for one in archive if one.isfile() and re.search(package.pictures, one.name, re.IGNORECASE)]
-        for member in sorted(members, key=lambda one: one.name):
-            path = PurePosixPath(member.name)
-            content = archive.extractfile(member).read()  # type: ignore[union-attr]
-            stem = path.stem.replace("@2x", "").replace(" ", "-").lower()
-            yield f"{_name(package)}-{stem}", _decoded(content, path.suffix.lower())
+    with tempfile.TemporaryFile() as unpacked:
+        _run("dpkg-deb", "--fsys-tarfile", deb, into=unpacked)
+        unpacked.seek(0)
+        with tarfile.open(fileobj=unpacked) as archive:
+            members = [one for one in archive if one.isfile() and re.search(package.pictures, one.name, re.IGNORECASE)]
+            for member in sorted(members, key=lambda one: one.name):
+                path = PurePosixPath(member.name)
+                content = archive.extractfile(member).read()  # type: ignore[union-attr]
+                stem = path.stem.replace("@2x", "").replace(" ", "-").lower()
+                yield f"{_name(package)}-{stem}", _decoded(content, path.suffix.lower())
 
 
 def _unused(folder: Path, stem: str) -> Path:
@@ -196,13 +198,13 @@ def _as_png(content: bytes) -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         source, target = Path(folder) / "picture.jxl", Path(folder) / "picture.png"
         source.write_bytes(content)
-        _said_by("djxl", source, target)
+        _run("djxl", source, target)
         return target.read_bytes()
 
 
-def _said_by(tool: str, *arguments: str | Path) -> bytes:
+def _run(tool: str, *arguments: str | Path, into: IO[bytes] | int = subprocess.DEVNULL) -> None:
     try:
-        return subprocess.run([tool, *arguments], check=True, capture_output=True).stdout
+        subprocess.run([tool, *arguments], check=True, stdout=into, stderr=subprocess.PIPE)
     except FileNotFoundError as error:
         raise SystemExit(f"{tool} is needed and not here; on Debian: apt install dpkg libjxl-tools") from error
 

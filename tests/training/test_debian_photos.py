@@ -4,6 +4,7 @@ import csv
 import hashlib
 import shutil
 import subprocess
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -121,3 +122,16 @@ def test_packages_are_named_with_version_and_a_whole_sum(package):
     assert len(bytes.fromhex(package.sha256)) == 32
     assert package.file.endswith("_all.deb")
     assert package.file.count("_") == 2
+
+
+def test_a_package_is_not_held_in_memory(package, tmp_path):
+    root, big = tmp_path / "root", tmp_path / "packages" / "big_1_all.deb"
+    with (root / "usr/share/others/film.bin").open("wb") as film:
+        film.truncate(300_000_000)
+    subprocess.run(["dpkg-deb", "-Zgzip", "-z1", "--build", root, big], check=True, capture_output=True)
+    tracemalloc.start()
+    try:
+        assert list(debian_photos._pictures(big, debian_photos.PACKAGES[0]))
+        assert tracemalloc.get_traced_memory()[1] < 100_000_000
+    finally:
+        tracemalloc.stop()
