@@ -1,5 +1,6 @@
 """What one attacked picture gains in rank among honest ones, before and behind each defense."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
@@ -9,7 +10,7 @@ from app.bench.report.markdown import shown, table
 from app.bench.report.wins import on_the_same
 from models.attack import Goal
 from models.evaluation.bootstrap import Mean
-from models.evaluation.cheating import climb, in_order
+from models.evaluation.cheating import FEWEST, climb, in_order
 from models.metrics import find_metric
 
 
@@ -60,14 +61,14 @@ def standings(manifest: Manifest, cells: Sequence[Cell], metric: str) -> list[St
 
 
 def unmade(manifest: Manifest, cells: Sequence[Cell], metric: str) -> list[str]:
-    """Return the attacks that would count if there were any number of them."""
+    """Return the attacks that would count if they were measured on enough pictures."""
     return _made(manifest, cells, metric)[1]
 
 
 def cheats(found: Sequence[Standing], unmade: Sequence[str] = ()) -> Iterator[str]:
     """Yield by how many of the others a picture climbs that alone is attacked, for each defense.
 
-    `unmade` names the attacks that are left out because there is no number of them.
+    `unmade` names the attacks that are left out because they were measured on too few pictures.
     """
     if len(found) < 2:
         return
@@ -80,7 +81,7 @@ def cheats(found: Sequence[Standing], unmade: Sequence[str] = ()) -> Iterator[st
         yield "In order: of the pairs of pictures that opinions put in an order, the share that scores put in the same,"
         yield "while nobody cheats, and while the worse one of the two does."
     if unmade:
-        yield f"Left out, as nothing was measured of them: {', '.join(unmade)}."
+        yield f"Left out, as measured on fewer than {FEWEST} pictures: {', '.join(unmade)}."
     yield ""
     header, rows = ["defense", "climb ↓"], [[one.defense, shown(one.climb)] for one in found]
     if any(one.through and one.before != one.climb for one in found):
@@ -96,12 +97,17 @@ def cheats(found: Sequence[Standing], unmade: Sequence[str] = ()) -> Iterator[st
 
 
 def _made(manifest: Manifest, cells: Sequence[Cell], metric: str) -> tuple[list[str], list[str]]:
-    """Return the attacks that raise the quality this metric claims and know of no defense: those measured, the rest."""
+    """Return the attacks that raise the quality this metric claims and know of no defense: those measured, the rest.
+
+    One that was measured on too few pictures for a rank would leave no picture that was measured under every attack.
+    """
     parameters = manifest.parameters
     paired = {pair.attack for pair in parameters.pairs if pair.metric == metric}
     raising = [one.label for one in parameters.attacks if one.about["goal"] == Goal.RAISE and one.label in paired]
     wanted = [label for label in raising if Apart(attack=label, defense="none") not in parameters.apart]
-    measured = {cell.attack for cell in cells if cell.metric == metric and not cell.adaptive}
+    pictures = {(cell.attack, cell.image) for cell in cells if cell.metric == metric and not cell.adaptive}
+    counts = Counter(attack for attack, _ in pictures)
+    measured = {attack for attack, count in counts.items() if count >= FEWEST}
     return [label for label in wanted if label in measured], [label for label in wanted if label not in measured]
 
 

@@ -118,7 +118,8 @@ def test_an_attack_that_cannot_mislead_a_metric_does_not_count_for_it(tmp_path, 
     assert standings(grown, cells, "standin") == standings(manifest, cells, "standin") != []
 
 
-def test_an_attack_without_any_number_is_left_out_and_named(tmp_path, monkeypatch):
+@pytest.mark.parametrize("measured", [0, 1, 2])
+def test_an_attack_without_a_number_on_enough_pictures_is_left_out_and_named(tmp_path, monkeypatch, measured):
     manifest, cells = study(tmp_path, monkeypatch)
     complete = list(whole._cheats(manifest, Findings(cells=cells), Folder(tmp_path / "out"), "standin"))
     failed = manifest.parameters.attacks[0].model_copy(update={"label": "madc"})
@@ -127,8 +128,12 @@ def test_an_attack_without_any_number_is_left_out_and_named(tmp_path, monkeypatc
         "pairs": (*manifest.parameters.pairs, Pair(attack="madc", metric="standin")),
     }
     grown = manifest.model_copy(update={"parameters": manifest.parameters.model_copy(update=more)})
+    cells += [
+        Cell(image, "standin", "madc", name, False, {"score": 9})
+        for image in PICTURES[:measured] for name in ("none", "jpeg")
+    ]  # fmt: skip
     text = list(whole._cheats(grown, Findings(cells=cells), Folder(tmp_path / "out"), "standin"))
-    assert [line for line in text if line not in complete] == ["Left out, as nothing was measured of them: madc."]
+    assert [line for line in text if line not in complete] == ["Left out, as measured on fewer than 3 pictures: madc."]
     assert rows(text) == rows(complete) != {}
 
 
