@@ -32,7 +32,11 @@ class GuardSettings(WorkerSettings):
     burst: int = Field(100, ge=1, le=1_000_000, description="Orders of one API key that may come at once.")
     max_in_flight: int = Field(200, ge=1, le=10_000, description="Jobs of one API key that have not ended.")
     max_queued: int = Field(10_000, ge=1, description="Jobs that may wait, of all together.")
-    max_store_bytes: int | None = Field(None, ge=1, description="Most bytes of inputs and results; unset: the disk's.")
+    max_store_bytes: int | None = Field(
+        None,
+        ge=1,
+        description="About the most bytes of inputs and results, measured every half minute; unset: the disk's.",
+    )
     min_free_bytes: int = Field(
         500_000_000, ge=0, description="Bytes to leave free on the store's disk; below, nothing is accepted."
     )
