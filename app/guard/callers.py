@@ -58,7 +58,8 @@ def asks(scope: Scope, cost: float) -> Callable[..., Awaitable[Caller]]:
             return NOBODY
         caller = _identify(services.keys, bearer.credentials if bearer else header, scope)
         request.state.owner = caller.id  # for the access log
-        await run_sync(_take_turn, services, caller, cost)
+        if cost:
+            await run_sync(_take_turn, services, caller, cost)
         return caller
 
     return identify
@@ -88,7 +89,7 @@ def _take_turn(services: Services, caller: Caller, cost: float) -> None:
 
 submitter = asks(Scope.SUBMIT, 1)
 reader = asks(Scope.READ, SHARE_OF_AN_ORDER)
-metrics_reader = asks(Scope.METRICS, SHARE_OF_AN_ORDER)
+metrics_reader = asks(Scope.METRICS, 0)  # turns are counted in Redis, and whoever watches must hear that it is away
 SubmitterDep = Annotated[Caller, Depends(submitter)]
 ReaderDep = Annotated[Caller, Depends(reader)]
 

@@ -61,6 +61,13 @@ def test_where_a_proxy_or_another_key_has_the_first_header_it_is_known_which_cou
     problem(guarded.get("/metrics", headers={**keys["bob"], **alice}), 403, "scope-missing")
 
 
+def test_whoever_watches_hears_that_redis_is_away_with_a_key_too(open_client, keys, tmp_path):
+    client = open_client(redis_url=f"unix://{tmp_path / 'nobody.sock'}")
+    answer = client.get("/metrics", headers=keys["monitor"])
+    assert answer.status_code == 200
+    assert "purifiqa_redis_up 0" in answer.text
+
+
 def test_a_key_does_only_what_its_scopes_say(guarded, keys, submit):
     problem(submit(guarded, keys["reader"]), 403, "scope-missing")
     problem(guarded.get("/metrics", headers=keys["alice"]), 403, "scope-missing")
