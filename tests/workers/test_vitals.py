@@ -28,21 +28,21 @@ def beat_once(deadline):
 
 def test_a_worker_that_moves_on_is_well(folder):
     assert "no worker" in check_worker()
-    one = beat_once(time.time() + 60)
+    one = beat_once(time.monotonic() + 60)
     assert check_worker() is None
     one.stop()
     assert "no worker" in check_worker()
 
 
 def test_a_worker_whose_pulse_beats_but_whose_main_thread_is_stuck_is_not_well(folder):
-    one = beat_once(time.time() - 1)
+    one = beat_once(time.monotonic() - 1)
     assert check_worker() == f"worker process {os.getpid()} is stuck"
     one.stop()
 
 
 def test_a_silent_worker_is_not_well_however_late_its_deadline(folder):
     file = folder / "purifiqa-worker-1.alive"
-    file.write_text(str(time.time() + 1000))
+    file.write_text(str(time.monotonic() + 1000))
     old = time.time() - 2 * pulse.FRESH_SECONDS
     os.utime(file, (old, old))
     assert "no worker" in check_worker()
@@ -54,7 +54,7 @@ def test_a_worker_that_starts_sweeps_up_what_killed_ones_left(folder):
     for file in left:
         file.touch()
         os.utime(file, (old, old))
-    beat_once(time.time() + 60).stop()
+    beat_once(time.monotonic() + 60).stop()
     assert not list(folder.iterdir())
 
 
@@ -109,3 +109,13 @@ print(sorted({"torch", "fastapi", "redis", "structlog"} & set(sys.modules)))
 def test_asking_for_health_imports_nothing_that_takes_long():
     done = subprocess.run([sys.executable, "-c", HEALTH], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_a_clock_that_is_put_forward_makes_no_worker_stuck(folder, monkeypatch):
+    here, now = vitals.Vitals(), time.time
+    here.allow(60)
+    monkeypatch.setattr(time, "time", lambda: now() + 3600)
+    assert here.facts("cpu").state == "idle"
+    (folder / "purifiqa-worker-1.alive").write_text(str(here.deadline))
+    os.utime(folder / "purifiqa-worker-1.alive", (time.time(), time.time()))
+    assert pulse.stuck_workers() == []

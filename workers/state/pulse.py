@@ -29,10 +29,10 @@ def last_beat() -> float:
 
 def stuck_workers() -> list[int]:
     """Return the process ids of workers on this machine that say they are alive but do not move on."""
-    now, stuck = time.time(), []
+    fresh, stuck = time.time() - FRESH_SECONDS, []
     for file in _folder().glob(_PATTERN):
         with contextlib.suppress(FileNotFoundError, ValueError):  # just ended; not of ours
-            if file.stat().st_mtime > now - FRESH_SECONDS and float(file.read_text()) < now:
+            if file.stat().st_mtime > fresh and float(file.read_text()) < time.monotonic():
                 stuck.append(int(file.stem.rpartition("-")[2]))
     return sorted(stuck)
 
@@ -48,7 +48,7 @@ class Pulse:
     """Calls `beat` from a thread, a few times per lease, from `start` to `stop`."""
 
     def __init__(self, beat: Callable[[], None], deadline: Callable[[], float] = lambda: math.inf) -> None:
-        """`deadline` tells when the process is stuck unless it has moved on by then, in seconds since the epoch."""
+        """`deadline` tells when the process is stuck unless it has moved on by then, in seconds of `time.monotonic`."""
         self._beat, self._deadline = beat, deadline
         self._file = _folder() / _PATTERN.replace("*", str(os.getpid()))
         self._partial = _folder() / _BEING_WRITTEN.replace("*", str(os.getpid()))

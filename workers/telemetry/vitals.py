@@ -32,7 +32,7 @@ class Vitals:
 
     def __init__(self) -> None:
         self._busy = False
-        self._deadline = time.time() + IDLE_PATIENCE_SECONDS
+        self._deadline = time.monotonic() + IDLE_PATIENCE_SECONDS
         self._around = ExitStack()
 
     def tick(self) -> None:
@@ -41,16 +41,16 @@ class Vitals:
 
     def allow(self, seconds: float) -> None:
         """Say that the main thread may be busy for so long before it looks for a job again."""
-        self._deadline = time.time() + seconds
+        self._deadline = time.monotonic() + seconds
 
     @property
     def deadline(self) -> float:
-        """When the main thread is stuck unless it has moved on by then, in seconds since the epoch."""
+        """When the main thread is stuck unless it has moved on by then, in seconds of `time.monotonic`."""
         return self._deadline
 
     def facts(self, device: str) -> Facts:
         """Return this process as it stands."""
-        state: State = "stuck" if time.time() > self._deadline else "busy" if self._busy else "idle"
+        state: State = "stuck" if time.monotonic() > self._deadline else "busy" if self._busy else "idle"
         if device == "cpu":
             return Facts(state=state)
         import torch
