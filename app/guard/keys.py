@@ -90,9 +90,11 @@ def parse_line(line: str) -> StoredKey:
 
 
 def read_lines(file: Path) -> list[StoredKey | str]:
-    """Return the keys of a file among its comments and empty lines, as they stand. Raises OSError, KeyFileError."""
+    """Return the keys of a file among its comments and empty lines, as they stand. Raises KeyFileError."""
     try:
         text = file.read_text()
+    except OSError as error:
+        raise KeyFileError(f"{file} cannot be read: {error.strerror or error}") from error
     except UnicodeDecodeError as error:
         number = error.object.count(b"\n", 0, error.start) + 1
         raise KeyFileError(f"{file}, line {number}: it is not text in {error.encoding}") from error
@@ -106,7 +108,7 @@ def read_lines(file: Path) -> list[StoredKey | str]:
 
 
 def read_file(file: Path) -> list[StoredKey]:
-    """Return the keys of a file. Raises OSError, KeyFileError."""
+    """Return the keys of a file. Raises KeyFileError."""
     return [one for one in read_lines(file) if isinstance(one, StoredKey)]
 
 
@@ -139,7 +141,7 @@ class KeyRing:
     """The keys of a file, as it stands at this moment."""
 
     def __init__(self, file: Path) -> None:
-        """Read the file. Raises OSError, KeyFileError."""
+        """Read the file. Raises KeyFileError."""
         self._file = file
         self._stamp = _stamp(file)
         self._keys = read_file(file)
@@ -158,7 +160,7 @@ class KeyRing:
             return
         try:
             self._keys = read_file(self._file)
-        except (OSError, KeyFileError) as error:
+        except KeyFileError as error:
             self._keys = []  # rather nobody than somebody whose key has been revoked
             log.critical("no API key is valid until this is mended: %s", error)
         self._stamp = stamp

@@ -218,6 +218,11 @@ def test_a_wrong_line_is_told_with_its_file_and_number(tmp_path):
         read_file(tmp_path / "keys")
 
 
+def test_a_folder_in_place_of_the_key_file_is_told_in_words(open_client, tmp_path):
+    with pytest.raises(ValueError, match="cannot be read: Is a directory"):
+        open_client(api_keys_file=tmp_path)
+
+
 def test_a_name_may_have_two_keys_while_one_replaces_the_other(tmp_path):
     (old, first), (new, second) = new_key("alice"), new_key("alice")
     (tmp_path / "keys").write_text(f"{first.line}\n{second.line}\n")
