@@ -1,10 +1,10 @@
 """What an operator can set about the queue, the store and the workers: `PURIFIQA_*` environment variables."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 from urllib.parse import quote, urlsplit, urlunsplit
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from models.defense import Cost
@@ -70,6 +70,13 @@ class WorkerSettings(BaseSettings):
     )
     max_bytes: int = Field(25_000_000, ge=1_000, description="Largest image file in bytes.")
     max_pixels: int = Field(40_000_000, ge=256, description="Largest image in pixels, checked before decoding.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _empty_is_unset(cls, given: dict[str, Any]) -> dict[str, Any]:
+        """Take no empty text for a folder, a file or a number; of what is text, it says something."""
+        fields = cls.model_fields
+        return {name: value for name, value in given.items() if value != "" or fields[name].annotation is str}
 
     @property
     def limits(self) -> ImageLimits:

@@ -26,7 +26,7 @@ FileOption = Annotated[
 def keys_file(data_dir: Path | None = None) -> Path:
     """Return the key file that the environment names, or else the one in the data folder."""
     named = os.environ.get("PURIFIQA_API_KEYS_FILE")
-    return Path(named) if named else (data_dir or Path(os.environ.get("PURIFIQA_DATA_DIR", DATA_DIR))) / "api-keys"
+    return Path(named) if named else (data_dir or Path(os.environ.get("PURIFIQA_DATA_DIR") or DATA_DIR)) / "api-keys"
 
 
 @keys.command()

@@ -119,7 +119,7 @@ def _end(message: str, status: int) -> NoReturn:
 def _log(level: str = "INFO", form: str | None = None) -> None:
     from workers.telemetry import logs
 
-    form = form or os.environ.get(LOG_FORMAT, "text")
+    form = form or os.environ.get(LOG_FORMAT) or "text"
     if form not in ("json", "text"):
         fail(f"{LOG_FORMAT} is {form!r}; it must be json or text")
     logs.configure(level, "json" if form == "json" else "text")

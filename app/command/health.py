@@ -37,4 +37,4 @@ def own_address() -> str:
     """Return where the API of this container answers, by its settings."""
     host = os.environ.get("PURIFIQA_HOST", "127.0.0.1")
     host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104
-    return f"http://{host}:{os.environ.get('PURIFIQA_PORT', '8000')}"
+    return f"http://{host}:{os.environ.get('PURIFIQA_PORT') or 8000}"

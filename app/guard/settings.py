@@ -27,7 +27,10 @@ class GuardSettings(WorkerSettings):
     allowed_hosts: str = Field("", description="Comma list of further names under which an API without keys answers.")
     cors_origins: str = Field("", description="Comma list of origins whose pages may use the API; empty: none.")
     rate: float = Field(
-        10, gt=0, le=100_000, description="Orders per second of one API key; other calls count a twentieth, /metrics nothing."
+        10,
+        gt=0,
+        le=100_000,
+        description="Orders per second of one API key; other calls count a twentieth, /metrics nothing.",
     )
     burst: int = Field(100, ge=1, le=1_000_000, description="Orders of one API key that may come at once.")
     max_in_flight: int = Field(200, ge=1, le=10_000, description="Jobs of one API key that have not ended.")

@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from app.cli.keys import keys_file
 from app.cli.options import in_words
+from app.command.health import own_address
 from app.settings import CI_CACHE, Settings, unknown_variables
 
 ROOT = Path(__file__).parents[2]
@@ -42,6 +44,11 @@ def test_wrong_settings_are_told_by_their_variables_and_secrets_are_not_repeated
     [
         ("PURIFIQA_REDIS_URL", "redis.example:6379", "Redis URL must specify one of the following schemes (redis://,"),
         ("PURIFIQA_REDIS_URL", "redis://:hunter2@redis:port/0", "Port could not be cast to integer value as 'port'"),
+        (
+            "PURIFIQA_REDIS_URL",
+            "redis://redis:6379/0?nosuch=1",
+            "AbstractConnection.__init__() got an unexpected keyword",
+        ),
         ("PURIFIQA_REDIS_PASSWORD_FILE", "{folder}/nowhere", "{folder}/nowhere cannot be read: No such file"),
         ("PURIFIQA_REDIS_PASSWORD_FILE", "{folder}", "{folder} cannot be read: Is a directory"),
         ("PURIFIQA_REDIS_PASSWORD_FILE", "/dev/null", "/dev/null is empty"),
@@ -56,6 +63,28 @@ def test_a_way_to_redis_that_leads_nowhere_is_told_by_its_variable(
     [line] = done.stderr.splitlines()
     assert line.startswith(f"purifiqa: {variable}: {told.replace('{folder}', str(tmp_path))}")
     assert "hunter2" not in line
+
+
+def test_a_database_that_redis_does_not_have_is_told_and_nothing_is_ready(run, open_client, valkey_socket, monkeypatch):
+    url = f"unix://{valkey_socket}?db=99999"
+    monkeypatch.setenv("PURIFIQA_REDIS_URL", url)
+    done = run("check")
+    assert done.exit_code == 1
+    assert done.stderr.startswith("purifiqa: Redis cannot be used: ")
+    assert "DB index is out of range" in done.stderr
+    assert open_client(redis_url=url).get("/readyz").status_code == 503
+
+
+def test_an_empty_value_is_none_except_of_text(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    usual = Settings(redis_url="redis://redis", default_metrics="")
+    for name, field in Settings.model_fields.items():
+        if field.annotation is not str:
+            monkeypatch.setenv(f"PURIFIQA_{name.upper()}", "")
+    monkeypatch.setenv("PURIFIQA_DEFAULT_METRICS", "")
+    assert Settings(redis_url="redis://redis") == usual
+    assert keys_file() == usual.keys_file
+    assert own_address() == "http://127.0.0.1:8000"
 
 
 @pytest.mark.parametrize("process", ["api", "check"])

@@ -44,7 +44,8 @@ class Broker:
         retry = Retry(ExponentialWithJitterBackoff(base=0.1, cap=1), 10) if patient else Retry(ConstantBackoff(0.1), 2)
         try:
             self._redis: Redis = Redis.from_url(url, retry=retry, **timeouts)
-        except ValueError as error:
+            self._redis.connection_pool.make_connection()  # connects to nobody, and takes no options that there are not
+        except (TypeError, ValueError) as error:
             raise ValueError(f"PURIFIQA_REDIS_URL: {error}") from error
         self._probe: Redis = Redis.from_url(
             url, retry=Retry(NoBackoff(), 0), socket_connect_timeout=PROBE_SECONDS, socket_timeout=PROBE_SECONDS
@@ -78,12 +79,14 @@ class Broker:
 
     def ping(self) -> None:
         """Raise BROKER_ERRORS unless Redis answers."""
-        self._redis.ping()
+        with refusals():
+            self._redis.ping()
 
     def is_up(self) -> bool:
         """Return whether Redis answers at once, for whoever must answer soon whatever Redis does."""
         try:
-            return bool(self._probe.ping())
+            with refusals():  # the database that is asked for need not be there
+                return bool(self._probe.ping())
         except BROKER_ERRORS:
             return False
 
