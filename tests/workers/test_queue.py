@@ -223,6 +223,19 @@ def test_a_worker_counts_while_its_lease_runs(queue, broker):
     assert queue.workers() == []
 
 
+@pytest.mark.parametrize("skew", [-60, 60])
+def test_workers_count_whatever_their_clocks_say(queue, monkeypatch, skew):
+    now = time.time
+    monkeypatch.setattr(time, "time", lambda: now() + skew)
+    queue.beat("elsewhere", "{}")
+    monkeypatch.setattr(time, "time", now)
+    queue.beat("here", "{}")
+    monkeypatch.setattr(time, "time", lambda: now() + skew)
+    queue.beat("elsewhere", "{}")
+    monkeypatch.setattr(time, "time", now)
+    assert sorted(queue.workers()) == ["elsewhere", "here"]
+
+
 def test_a_broker_that_is_not_there_is_said_to_be_so(tmp_path):
     queue = JobQueue(WorkerSettings(redis_url="redis://127.0.0.1:1/0", data_dir=tmp_path))
     with pytest.raises(BROKER_ERRORS):

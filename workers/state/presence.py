@@ -1,7 +1,6 @@
 """Who works, and what workers tell of themselves and have observed."""
 
 import contextlib
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -25,11 +24,16 @@ class Presence(Broker):
 
     def beat(self, worker: str, facts: str = "") -> None:
         """Say that this worker is alive and ready for LEASE_SECONDS more, and what it does and has observed."""
-        now = time.time()
+        now = self._now()
         with self._carrying() as pipe:
             pipe.zadd(WORKERS, {worker: now + LEASE_SECONDS})
             pipe.zremrangebyscore(WORKERS, 0, now)
             pipe.set(worker_key(worker), facts, ex=LEASE_SECONDS)
+
+    def _now(self) -> float:
+        """Return the time by Redis' clock: those of the machines may differ."""
+        seconds, micro = self._redis.time()
+        return float(seconds + micro / 1e6)
 
     def leave(self, worker: str) -> None:
         """Say that this worker takes no more jobs."""
@@ -75,7 +79,7 @@ class Presence(Broker):
 
     def workers(self) -> list[str]:
         """Return the names of the workers that are alive and ready."""
-        names: Any = self._redis.zrangebyscore(WORKERS, time.time(), "+inf")
+        names: Any = self._redis.zrangebyscore(WORKERS, self._now(), "+inf")
         return [name.decode() for name in names]
 
     def totals(self) -> dict[tuple[str, str, str], int]:
