@@ -41,8 +41,8 @@ class Supervisor:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._on_signal)
         with self._locked(), tempfile.TemporaryDirectory(prefix="purifiqa-") as folder:
-            self.port = self.port or free_port(self.host)
             _check_port(self.host, self.port)
+            self.port = self.port or free_port(self.host)
             if len(folder) > LONGEST_SOCKET_FOLDER:
                 raise StartError(f"{folder} is too long a path for a socket; set TMPDIR to a shorter one")
             parts = service_parts(Path(folder) / "valkey.sock", self.data_dir, self.host, self.port, self.workers)
@@ -123,4 +123,4 @@ def _check_port(host: str, port: int) -> None:
         try:
             probe.bind((host, port))
         except OSError as error:
-            raise StartError(f"cannot listen on {host}:{port}: {error.strerror}; choose another --port") from error
+            raise StartError(f"cannot listen on {host}:{port}: {error.strerror}; choose another --host or --port") from error

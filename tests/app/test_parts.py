@@ -1,12 +1,14 @@
 """A part of the service that ends is started again, unless it cannot live."""
 
 import os
+import signal
 import sys
 
 import pytest
 
 from app.command import parts
 from app.command.parts import QUICK_DEATHS_ALLOWED, Part, StartError, service_parts
+from app.command.supervisor import Supervisor
 
 
 @pytest.mark.parametrize(("command", "may_go_on"), [("true", True), ("false", False)])
@@ -42,3 +44,10 @@ def test_only_a_number_of_threads_is_handed_to_openmp(monkeypatch, tmp_path, thr
     monkeypatch.setenv("PURIFIQA_THREADS", threads)
     _, worker, _ = service_parts(tmp_path / "valkey.sock", tmp_path, "127.0.0.1", 8000, 1)
     assert worker.environment["OMP_NUM_THREADS"] == given
+
+
+@pytest.mark.parametrize("port", [0, 8000])
+def test_an_address_that_is_not_of_this_machine_is_told(tmp_path, monkeypatch, port):
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    with pytest.raises(StartError, match=rf"cannot listen on 192.0.2.1:{port}: .*; choose another --host or --port"):
+        Supervisor("192.0.2.1", port, tmp_path, 1).run()
