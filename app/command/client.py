@@ -14,7 +14,8 @@ from app.idempotency import HEADER
 
 API_KEY = "PURIFIQA_API_KEY"
 """Name of the environment variable with the key that is sent to the server."""
-BUSY = (429, 502, 503, 504, 507)
+TOO_MANY = 429
+BUSY = (TOO_MANY, 502, 503, 504, 507)
 """Statuses that pass: too many requests, no broker, a proxy whose service restarts, a full store."""
 CONFLICT = 409
 FORBIDDEN = (401, 403)
@@ -159,6 +160,7 @@ def _document(method: str, path: str, answer: httpx2.Response) -> dict[str, Any]
 
 def _refused(method: str, path: str, answer: httpx2.Response, asked_again: str) -> ServerError:
     is_about_the_server = answer.status_code in (*BUSY, *FORBIDDEN)
+    is_for_all = is_about_the_server and answer.status_code != TOO_MANY  # the key's other orders end, and make room
     try:
         problem = answer.json() if answer.headers.get("content-type", "").startswith("application/problem+json") else {}
     except ValueError:
@@ -166,9 +168,9 @@ def _refused(method: str, path: str, answer: httpx2.Response, asked_again: str) 
     if not problem:
         to = f", to {answer.headers['Location']}" if answer.has_redirect_location else ""
         detail = f"{method} {path}: {answer.status_code}{to}{asked_again}"
-        return ServerError(detail, is_about_the_order=is_about_the_server, is_about_the_server=is_about_the_server)
+        return ServerError(detail, is_about_the_order=is_for_all, is_about_the_server=is_about_the_server)
     wrong = [(one["field"], one["code"]) for one in problem.get("errors", [])]
-    is_about_the_order = is_about_the_server or order_is_wrong(problem["status"], wrong)
+    is_about_the_order = is_for_all or order_is_wrong(problem["status"], wrong)
     return ServerError(
         f"{problem['detail']}{asked_again}",
         code=problem["code"],

@@ -123,4 +123,6 @@ def _check_port(host: str, port: int) -> None:
         try:
             probe.bind((host, port))
         except OSError as error:
-            raise StartError(f"cannot listen on {host}:{port}: {error.strerror}; choose another --host or --port") from error
+            raise StartError(
+                f"cannot listen on {host}:{port}: {error.strerror}; choose another --host or --port"
+            ) from error

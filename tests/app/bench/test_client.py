@@ -125,12 +125,18 @@ def test_what_answers_in_place_of_the_service_is_told_in_words(script, answer, t
 
 
 def test_a_proxy_whose_service_stays_away_is_waited_for_once_and_not_for_every_file(script, photos, monkeypatch):
-    monkeypatch.setattr(batch, "PATIENCE_SECONDS", 1.2)
-    script.answers += [(200, {}), (502, {}, b"<html>"), (502, {}, b"<html>")]
-    files = [str(photos / "a.png"), str(photos / "b.png"), str(photos / "broken.png")]
+    monkeypatch.setattr(batch, "PATIENCE_SECONDS", 0.6)
+    script.answers += [(200, {}), *[(502, {"Retry-After": "0"}, b"<html>")] * 2]
     with pytest.raises(FilesError, match="POST /score: 502, asked again for 1 s"):
-        batch.run("score", files, {}, None, script.url, None)
+        batch.run("score", [str(photos / "a.png"), str(photos / "b.png")], {}, None, script.url, None)
     assert [asked["line"] for asked in script.asked] == ["GET /livez", "POST /score", "POST /score"]
+
+
+def test_a_key_that_has_too_many_jobs_for_long_may_have_room_for_the_next_file(script, photos, monkeypatch):
+    monkeypatch.setattr(batch, "PATIENCE_SECONDS", 0.6)
+    script.answers += [(200, {}), *[(429, {"Retry-After": "0"})] * 2, (404, {})]
+    done = batch.run("score", [str(photos / "a.png"), str(photos / "b.png")], {}, None, script.url, None)
+    assert [why for _, why in done.failed] == ["POST /score: 429, asked again for 1 s", "POST /score: 404"]
 
 
 @pytest.mark.parametrize("status", [401, 429, 503])
