@@ -76,7 +76,7 @@ class Sender:
         tls: ssl.SSLContext | None = None,
     ) -> None:
         self._settings, self._queue, self._store, self._secrets = settings, queue, store, secrets
-        self._busy = 0
+        self._busy, self._left = 0, set[str]()
         self._http = httpx2.AsyncClient(
             verify=tls or True, trust_env=False, follow_redirects=False, timeout=settings.webhook_timeout,
             headers={"User-Agent": "PurifIQA", "Accept-Encoding": "identity"},
@@ -111,7 +111,9 @@ class Sender:
             attempt = await self._attempt(record)
             await self._settle(record, attempt)
         except JobUnreadableError:
-            log.warning("webhook of job %s is left to the version of the service that took the job", job_id)
+            if job_id not in self._left:  # it is due again with every lease
+                log.warning("webhook of job %s is left to the version of the service that took the job", job_id)
+                self._left.add(job_id)
         except LookupError:
             with contextlib.suppress(*BROKER_ERRORS):
                 await self._queue.deliveries.drop(job_id)

@@ -280,11 +280,13 @@ def test_the_certificate_is_that_of_the_name_although_an_address_is_connected_to
 
 
 @pytest.mark.parametrize(("error", "is_kept"), [(JobUnreadableError, True), (JobExpiredError, False)])
-def test_a_job_that_another_version_wrote_keeps_its_webhook_for_that_version(hooked, monkeypatch, error, is_kept):
+def test_a_job_that_another_version_wrote_keeps_its_webhook_for_that_version_and_that_is_told_once(
+    hooked, monkeypatch, caplog, error, is_kept
+):
     def get(_, job_id):
         raise error(job_id)
 
-    async def one_try():
+    async def two_tries():
         queue, dropped = JobQueue(hooked), []
 
         async def drop(job_id):
@@ -292,11 +294,14 @@ def test_a_job_that_another_version_wrote_keeps_its_webhook_for_that_version(hoo
 
         monkeypatch.setattr(JobQueue, "get", get)
         monkeypatch.setattr(queue.deliveries, "drop", drop)
-        await Sender(hooked, queue, Store(hooked.data_dir), read_secrets(hooked))._try("job1")
+        sender = Sender(hooked, queue, Store(hooked.data_dir), read_secrets(hooked))
+        for _ in range(2):
+            await sender._try("job1")
         await queue.close()
         return dropped
 
-    assert asyncio.run(one_try()) == ([] if is_kept else ["job1"])
+    assert asyncio.run(two_tries()) == ([] if is_kept else ["job1"] * 2)
+    assert ["job1" in one.getMessage() for one in caplog.records] == ([True] if is_kept else [])
 
 
 def test_a_sender_stops_when_the_service_does(hooked):
