@@ -26,7 +26,7 @@ class ServiceCollector(Collector):
         self._queue, self._store = queue, store
 
     def collect(self) -> Iterator[Metric]:
-        """Yield every family; of those that Redis knows, only `purifiqa_redis_up` when it does not answer."""
+        """Yield every family; of those that Redis knows, only `purifiqa_redis_up` when it takes no writes."""
         build = GaugeMetricFamily("purifiqa_build_info", "Always 1; the version is a label.", labels=["version"])
         build.add_metric([version("purifiqa")], 1)
         yield build
@@ -35,7 +35,9 @@ class ServiceCollector(Collector):
         with suppress(*BROKER_ERRORS):
             if self._queue.is_up():
                 families = [*self._waiting(), *self._workers(), *self._jobs(), *self._histograms(), *self._stored()]
-        yield GaugeMetricFamily("purifiqa_redis_up", "Whether Redis answers.", value=float(bool(families)))
+        yield GaugeMetricFamily(
+            "purifiqa_redis_up", "Whether Redis answers and takes writes.", value=float(bool(families))
+        )
         yield from families
 
     def _free(self) -> Iterator[Metric]:

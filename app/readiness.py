@@ -64,9 +64,15 @@ def _broker_and_workers(services: Services) -> Iterator[Check]:
         if services.queue.is_up():
             crew = [Facts.model_validate_json(text) for text in services.queue.crew()]
     if crew is None:
-        yield Check(name="redis", ok=False, required=True, detail="Redis does not answer", code="unreachable")
+        yield Check(
+            name="redis",
+            ok=False,
+            required=True,
+            detail="Redis does not answer, or takes no writes",
+            code="unreachable",
+        )
         return
-    yield Check(name="redis", ok=True, required=True, detail="answers", code="ok")
+    yield Check(name="redis", ok=True, required=True, detail="answers, and takes writes", code="ok")
     least = services.settings.ready_workers
     well = [facts for facts in crew if facts.state != "stuck"]
     found = Counter(f"{facts.state} on {facts.device}" for facts in crew)

@@ -53,6 +53,18 @@ def test_verbose_tells_what_was_looked_at_and_whether_the_defaults_can_be_used(r
     assert "bytes are free" in checks["store"]["detail"]
 
 
+@pytest.mark.parametrize(("setting", "value"), [("maxmemory", 1), ("min-replicas-to-write", 1)])
+def test_redis_that_answers_but_takes_no_writes_is_not_ready(ready, broker, setting, value):
+    client, _ = ready
+    broker.config_set(setting, value)
+    try:
+        assert wrong(client.get("/readyz")) == [("redis", "unreachable")]
+        assert "purifiqa_redis_up 0" in client.get("/metrics").text
+    finally:
+        broker.config_set(setting, 0)
+    assert client.get("/readyz").status_code == 200
+
+
 def test_a_worker_that_is_stuck_is_no_worker(ready):
     client, app = ready
     app.state.services.queue.beat("w1", Facts(state="stuck").model_dump_json())

@@ -13,6 +13,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 
 from workers.settings import WorkerSettings
+from workers.state.keys import PROBE
 
 MAX_WAITING = 10_000
 PROBE_SECONDS = 1.0
@@ -83,10 +84,10 @@ class Broker:
             self._redis.ping()
 
     def is_up(self) -> bool:
-        """Return whether Redis answers at once, for whoever must answer soon whatever Redis does."""
+        """Return whether Redis takes a write at once, for whoever must answer soon whatever Redis does."""
         try:
-            with refusals():  # the database that is asked for need not be there
-                return bool(self._probe.ping())
+            with refusals():
+                return bool(self._probe.set(PROBE, "", px=1))
         except BROKER_ERRORS:
             return False
 

@@ -15,6 +15,7 @@ Each has an owner and an end of life:
     purifiqa:missing         hash: what the reconciler misses, since when   entries leave when found or recovered
     purifiqa:reconciling     which worker reconciles now               ends after seconds
     purifiqa:broker          the run of the broker last reconciled     ends after a day
+    purifiqa:probe           nothing: whether Redis takes writes       ends after a millisecond
     purifiqa:housekeeping    which worker swept the store last         ends after 5 minutes
     purifiqa:workers         sorted set: live workers by lease end     entries leave when the lease ends
     purifiqa:worker:<name>   string: what it is doing                  ends with its lease
@@ -35,6 +36,7 @@ PREFIX = "purifiqa:"
 WORKERS = f"{PREFIX}workers"
 TOTALS = f"{PREFIX}jobs-total"
 HOUSEKEEPING = f"{PREFIX}housekeeping"
+PROBE = f"{PREFIX}probe"
 ROUNDS = f"{PREFIX}rounds"
 NEXT_ROUNDS = f"{PREFIX}next-rounds"
 OPEN = f"{PREFIX}open"
