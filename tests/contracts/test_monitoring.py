@@ -36,6 +36,7 @@ def exposed(valkey_socket, tmp_path_factory):
     settings = Settings(redis_url=f"unix://{valkey_socket}", data_dir=tmp_path_factory.mktemp("data"))
     app = create_app(settings)
     queue = app.state.services.queue
+    queue.connection.flushall()  # the worker of a test before this one may still be alive
     for measure in MEASURES_TOLD:
         queue.observations.observe(measure, 1.0, *(["purify", "jpeg"] if measure.labels else []))
     queue.note_store(1, 1)
