@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from models.iqa.fr_surrogate import FRSurrogate
 from training import distorted, imagenet, pseudo_mos
 from training.distortions import FAMILIES, LEVELS
+from training.local_maps import LocalMaps
 from training.quality_photos import Batch, QualityPhotos
 from training.records import append_row, save_whole
 
@@ -79,6 +80,9 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--rate", type=float, default=3e-4, help="largest learning rate of the trunk; the head's is triple"
     )
+    parser.add_argument(
+        "--local", type=float, default=1.0, help="weight of drawing where an image is damaged; 0: not learned"
+    )
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="CPU threads")
     options = parser.parse_args(arguments)
@@ -110,7 +114,9 @@ class Run:
         torch.manual_seed(0)
         self.network = FRSurrogate().to(options.device)
         self.network.to(memory_format=torch.channels_last)
-        head = [*self.network.hidden.parameters(), *self.network.output.parameters()]
+        self.local = LocalMaps().to(options.device)
+        modules = (self.network.hidden, self.network.output, self.local)
+        head = [parameter for module in modules for parameter in module.parameters()]
         groups: list[dict[str, Any]] = [
             {"params": list(self.network.trunk.parameters())},
             {"params": head, "times": 3.0},
@@ -120,6 +126,7 @@ class Run:
             state = torch.load(self.checkpoint, weights_only=True, map_location=options.device)
             self.step = int(state["step"])
             self.network.load_state_dict(state["network"])
+            self.local.load_state_dict(state["local"])
             self.average = copy.deepcopy(self.network).eval().requires_grad_(requires_grad=False)
             self.average.load_state_dict(state["average"])
             self.optimizer.load_state_dict(state["optimizer"])
@@ -134,7 +141,7 @@ class Run:
     @torch.no_grad()
     def _settle(self) -> None:
         """Bring the features to a mean of 0 and a deviation of 1 on a first look at the images."""
-        looks = [self.network.features(self._batch(-1 - index).images) for index in range(12)]
+        looks = [self.network.pooled(self.network.trunk(self._batch(-1 - index).images)) for index in range(12)]
         features = torch.cat(looks)
         self.network.mean.copy_(features.mean(0))
         self.network.deviation.copy_(features.std(0).clamp(min=1e-3))
@@ -163,7 +170,10 @@ class Run:
             group["lr"] = rate * group.get("times", 1.0)
         batch = self._batch(self.step)
         torch.manual_seed(self.step)
-        loss = loss_of(self.network(batch.images), batch)
+        taps = self.network.trunk(batch.images)
+        loss = loss_of(self.network.score(taps), batch)
+        if self.options.local:
+            loss = loss + self.options.local * self.local.loss(taps, batch.images, batch.clean)
         self.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
@@ -184,6 +194,7 @@ class Run:
         state = {
             "step": self.step,
             "network": self.network.state_dict(),
+            "local": self.local.state_dict(),
             "average": self.average.state_dict(),
             "optimizer": self.optimizer.state_dict(),
         }

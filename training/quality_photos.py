@@ -27,6 +27,8 @@ class Batch(NamedTuple):
 
     images: Tensor
     """Float32 RGB in [0, 1], (N, 3, side, side)."""
+    clean: Tensor
+    """What each of them was made of, of the same shape."""
     labels: Tensor
     """Pseudo-MOS, 0 to 100, (N,)."""
     better: Tensor
@@ -35,7 +37,7 @@ class Batch(NamedTuple):
     def to(self, device: str) -> Self:
         """Return the batch on a device, images in channels-last order."""
         images = self.images.to(device, memory_format=torch.channels_last)
-        return type(self)(images, self.labels.to(device), self.better.to(device))
+        return type(self)(images, self.clean.to(device), self.labels.to(device), self.better.to(device))
 
 
 class Content(NamedTuple):
@@ -45,6 +47,11 @@ class Content(NamedTuple):
     samples: list[Sample]
     labels: NDArray[np.float64]
     images: NDArray[np.uint8]
+
+    @property
+    def clean(self) -> int:
+        """Which of the images is as it came."""
+        return [sample.family for sample in self.samples].index(CLEAN)
 
 
 class QualityPhotos:
@@ -81,16 +88,19 @@ class QualityPhotos:
     def batch(self, contents: int, side: int, step: int) -> Batch:
         """Return six images each of some contents: the clean one, two levels of two families, and any other."""
         draw = random.Random(step)
-        images, labels, marks = [], [], []
+        images, clean, labels, marks = [], [], [], []
         for number, content in enumerate(draw.sample(self.trained, contents)):
             for index in _choose(content, draw):
                 sample = content.samples[index]
-                images.append(_crop(content.images[index], side, draw))
+                pair = np.stack([content.images[index], content.images[content.clean]])
+                image, original = _crop(pair, side, draw)
+                images.append(image)
+                clean.append(original)
                 labels.append(content.labels[index])
                 marks.append((number, sample.family, sample.level))
-        stack = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float() / 255
         better = [[_is_better(marks, labels, i, j) for j in range(len(marks))] for i in range(len(marks))]
-        return Batch(stack, torch.tensor(labels, dtype=torch.float32), torch.tensor(better, dtype=torch.float32))
+        told = torch.tensor(labels, dtype=torch.float32), torch.tensor(better, dtype=torch.float32)
+        return Batch(_values(images), _values(clean), *told)
 
     @torch.no_grad()
     def quality(self, network: Callable[[Tensor], Tensor], device: str) -> dict[str, float]:
@@ -128,10 +138,15 @@ def _choose(content: Content, draw: random.Random) -> list[int]:
     return [*clean, *pairs, draw.choice(families[third])]
 
 
-def _crop(image: NDArray[np.uint8], side: int, draw: random.Random) -> NDArray[np.uint8]:
-    top, left = draw.randint(0, image.shape[0] - side), draw.randint(0, image.shape[1] - side)
-    crop = np.rot90(image[top : top + side, left : left + side], draw.randrange(4))
-    return np.ascontiguousarray(crop[:, ::-1] if draw.random() < 0.5 else crop)
+def _values(images: Sequence[NDArray[np.uint8]]) -> Tensor:
+    return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float() / 255
+
+
+def _crop(images: NDArray[np.uint8], side: int, draw: random.Random) -> NDArray[np.uint8]:
+    """Return the same part of some images, (N, side, side, 3), turned and mirrored alike."""
+    top, left = draw.randint(0, images.shape[1] - side), draw.randint(0, images.shape[2] - side)
+    crop = np.rot90(images[:, top : top + side, left : left + side], draw.randrange(4), (1, 2))
+    return np.ascontiguousarray(crop[:, :, ::-1] if draw.random() < 0.5 else crop)
 
 
 def _is_better(marks: list[tuple[int, str, int]], labels: list[float], i: int, j: int) -> float:

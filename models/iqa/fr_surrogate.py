@@ -1,6 +1,7 @@
 """The network behind `fr-surrogate`: EfficientNet-Lite0's features of every resolution, pooled, and two layers."""
 
 import functools
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
@@ -33,18 +34,23 @@ class FRSurrogate(nn.Module):
         self.register_buffer("mean", torch.zeros(FEATURES))
         self.register_buffer("deviation", torch.ones(FEATURES))
 
-    def features(self, images: Tensor) -> Tensor:
-        """Return each channel's mean and standard deviation over the image, (N, FEATURES)."""
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the scores (N,), about 0 to 100, of RGB in [0, 1], (N, 3, H, W), H and W >= 32."""
+        return self.score(self.trunk(images))
+
+    @staticmethod
+    def pooled(taps: Sequence[Tensor]) -> Tensor:
+        """Return the mean and the standard deviation over the image of each of the trunk's channels, (N, FEATURES)."""
         pooled = []
-        for tap in self.trunk(images):
+        for tap in taps:
             mean = tap.mean((2, 3))
             variance = (tap - mean[:, :, None, None]).square().mean((2, 3))
             pooled += [mean, (variance + 1e-6).sqrt()]
         return torch.cat(pooled, 1)
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Return the scores (N,), about 0 to 100, of RGB in [0, 1], (N, 3, H, W), H and W >= 32."""
-        features = (self.features(images) - self.mean) / self.deviation
+    def score(self, taps: Sequence[Tensor]) -> Tensor:
+        """Return the scores (N,) of images of which the trunk gave these features."""
+        features = (self.pooled(taps) - self.mean) / self.deviation
         features = nn.functional.dropout(features, DROPOUT, self.training)
         raw: Tensor = self.output(torch.relu(self.hidden(features)))
         return 50 + 25 * raw[:, 0]

@@ -15,6 +15,7 @@ from known_photographs import NAMES, pixels
 from models.iqa.fr_surrogate import SHIPPED, FRSurrogate
 from training import metric, pseudo_mos
 from training.metric import Run
+from training.quality_photos import QualityPhotos
 
 
 @pytest.fixture
@@ -101,3 +102,24 @@ def test_which_contents_come_first_says_nothing_of_the_side_of_their_crops(monke
     for step, (_, side, _) in enumerate(call.args for call in run.photos.batch.call_args_list):
         sides[random.Random(step).choice(range(4))].add(side)
     assert list(sides.values()) == [{1, 2, 3}] * 4
+
+
+@pytest.mark.slow
+def test_each_image_of_a_step_comes_with_the_same_part_of_what_it_was_made_of(train, tmp_path):
+    train("--steps", 0, "--levels", 2)
+    photos = QualityPhotos(tmp_path / "images", range(3), 1, [], pseudo_mos.read_scale())
+    batch = photos.batch(2, 64, 0)
+    kept = batch.labels == 100
+    assert kept.sum() == 2
+    assert torch.equal(batch.images[kept], batch.clean[kept])
+    pairs = zip(batch.images[~kept].flatten(1), batch.clean[~kept].flatten(1), strict=True)
+    assert min(float(torch.corrcoef(torch.stack(pair))[0, 1]) for pair in pairs) > 0.5
+
+
+@pytest.mark.slow
+def test_where_an_image_is_damaged_is_learned_unless_it_weighs_nothing(train, tmp_path):
+    for weight in (0, 1):
+        train("--start", SHIPPED, "--steps", 1, "--local", weight, "--out", tmp_path / str(weight))
+    first, second = (torch.load(tmp_path / str(weight) / "checkpoint.pt", weights_only=True) for weight in (0, 1))
+    assert any(not torch.equal(value, second["local"][name]) for name, value in first["local"].items())
+    assert not torch.equal(first["network"]["trunk.stem.weight"], second["network"]["trunk.stem.weight"])

@@ -1,0 +1,89 @@
+"""What a distortion does at each place, as a second thing to learn: one image gives hundreds of labels and not one.
+
+The labels of `training.pseudo_mos` pool local similarities of edges and colors, and that is what these maps are, before
+they are pooled. A network that has to draw them without the original learns where a picture is damaged. The branch that
+draws them serves the training alone.
+"""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from models.iqa.efficientnet_lite import TAP_CHANNELS
+
+CELL = 8
+"""Side of a place, in pixels."""
+SCALES = (1, 2, 4)
+"""How much smaller the images are made for the similarities of edges."""
+EDGE, COLOR = 0.0026, 0.0085
+"""What keeps the similarity of two flat places at 1, for values of 0 to 1: as in Xue et al., IEEE TIP 2014 (GMSD: 170),
+and Nafchi et al., IEEE Access 2016 (MDSI: 550), of 255 squared."""
+MAPS = len(SCALES) + 1
+CENTER, SPREAD = 0.9, 0.12
+"""About the mean and the deviation of the maps over distorted photographs."""
+WIDTH = 48
+
+_LUMA = (0.299, 0.587, 0.114)
+_OPPONENTS = ((0.30, 0.04, -0.35), (0.34, -0.60, 0.17))
+
+
+@torch.no_grad()
+def similarities(distorted: Tensor, clean: Tensor) -> Tensor:
+    """Return how alike images are at each place, 0 to 1, of pairs of RGB in [0, 1], (N, 3, H, W).
+
+    The maps, (N, MAPS, H // CELL, W // CELL), are the mean over each place of the similarity of gradient magnitudes at
+    each of `SCALES` and of that of colors.
+    """
+    maps = []
+    for scale in SCALES:
+        ours, theirs = (_edges(F.avg_pool2d(_luma(images), scale)) for images in (distorted, clean))
+        maps.append(F.avg_pool2d(_alike(ours, theirs, EDGE), CELL // scale))
+    first, second = (_opponents(images) for images in (distorted, clean))
+    products = 2 * (first * second).sum(1, keepdim=True) + COLOR
+    squares = (first.square() + second.square()).sum(1, keepdim=True) + COLOR
+    return torch.cat([*maps, F.avg_pool2d(products / squares, CELL)], 1)
+
+
+def _alike(first: Tensor, second: Tensor, constant: float) -> Tensor:
+    return (2 * first * second + constant) / (first.square() + second.square() + constant)
+
+
+def _luma(images: Tensor) -> Tensor:
+    return (images * images.new_tensor(_LUMA)[:, None, None]).sum(1, keepdim=True)
+
+
+def _opponents(images: Tensor) -> Tensor:
+    return F.conv2d(images, images.new_tensor(_OPPONENTS)[..., None, None])
+
+
+def _edges(luma: Tensor) -> Tensor:
+    """Return the magnitude of Prewitt's gradient, (N, 1, H, W)."""
+    across = luma.new_tensor([1.0, 0.0, -1.0]).expand(3, 3) / 3
+    kernels = torch.stack([across, across.T])[:, None]
+    padded = F.pad(luma, (1, 1, 1, 1), mode="replicate")
+    return F.conv2d(padded, kernels).square().sum(1, keepdim=True).sqrt()
+
+
+class LocalMaps(nn.Module):
+    """Draws the maps from the features of every resolution but the first."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inputs = nn.ModuleList(nn.Conv2d(channels, WIDTH, 1) for channels in TAP_CHANNELS[1:])
+        self.output = nn.Conv2d(WIDTH, MAPS, 1)
+
+    def forward(self, taps: Sequence[Tensor], places: tuple[int, int]) -> Tensor:
+        """Return maps of so many rows and columns, (N, MAPS, *places), in deviations from the mean."""
+        drawn = [
+            F.interpolate(conv(tap), places, mode="bilinear", antialias=tap.shape[-1] > places[1])
+            for conv, tap in zip(self.inputs, taps[1:], strict=True)
+        ]
+        maps: Tensor = self.output(torch.relu(torch.stack(drawn).sum(0)))
+        return maps
+
+    def loss(self, taps: Sequence[Tensor], distorted: Tensor, clean: Tensor) -> Tensor:
+        """Return how far what is drawn from the features of `distorted` is from what it should be."""
+        wanted = (similarities(distorted, clean) - CENTER) / SPREAD
+        return F.smooth_l1_loss(self(taps, (wanted.shape[2], wanted.shape[3])), wanted)
