@@ -58,7 +58,9 @@ class Target:
         self.first_slope = torch.full((len(images),), torch.nan)
         """Sum of the magnitudes of each image's first gradient, (N,); NaN: none was asked for."""
         self._seeds, self._metric, self._defense, self._sign = seeds, metric, defense, sign
-        self._draws = draws if defense is not None and defense.is_stochastic else 1
+        self.is_random = defense is not None and defense.is_stochastic
+        """Whether the loss of the same image differs from step to step: only losses of one call can be compared."""
+        self._draws = draws if self.is_random else 1
         self._range = width
         pixels = images.shape[2] * images.shape[3]
         self._at_once = max(len(images), 1, min(AT_ONCE, PIXELS_AT_ONCE // pixels))
@@ -84,14 +86,18 @@ class Target:
         return self.losses(len(images), images.detach().__getitem__)
 
     def losses(self, count: int, make: Callable[[slice], Tensor]) -> Tensor:
-        """Return the loss of `count` images, (count,), of which `make` makes a few at a time: memory."""
+        """Return the loss of `count` images, (count,), of which `make` makes a few at a time: memory.
+
+        `count` is a multiple of how many images there are: variants of all of them, all seen through the same draws.
+        """
         draws = list(self._fresh_seeds(count))
         totals = []
         for start in range(0, count, self._at_once):
             some = slice(start, min(start + self._at_once, count))
             images = make(some)
             totals.append(torch.stack([self._scores(images, seeds[some]) for seeds in draws]).sum(0))
-        return 1 - self._sign * torch.cat(totals) / (self._draws * self._width())
+        width = self._width().repeat(count // len(self._seeds))
+        return 1 - self._sign * torch.cat(totals) / (self._draws * width)
 
     def gradient(self, images: Tensor) -> Slope:
         """Return the loss of each image and its gradient; no graph is kept.

@@ -17,7 +17,8 @@ class Parsimonious(Attack):
 
     Moon et al. (ICML 2019, arXiv 1905.06635), with the parameters of Guardians of Image Quality (arXiv 2408.01541): all
     blocks begin down; those that gain most go up, then those that no longer gain go down again; then blocks are halved.
-    As in their code, blocks are taken in random order, some at a time, so that few queries go a long way too.
+    As in their code, blocks are taken in random order, some at a time, so that few queries go a long way too. Through a
+    random defense, what flips change is seen through the same draws, for one query more each time.
     """
 
     name: Literal["parsimonious"] = "parsimonious"
@@ -56,8 +57,10 @@ class _Search:
             raise ValueError("blocks that go up or down need a budget")
         self.target, self.budget, self.block, self.left = target, target.budget, block, queries
         height, width = target.images.shape[2:]
+        self.again = int(target.is_random)
+        """Queries for the loss of the image as it is, which is to be asked for with each change."""
         self.signs = -torch.ones(3, -(-height // block), -(-width // block))
-        self.loss = self._losses(self.signs[None])[0]
+        self.loss = self._loss()
 
     def images(self, signs: Tensor) -> Tensor:
         """Return the images that choices of signs, (M, 3, rows, columns), make: (M, 3, H, W)."""
@@ -78,7 +81,7 @@ class _Search:
         """Flip the best of these blocks while the loss falls. Gains are looked at again before each flip."""
         heap = list(zip(self._changes(places), places, strict=False))  # fewer changes than places: no queries left
         heapq.heapify(heap)
-        while heap and self.left:
+        while heap and self.left > self.again:
             change, place = heapq.heappop(heap)
             if change >= 0:
                 return
@@ -96,17 +99,22 @@ class _Search:
         columns = torch.arange(0, width, block) // self.block
         self.signs = self.signs[:, rows][:, :, columns].contiguous()
         self.block = block
-        self.loss = self._losses(self.signs[None])[0] if self.left else self.loss
+        self.loss = self._loss()
 
     def _changes(self, places: list[int]) -> list[float]:
         """Return how the loss changes if each of these blocks alone is flipped, as far as there are queries left."""
         changes: list[float] = []
         for start in range(0, len(places), 16):
-            if some := places[start : start + 16][: self.left]:
-                signs = self.signs.repeat(len(some), 1, 1, 1)
-                signs.view(len(some), -1)[range(len(some)), some] *= -1
-                changes += (self._losses(signs) - self.loss).tolist()
+            if some := places[start : start + 16][: max(0, self.left - self.again)]:
+                signs = self.signs.repeat(len(some) + self.again, 1, 1, 1)
+                signs.view(len(signs), -1)[range(len(some)), some] *= -1
+                losses = self._losses(signs)
+                changes += (losses[: len(some)] - (losses[-1] if self.again else self.loss)).tolist()
         return changes
+
+    def _loss(self) -> Tensor:
+        """Return the loss of the image as it is, as long as it may be asked for and does not differ every time."""
+        return self._losses(self.signs[None])[0] if self.left and not self.again else torch.zeros(())
 
     def _losses(self, signs: Tensor) -> Tensor:
         self.left -= len(signs)

@@ -10,6 +10,7 @@ from models.attacks.nes import Nes
 from models.attacks.onepixel import Onepixel
 from models.attacks.parsimonious import Parsimonious
 from models.attacks.square import Square
+from models.defenses.random_noise import RandomNoise
 from models.noise import derive_seed
 
 METRIC = Standin()
@@ -64,6 +65,21 @@ def test_square_never_ends_worse_than_it_began():
     images = photograph_like(4, 16, 16)
     for queries in (2, 3, 20):
         assert (METRIC(Square(queries=queries)(images, METRIC, seed=3)) >= METRIC(images)).all()
+
+
+@pytest.mark.parametrize("attack", [Square(epsilon=8, queries=200), Parsimonious(epsilon=8, queries=200)])
+def test_a_random_defense_is_seen_through_by_comparing_what_the_same_draws_made(attack):
+    images, defense = photograph_like(2, 24, 24), RandomNoise(sigma=0.05)
+
+    def defended(attacked):
+        return torch.stack([METRIC(defense(attacked, 1000 + number)) for number in range(100)]).mean(0)
+
+    done = attack.run(images, METRIC, defense, seed=5)
+    unaware = type(attack)(epsilon=8, queries=100).run(images, METRIC, seed=5)
+    gained, at_half_the_queries = (defended(one.images) - defended(images) for one in (done, unaware))
+    assert (gained > 0.95 * at_half_the_queries).all(), "asking twice is all that the noise may cost"
+    assert (done.queries <= 200).all()
+    assert (done.queries >= 198).all()
 
 
 def test_more_queries_gain_more():
