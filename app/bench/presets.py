@@ -45,7 +45,7 @@ PRESETS: Mapping[str, Preset] = {
         images=4,
     ),
     # The ten attacks and sixteen purifiers of arXiv 2404.06957, each as its code has them (299 pixels, as NIPS 2017)
-    # but the diffpures, which are ours: a small denoiser, one-shot, at the image's own size.
+    # but the diffpures, which are ours (a small denoiser, one-shot, at the image's own size), and the weights of fcn.
     "paper": Preset(
         attacks=("adv-cf", *ZHANG_ATTACKS, "amifgsm", "ifgsm", "mifgsm", "korhonen", "madc", "ssah"),
         defenses=(
@@ -67,7 +67,8 @@ PRESETS: Mapping[str, Preset] = {
         ),
         size=(299, 299),
     ),
-    # The attacks of arXiv 2408.01541 at its middle strength; black-box ones with fewer than its 10,000 queries.
+    # The attacks of arXiv 2408.01541 at its middle strength, black-box ones with fewer than its 10,000 queries; its
+    # purifiers as its code has them, but for the same two.
     "guardians": Preset(
         attacks=(
             *(_middle(name) for name in ("ifgsm", "korhonen", "madc", "ssah", "zhang-dists")),
@@ -90,7 +91,7 @@ PRESETS: Mapping[str, Preset] = {
             "unsharp",
             "random-noise",
             "fcn",
-            "real-esrgan",
+            _with("real-esrgan", outscale=4),
             "mprnet",
             _with("diffpure", timestep=5),
             "disco",

@@ -1,8 +1,10 @@
 """Names and JSON become attacks, defenses and metrics, or a message, before anything runs."""
 
+import json
+
 import pytest
 
-from app.bench.items import BenchError, find_attacks, find_defenses, find_metrics, slug, split
+from app.bench.items import BenchError, find_attacks, find_defenses, find_metrics, label_of, slug, split
 from app.bench.presets import PRESETS
 
 
@@ -76,6 +78,20 @@ def test_every_preset_can_be_made_and_compares_the_papers_number_of_things(name)
     counts = {"quick": (3, 6), "paper": (10, 17), "guardians": (14, 18)}
     found = [len(one.items) + len(one.skipped) for one in (attacks, defenses)]
     assert tuple(found) == counts[name]
+
+
+def test_presets_purify_as_the_code_of_their_paper_does_where_the_two_differ():
+    quirks = [
+        ("paper", {"name": "jpeg", "channel_order": "bgr"}),
+        ("guardians", {"name": "jpeg"}),
+        ("paper", {"name": "real-esrgan", "outscale": 1}),
+        ("guardians", {"name": "real-esrgan", "outscale": 4}),
+        ("paper", {"name": "random-crop", "size": 256}),
+        ("guardians", {"name": "random-crop", "size": 128}),
+    ]
+    for preset, wanted in quirks:
+        label = label_of(json.dumps(wanted))
+        assert label in map(label_of, PRESETS[preset].defenses), f"{preset}: {label}"
 
 
 def test_names_of_files_are_plain_and_tell_labels_apart():
