@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
+from piq.functional import gradient_map, prewitt_filter, rgb2lhm, similarity_map
 from torch import Tensor, nn
 
 from models.iqa.efficientnet_lite import TAP_CHANNELS
@@ -25,9 +26,6 @@ CENTER, SPREAD = 0.9, 0.12
 """About the mean and the deviation of the maps over distorted photographs."""
 WIDTH = 48
 
-_LUMA = (0.299, 0.587, 0.114)
-_OPPONENTS = ((0.30, 0.04, -0.35), (0.34, -0.60, 0.17))
-
 
 @torch.no_grad()
 def similarities(distorted: Tensor, clean: Tensor) -> Tensor:
@@ -36,34 +34,22 @@ def similarities(distorted: Tensor, clean: Tensor) -> Tensor:
     The maps, (N, MAPS, H // CELL, W // CELL), are the mean over each place of the similarity of gradient magnitudes at
     each of `SCALES` and of that of colors.
     """
+    ours, theirs = rgb2lhm(distorted), rgb2lhm(clean)
     maps = []
     for scale in SCALES:
-        ours, theirs = (_edges(F.avg_pool2d(_luma(images), scale)) for images in (distorted, clean))
-        maps.append(F.avg_pool2d(_alike(ours, theirs, EDGE), CELL // scale))
-    first, second = (_opponents(images) for images in (distorted, clean))
+        edges = (_edges(F.avg_pool2d(image[:, :1], scale)) for image in (ours, theirs))
+        maps.append(F.avg_pool2d(similarity_map(*edges, constant=EDGE), CELL // scale))
+    first, second = ours[:, 1:], theirs[:, 1:]
     products = 2 * (first * second).sum(1, keepdim=True) + COLOR
     squares = (first.square() + second.square()).sum(1, keepdim=True) + COLOR
     return torch.cat([*maps, F.avg_pool2d(products / squares, CELL)], 1)
 
 
-def _alike(first: Tensor, second: Tensor, constant: float) -> Tensor:
-    return (2 * first * second + constant) / (first.square() + second.square() + constant)
-
-
-def _luma(images: Tensor) -> Tensor:
-    return (images * images.new_tensor(_LUMA)[:, None, None]).sum(1, keepdim=True)
-
-
-def _opponents(images: Tensor) -> Tensor:
-    return F.conv2d(images, images.new_tensor(_OPPONENTS)[..., None, None])
-
-
 def _edges(luma: Tensor) -> Tensor:
-    """Return the magnitude of Prewitt's gradient, (N, 1, H, W)."""
-    across = luma.new_tensor([1.0, 0.0, -1.0]).expand(3, 3) / 3
-    kernels = torch.stack([across, across.T])[:, None]
-    padded = F.pad(luma, (1, 1, 1, 1), mode="replicate")
-    return F.conv2d(padded, kernels).square().sum(1, keepdim=True).sqrt()
+    """Return the magnitude of Prewitt's gradient, (N, 1, H, W), which sees no edge around the image."""
+    across = prewitt_filter(device=luma.device)
+    magnitudes: Tensor = gradient_map(F.pad(luma, (1, 1, 1, 1), mode="replicate"), torch.stack([across, across.mT]))
+    return magnitudes[..., 1:-1, 1:-1]
 
 
 class LocalMaps(nn.Module):

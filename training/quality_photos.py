@@ -47,11 +47,7 @@ class Content(NamedTuple):
     samples: list[Sample]
     labels: NDArray[np.float64]
     images: NDArray[np.uint8]
-
-    @property
-    def clean(self) -> int:
-        """Which of the images is as it came."""
-        return [sample.family for sample in self.samples].index(CLEAN)
+    """The clean one, then its distortions: (samples, height, width, 3)."""
 
 
 class QualityPhotos:
@@ -92,7 +88,7 @@ class QualityPhotos:
         for number, content in enumerate(draw.sample(self.trained, contents)):
             for index in _choose(content, draw):
                 sample = content.samples[index]
-                pair = np.stack([content.images[index], content.images[content.clean]])
+                pair = np.stack([content.images[index], content.images[0]])
                 image, original = _crop(pair, side, draw)
                 images.append(image)
                 clean.append(original)
