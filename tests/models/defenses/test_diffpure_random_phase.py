@@ -84,6 +84,7 @@ def test_where_nothing_was_taken_away_nothing_is_put_on(monkeypatch):
     assert torch.equal(random_phase()(PHOTOS, 5), PHOTOS)
 
 
+@pytest.mark.slow
 def test_behind_it_attacks_move_a_score_less_far_than_behind_diffpure_and_clean_photographs_keep_more_of_theirs():
     """Mean of four real photographs and three attacks."""
     metric = find_metric("fr-surrogate")
