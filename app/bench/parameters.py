@@ -126,19 +126,23 @@ def check_added(before: Parameters, now: Parameters) -> None:
 
 def _difference(old: Any, new: Any) -> str:
     if isinstance(old, list | tuple) and isinstance(new, list | tuple) and old and new and not isinstance(old[0], int):
-        gone, come = [one for one in old if one not in new], [one for one in new if one not in old]
-        parts = [f"without {_names(gone)}" if gone else "", f"with {_names(come)}" if come else ""]
-        return " and ".join(part for part in parts if part) or "are in another order"
-    return f"was {_names([old])} and is {_names([new])}"
+        gone, come = [_name(one) for one in old if one not in new], [_name(one) for one in new if one not in old]
+        parts = {
+            "without": [name for name in gone if name not in come],
+            "with": [name for name in come if name not in gone],
+            "with another": [name for name in come if name in gone],
+        }
+        told = [f"{word} {', '.join(names[:5])}{_more(names)}" for word, names in parts.items() if names]
+        return " and ".join(told) or "are in another order"
+    return f"was {_name(old)} and is {_name(new)}"
 
 
-def _names(values: list[Any]) -> str:
-    shown = []
-    for value in values[:5]:
-        if isinstance(value, dict):
-            shown.append(
-                str(value.get("label") or value.get("name") or f"{value.get('attack')} on {value.get('metric')}")
-            )
-        else:
-            shown.append("unset" if value in (None, ()) else str(value))
-    return ", ".join(shown) + (f" and {len(values) - 5} more" if len(values) > 5 else "")
+def _name(value: Any) -> str:
+    if isinstance(value, dict):
+        whom = value.get("metric") or value.get("defense")
+        return str(value.get("label") or value.get("name") or f"{value.get('attack')} on {whom}")
+    return "unset" if value in (None, ()) else str(value)
+
+
+def _more(names: list[str]) -> str:
+    return f" and {len(names) - 5} more" if len(names) > 5 else ""

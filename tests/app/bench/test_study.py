@@ -221,6 +221,14 @@ def test_other_parameters_are_refused_unless_they_only_add(choices):
         settled(dataclasses.replace(choices, attacks="fgsm", add=True))
 
 
+@pytest.mark.parametrize("add", [False, True])
+def test_a_picture_that_changed_is_told_as_another_of_its_name(choices, add):
+    settled(choices)
+    (choices.images / "b.png").write_bytes((choices.images / "a.png").read_bytes())
+    with pytest.raises(BenchError, match=r"pictures:? with another b.png(\.|$)"):
+        settled(dataclasses.replace(choices, add=add))
+
+
 def test_a_folder_of_something_else_and_one_in_use_are_refused(choices):
     choices.out.mkdir()
     (choices.out / "manifest.json").write_text("{}")
