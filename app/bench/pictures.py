@@ -9,7 +9,7 @@ from torch import Tensor
 
 from app.bench.items import BenchError, Skipped, slug
 from app.bench.parameters import Picture
-from app.command.files import UNREADABLE, FilesError, ImageFile, find_images, find_others
+from app.command.files import FilesError, ImageFile, find_images, find_others
 from models.images import ImageFormat, ImageLimits, decode, encode
 from models.noise import derive_seed
 
@@ -36,8 +36,7 @@ def prepare(
     except FilesError as error:
         raise BenchError(str(error)) from error
     pictures: list[Picture] = []
-    others = find_others([str(folder)], out)
-    skipped = [_skipped(file, UNREADABLE) for file in others]
+    skipped = [_skipped(file, why) for file, why in find_others([str(folder)], out)]
     for file in files:
         if most is not None and len(pictures) == most:
             break

@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field, ValidationError
 from torch import Tensor
 
 from app.command.batch import EXPECTED, progress_bar, without_the_rest, write_whole
-from app.command.files import UNREADABLE, FilesError, ImageFile, find_images, find_others, plan_outputs
+from app.command.files import FilesError, ImageFile, find_images, find_others, plan_outputs
 from app.errors import ProblemError, invalid_fields
 from app.orders import chosen_defense, chosen_metrics
 from app.settings import Settings
@@ -100,7 +100,7 @@ def run(order: Order, arguments: list[str], out: Path) -> Results:
     if out.suffix.lower() in (".jpg", ".jpeg", ".webp"):
         raise FilesError(f"{out}: attacked images are PNG files, which keep every value")
     outputs = plan_outputs(images, out, ".png")
-    results = Results(failed=[(image.path, UNREADABLE) for image in find_others(arguments, out)])
+    results = Results(failed=[(image.path, why) for image, why in find_others(arguments, out)])
     with progress_bar() as bar:
         task = bar.add_task(order.attack.name, total=len(images))
         for place, (image, output) in enumerate(zip(images, outputs, strict=True), 1):

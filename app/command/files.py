@@ -3,6 +3,7 @@
 import glob
 import itertools
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,28 +66,38 @@ def _folder_of(argument: str) -> Path:
 
 def _named_by(argument: str) -> list[ImageFile]:
     path = Path(argument)
-    if path.is_file():
+    if _is_file(path):
         return [ImageFile(path, Path(path.name))]
     if path.is_dir():
         return _below(path, SUFFIXES)
     matches = sorted(Path(match) for match in glob.glob(argument, recursive=True))  # noqa: PTH207 - absolute patterns
-    return [ImageFile(match, Path(match.name)) for match in matches if match.is_file()]
+    return [ImageFile(match, Path(match.name)) for match in matches if _is_file(match)]
 
 
-def find_others(arguments: list[str], out: Path | None = None) -> list[ImageFile]:
-    """Return the images in folders that the arguments name which cannot be read: to be told of, not passed over."""
-    return [
-        image
-        for argument in arguments
-        if Path(argument).is_dir()
-        for image in _below(Path(argument), OTHERS)
-        if not _is_result(image.path, argument, out)
-    ]
+def find_others(arguments: list[str], out: Path | None = None) -> list[tuple[ImageFile, str]]:
+    """Return what cannot be read in the folders that the arguments name, and why: to be told of, not passed over."""
+    found: list[tuple[ImageFile, str]] = []
+    for argument in filter(os.path.isdir, arguments):
+        folder, shut = Path(argument), list[OSError]()
+        others = [(image.path, UNREADABLE) for image in _below(folder, OTHERS, shut.append)]
+        others += [(Path(error.filename), f"the folder cannot be read: {error.strerror}") for error in shut]
+        told = [(path, why) for path, why in others if not _is_result(path, argument, out)]
+        found += [(ImageFile(path, path.relative_to(folder)), why) for path, why in told]
+    return found
 
 
-def _below(folder: Path, suffixes: set[str]) -> list[ImageFile]:
-    files = sorted(file for file in folder.rglob("*") if file.suffix.lower() in suffixes and file.is_file())
-    return [ImageFile(file, file.relative_to(folder)) for file in files]
+def _below(folder: Path, suffixes: set[str], tell: Callable[[OSError], None] | None = None) -> list[ImageFile]:
+    """Return the files of these kinds in a folder, searched throughout, and `tell` of folders that cannot be."""
+    files = (Path(place, name) for place, _, names in os.walk(folder, onerror=tell) for name in names)
+    found = sorted(file for file in files if file.suffix.lower() in suffixes and _is_file(file))
+    return [ImageFile(file, file.relative_to(folder)) for file in found]
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except PermissionError:  # in a folder that may be listed and not entered: who reads it will tell
+        return True
 
 
 def plan_outputs(images: list[ImageFile], out: Path, suffix: str) -> list[Path]:

@@ -1,6 +1,7 @@
 """Which files a command takes, where results go, and how many are under way."""
 
 import csv
+import errno
 import io
 import os
 import subprocess
@@ -36,6 +37,32 @@ def test_pictures_of_other_formats_in_a_folder_are_told_of(run, folder):
     assert "scan.TIF: the file is not a PNG, JPEG or WebP image" in done.stderr
     assert "notes" not in done.stderr
     assert len(done.stdout.splitlines()) == 1 + 2
+
+
+@pytest.fixture
+def shut(folder, monkeypatch):
+    """The folder `photos`, with one below that cannot be listed and one whose files cannot be looked at."""
+    for name in ("unlisted", "unentered"):
+        (folder / name).mkdir()
+        (folder / name / "c.png").write_bytes(b"")
+    scandir, stat = os.scandir, Path.stat
+
+    def refuse(path):
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(os, "scandir", lambda at: refuse(at) if Path(at).name == "unlisted" else scandir(at))
+    monkeypatch.setattr(
+        Path, "stat", lambda path, **how: refuse(path) if path.parent.name == "unentered" else stat(path, **how)
+    )
+    return folder
+
+
+def test_a_folder_that_cannot_be_read_is_told_of_and_what_cannot_be_looked_at_is_a_file_to_try(shut):
+    assert [str(image.name) for image in find_images([str(shut)])] == ["a.png", "below/b.jpg", "unentered/c.png"]
+    told = [(str(image.name), why) for image, why in find_others([str(shut)])]
+    assert told == [("unlisted", "the folder cannot be read: Permission denied")]
+    named = find_images([str(shut / "unentered" / "c.png")])
+    assert [image.path.name for image in named] == ["c.png"]
 
 
 @pytest.mark.parametrize(
