@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field, ValidationError
 from torch import Tensor
 
 from app.command.batch import EXPECTED, progress_bar, without_the_rest, write_whole
-from app.command.files import FilesError, ImageFile, find_images, find_others, plan_outputs
+from app.command.files import FilesError, ImageFile, check_place, find_images, find_others, plan_outputs
 from app.errors import ProblemError, invalid_fields
 from app.orders import chosen_defense, chosen_metrics
 from app.settings import Settings
@@ -164,10 +164,11 @@ def learn_pattern(order: Order, arguments: list[str], out: Path, epochs: int) ->
 
     Raises FilesError.
     """
-    if order.attack.name != UNIVERSAL or out.suffix != ".safetensors":
+    if order.attack.name != UNIVERSAL or out.suffix != ".safetensors" or out.is_dir():
         raise FilesError(f"--learn makes a pattern for --attack {UNIVERSAL}, and -o must be a .safetensors file")
+    check_place(out)
     recipe = Recipe(goal=order.attack.goal, epochs=epochs, seed=order.seed)
-    images, left_out = find_images(arguments), list[tuple[Path, str]]()
+    images, left_out = find_images(arguments), [(image.path, why) for image, why in find_others(arguments)]
     with progress_bar() as bar:
         task = bar.add_task("learn", total=epochs)
         pictures = _pictures(images, order, recipe.side, left_out)

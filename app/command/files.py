@@ -115,7 +115,7 @@ def plan_outputs(images: list[ImageFile], out: Path, suffix: str) -> list[Path]:
         raise FilesError(f"{out} names one file, and there are {len(images)} images; name a folder")
     single = len(images) == 1 and ending in SUFFIXES
     outputs = [out if single else out / image.name.with_suffix(suffix) for image in images]
-    _check_place(out)
+    check_place(out)
     inputs = {image.path.resolve(): image.path for image in images}
     taken: dict[Path, Path] = {}
     for image, output in zip(images, outputs, strict=True):
@@ -127,7 +127,8 @@ def plan_outputs(images: list[ImageFile], out: Path, suffix: str) -> list[Path]:
     return outputs
 
 
-def _check_place(out: Path) -> None:
+def check_place(out: Path) -> None:
+    """Raise FilesError if nothing can be written to `out`, a file or a folder that there need not be."""
     place = out.absolute()
     above = place if place.is_dir() else next(one for one in place.parents if one.exists())
     if not above.is_dir():

@@ -7,11 +7,11 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
+import safetensors.torch
 import torch
 import torch.nn.functional as F
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from models.attack import Goal, NoGradientError
@@ -117,10 +117,11 @@ def learn(
 
 
 def save(universal: Universal, file: Path) -> None:
-    """Write it as safetensors, all or nothing."""
+    """Write it as safetensors, all or nothing. Raises OSError."""
     file.parent.mkdir(parents=True, exist_ok=True)
     partial = file.with_name(f".{file.name}.part")
-    save_file({KEY: universal.pattern.contiguous()}, partial, {FACTS: universal.facts.model_dump_json()})
+    facts = {FACTS: universal.facts.model_dump_json()}
+    partial.write_bytes(safetensors.torch.save({KEY: universal.pattern.contiguous()}, facts))
     partial.replace(file)
 
 

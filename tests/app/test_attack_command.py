@@ -1,6 +1,8 @@
 """`purifiqa attack` and `purifiqa attacks`."""
 
+import errno
 import json
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -184,6 +186,30 @@ def test_a_pattern_is_learned_on_what_can_be_used_and_the_rest_is_named(run, fol
     assert "broken.png" in done.stderr
     assert "tiny.png" in done.stderr
     assert load(pattern).facts.images == 2
+
+
+@pytest.mark.parametrize("out", ["file/pattern.safetensors", "folder.safetensors"])
+def test_a_pattern_that_could_not_be_written_is_not_learned(run, folder, tmp_path, monkeypatch, out):
+    (tmp_path / "file").write_text("no folder")
+    (tmp_path / "folder.safetensors").mkdir()
+    monkeypatch.setattr(Standin, "score", lambda *_: pytest.fail("it is learned"))
+    done = run("attack", folder, "-a", "uap", "-m", "standin", "--learn", "-o", tmp_path / out)
+    assert done.exit_code == 1
+    assert done.stderr.startswith("purifiqa: ")
+
+
+def test_a_disk_that_is_full_when_a_pattern_is_written_is_told_in_words(run, folder, tmp_path, monkeypatch):
+    (folder / "scan.tif").write_bytes(b"II*\0")
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    pattern = tmp_path / "pattern.safetensors"
+    done = run("attack", folder, "-a", "uap", "-m", "standin", "--learn", "--epochs", "1", "-o", pattern)
+    assert done.exit_code == 1
+    assert "No space left on device" in done.stderr
+    assert "scan.tif: the file is not a PNG" in done.stderr
 
 
 def test_a_pattern_needs_at_least_one_image_and_tells_what_was_wrong_with_each(run, tmp_path):
