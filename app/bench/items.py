@@ -55,7 +55,7 @@ class Found(BaseModel):
 
 
 def split(text: str) -> list[str]:
-    """Return the items of a comma list, some of which may be JSON objects with commas of their own.
+    """Return the items of a comma list; JSON objects and the brackets of labels may have commas of their own.
 
     Raises BenchError for JSON that cannot be read.
     """
@@ -71,8 +71,9 @@ def split(text: str) -> list[str]:
             except (json.JSONDecodeError, RecursionError) as error:
                 raise BenchError(f"{text[place : place + 80]}: this is not JSON: {error}") from error
         else:
-            end = text.find(",", place)
-            end = len(text) if end < 0 else end
+            end = place
+            while end < len(text) and (text[end] != "," or text.count("(", place, end) > text.count(")", place, end)):
+                end += 1
         items.append(text[place:end].strip())
         place = end
     return items

@@ -8,12 +8,14 @@ from app.bench.items import BenchError, find_attacks, find_defenses, find_metric
 from app.bench.presets import PRESETS
 
 
-def test_a_comma_list_may_hold_json_with_commas_of_its_own():
+def test_a_comma_list_may_hold_json_and_labels_with_commas_of_their_own():
     text = 'ifgsm, {"name": "square", "queries": 500},{"name": "chain", "steps": [{"name": "jpeg"}]} ,fgsm'
     assert split(text) == [
         "ifgsm", '{"name": "square", "queries": 500}', '{"name": "chain", "steps": [{"name": "jpeg"}]}', "fgsm"
     ]  # fmt: skip
     assert split("") == []
+    labels = ["rotate(limit=15, border=zeros)", "chain(steps=jpeg(quality=30) + rotate(limit=3, border=zeros))", "fgsm"]
+    assert split(",".join(labels)) == labels
     with pytest.raises(BenchError, match="not JSON"):
         split('{"name": "square"')
 
