@@ -47,5 +47,5 @@ def _plain(text: str) -> str:
     return " ".join(_ACTIVE.sub(r"\\\g<0>", text).split())
 
 
-_ACTIVE = re.compile(r"[\\`*<]|(?<![^\W_])_|_(?![^\W_])|(?<=\])\(")
+_ACTIVE = re.compile(r"[\\`*<]|&(?=#?\w+;)|(?<![^\W_])_|_(?![^\W_])|(?<=\])\(")
 """What Markdown would read; underscores within words and brackets without a link stay as they are."""

@@ -59,7 +59,17 @@ def test_what_rounds_to_zero_has_no_sign():
 
 
 @pytest.mark.parametrize(
-    "name", ["b]<i>*x*[.png", "![x](plot.png)", "_DSC_1_.png", "<script>.png", "`--force`", r"a\_b", "[a]: /b"]
+    "name",
+    [
+        "b]<i>*x*[.png",
+        "![x](plot.png)",
+        "_DSC_1_.png",
+        "<script>.png",
+        "`--force`",
+        r"a\_b",
+        "[a]: /b",
+        "&lt;&#65;&.png",
+    ],
 )
 def test_what_looks_like_markdown_or_html_is_shown_as_it_is(tmp_path, name):
     (tmp_path / "plot.png").write_bytes(b"png")
