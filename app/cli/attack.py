@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from app.cli.options import Images, JsonOption, end, fail
+from app.cli.options import Images, JsonOption, end, fail, in_words
 
 
 class Goal(StrEnum):
@@ -47,7 +47,6 @@ def attack(
 ) -> None:
     """Attack a metric, with --defense through that defense; write 8-bit PNGs and say how far the score went."""
     from app.command import attacks, listing
-    from app.command.files import FilesError
 
     try:
         order = attacks.make_order(attack, metric, defense, goal and str(goal), seed)
@@ -57,8 +56,8 @@ def attack(
             end(left_out, interrupted=False)
             return
         found = attacks.run(order, images, out)
-    except FilesError as error:
-        fail(str(error))
+    except ValueError as error:  # FilesError is one
+        fail(in_words(error))
     listing.attacked(found.done, as_json=as_json)
     for flag in found.doubts(order):
         print(f"purifiqa: doubt: {flag.message} ({flag.link})", file=sys.stderr)

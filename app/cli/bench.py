@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from app.cli.options import InFlightOption, ServerOption, fail
+from app.cli.options import InFlightOption, ServerOption, fail, in_words
 
 
 class PresetName(StrEnum):
@@ -66,7 +66,6 @@ def bench(
 
     from app.bench import study
     from app.bench.choices import Choices
-    from app.bench.items import BenchError
 
     name = None if preset is None else str(preset)
     command = shlex.join(["purifiqa", *sys.argv[1:]]).encode("utf-8", "backslashreplace").decode()
@@ -89,8 +88,8 @@ def bench(
     try:
         means = study.Means(jobs, minutes, server, in_flight)
         outcome = study.run(choices, version("purifiqa"), means)
-    except (BenchError, ValueError) as error:
-        fail(str(error))
+    except ValueError as error:  # BenchError is one
+        fail(in_words(error))
     findings = outcome.findings
     for one in outcome.manifest.skipped:
         print(f"skipped {one.kind} {one.name}: {one.reason}", file=sys.stderr)

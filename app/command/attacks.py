@@ -39,6 +39,7 @@ class Order:
     metric: Metric
     defense: Defense | None
     seed: int
+    settings: Settings
 
 
 class Asked(BaseModel):
@@ -74,7 +75,11 @@ class Results:
 
 
 def make_order(attack: str, metric: str, defense: str | None, goal: str | None, seed: int) -> Order:
-    """Return what is asked for, checked as far as it can be without an image. Raises FilesError."""
+    """Return what is asked for, checked as far as it can be without an image.
+
+    Raises FilesError, and ValueError for settings that are wrong.
+    """
+    settings = Settings()
     try:
         made = parse_attack(attack)
         if goal is not None:
@@ -87,7 +92,7 @@ def make_order(attack: str, metric: str, defense: str | None, goal: str | None, 
         raise FilesError(str(error)) from error
     if len(names) != 1:
         raise FilesError(f"an attack misleads one metric, got {metric!r}")
-    return Order(made, names[0], find_metric(names[0]), chosen, seed)
+    return Order(made, names[0], find_metric(names[0]), chosen, seed, settings)
 
 
 def run(order: Order, arguments: list[str], out: Path) -> Results:
@@ -121,15 +126,14 @@ def run(order: Order, arguments: list[str], out: Path) -> Results:
 
 
 def _attack_file(order: Order, file: Path, output: Path) -> Outcome:
-    images = _read(file)
+    images = _read(file, order.settings)
     made = attack_alone(order.attack, images, order.metric, order.defense, order.seed)
     outcome = _measure(order, images, made, file, output)
     write_whole(output, made.file)
     return outcome
 
 
-def _read(file: Path) -> Tensor:
-    settings = Settings()
+def _read(file: Path, settings: Settings) -> Tensor:
     images, _ = decode(file.read_bytes(), settings.limits)
     return images.to(pick_device(settings.device))
 
@@ -185,7 +189,7 @@ def learn_pattern(order: Order, arguments: list[str], out: Path, epochs: int) ->
 def _pictures(images: list[ImageFile], order: Order, side: int, left_out: list[tuple[Path, str]]) -> Iterator[Tensor]:
     for image in images:
         try:
-            picture = _read(image.path)[0]
+            picture = _read(image.path, order.settings)[0]
             height, width = (min(side, edge) for edge in picture.shape[1:])
             seen = (height, width) if order.defense is None else order.defense.output_size((height, width))
             order.metric.check_size(*seen)

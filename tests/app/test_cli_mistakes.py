@@ -29,6 +29,24 @@ def test_a_mistake_is_told_in_one_line_before_anything_is_done(run, folder, tmp_
     assert "Errno" not in done.stderr
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["score", "-m", "entropy", "-d", "none"],
+        ["attack", "-a", "square", "-m", "entropy", "-o", "out"],
+        ["bench", "--attacks", "square", "--defenses", "flip", "-m", "entropy", "-o", "out", "--images"],
+    ],
+)
+def test_a_setting_that_is_wrong_is_told_by_its_name(run, folder, tmp_path, monkeypatch, arguments):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PURIFIQA_MAX_PIXELS", "many")
+    done = run(*arguments, folder / "a.png")
+    assert done.exit_code == 1
+    assert done.stderr.startswith("purifiqa: PURIFIQA_MAX_PIXELS: ")
+    assert done.stderr.endswith("it is 'many'\n")
+    assert len(done.stderr.splitlines()) == 1
+
+
 def test_a_folder_that_may_not_be_written_is_told_before_anything_is_done(run, folder, tmp_path, monkeypatch):
     monkeypatch.setattr(os, "access", lambda *_: False)
     done = run("purify", folder, "-d", "flip", "-o", tmp_path / "out")
