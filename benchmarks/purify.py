@@ -24,7 +24,6 @@ import platform
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -39,8 +38,10 @@ from models.diffusion.denoisers import DENOISERS
 from models.diffusion.network import Network
 from models.diffusion.shipped_denoiser import SHIPPED
 from models.diffusion.tiling import Tiled
+from models.evaluation.fidelity import compare
 from models.images import ImageLimits, decode
 from models.noise import Noise, derive_seed
+from training.photos import photographs
 
 LEVELS = (5.0, 13.8, 15.0, 25.0, 50.0)
 
@@ -71,8 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def read(folder: Path, count: int | None) -> list[Tensor]:
-    files = sorted(file for file in folder.iterdir() if file.suffix in {".jpg", ".png", ".webp"})
-    return [decode(file.read_bytes(), ImageLimits())[0] for file in files[:count]]
+    return [decode(file.read_bytes(), ImageLimits())[0] for file in photographs(folder)[:count]]
 
 
 def center(photo: Tensor, side: int) -> Tensor:
@@ -82,14 +82,6 @@ def center(photo: Tensor, side: int) -> Tensor:
 
 def psnr(image: Tensor, clean: Tensor) -> float:
     return float(-10 * torch.log10((image.clamp(0, 1) - clean).square().mean()))
-
-
-def ssim(image: Tensor, clean: Tensor) -> float:
-    from skimage import metrics
-
-    structural_similarity: Any = metrics.structural_similarity
-    pair = (value[0].clamp(0, 1).numpy() for value in (image, clean))
-    return float(structural_similarity(*pair, channel_axis=0, data_range=1.0))
 
 
 def mean(values: list[float]) -> float:
@@ -163,11 +155,10 @@ def similarity(photos: list[Tensor]) -> None:
     for timestep in (5, 30):
         for squeeze in (0, 256):
             defense = make_defense({"name": "diffpure", "timestep": timestep, "squeeze": squeeze})
-            pairs = [(defense(photo, i), photo) for i, photo in enumerate(photos)]
-            quality, structure = mean([psnr(*pair) for pair in pairs]), mean([ssim(*pair) for pair in pairs])
-            row(
-                timestep, "squeezed to 256x256" if squeeze else "own size", quality, structure, structure + quality / 40
-            )
+            found = [compare(photo, defense(photo, i)) for i, photo in enumerate(photos)]
+            quality, structure = mean([one.psnr for one in found]), mean([one.ssim for one in found])
+            path = "squeezed to 256x256" if squeeze else "own size"
+            row(timestep, path, quality, structure, structure + quality / 40)
 
 
 def samplers(photos: list[Tensor]) -> None:
