@@ -3,6 +3,7 @@
 import functools
 import io
 import math
+import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -20,6 +21,8 @@ from models.evaluation.bootstrap import Mean
 
 INK, ACCENT, BASELINE = "#222222", "#1f6fb2", "#b2431f"
 DPI = 130
+WIDEST, MOST_LINES = 32, 3
+"""Letters of a line, and lines, that the name of an attack has room for: above a panel, below a column."""
 no_formulas = functools.partial(mpl.rc_context, {"text.parse_math": False})
 """A context: labels may hold names of files, which are no formulas, whatever dollars are in them."""
 
@@ -110,9 +113,11 @@ def _heatmap(gains: Gains, order: Sequence[str]) -> Figure | None:
     values = np.array(
         [[gains[attack][one].value if one in gains[attack] else np.nan for attack in gains] for one in order]
     )
-    longest = max(map(len, order))
+    longest, names = max(map(len, order)), [_wrapped(attack) for attack in gains]
+    below = 0.06 * max(0, max(len(line) for name in names for line in name.split("\n")) - 12)
     figure = Figure(
-        figsize=(max(6, 2.2 + 0.09 * longest + 0.75 * len(gains)), 2.1 + 0.33 * len(order)), layout="constrained"
+        figsize=(max(6, 2.2 + 0.09 * longest + 0.75 * len(gains)), 2.1 + below + 0.33 * len(order)),
+        layout="constrained",
     )
     axes = figure.subplots()
     top = max(float(np.nanmax(values)), 1e-6)
@@ -123,7 +128,7 @@ def _heatmap(gains: Gains, order: Sequence[str]) -> Figure | None:
         text = "not run" if math.isnan(value) else f"{value:.3f}" if value < 1 else f"{value:.2f}"
         dark = math.isnan(value) or norm(value) > 0.55
         axes.text(column, row, text, ha="center", va="center", fontsize=8, color=INK if dark else "white")
-    axes.set_xticks(range(len(gains)), list(gains), rotation=40, ha="right", rotation_mode="anchor")
+    axes.set_xticks(range(len(gains)), names, rotation=40, ha="right", rotation_mode="anchor")
     axes.set_yticks(range(len(order)), list(order))
     axes.tick_params(length=0, labelsize=9)
     for spine in axes.spines.values():
@@ -138,8 +143,10 @@ def _bars(gains: Gains, order: Sequence[str]) -> Figure | None:
     wide = min(3, len(gains))
     high = math.ceil(len(gains) / wide)
     longest = max(map(len, order))
+    above = 0.17 * max(_wrapped(attack).count("\n") for attack in gains)
     figure = Figure(
-        figsize=(wide * 3.1 + 0.085 * longest + 0.4, 0.8 + high * (0.9 + 0.21 * len(order))), layout="constrained"
+        figsize=(wide * 3.1 + 0.085 * longest + 0.4, 0.8 + high * (0.9 + above + 0.21 * len(order))),
+        layout="constrained",
     )
     panels = figure.subplots(high, wide, squeeze=False, sharey=True)
     for axes in panels.flat[len(gains) :]:
@@ -152,7 +159,7 @@ def _bars(gains: Gains, order: Sequence[str]) -> Figure | None:
             mean = means[defense]
             color = BASELINE if defense == "none" else ACCENT
             axes.barh(row, mean.value, color=color, height=0.7, xerr=_reach(mean), error_kw={"elinewidth": 0.8})
-        axes.set_title(attack, fontsize=10, color=INK)
+        axes.set_title(_wrapped(attack), fontsize=10, color=INK)
         axes.set_yticks(range(len(order)), list(order), fontsize=8)
         axes.set_ylim(len(order) - 0.4, -0.6)
         axes.set_xlim(left=0)
@@ -160,6 +167,10 @@ def _bars(gains: Gains, order: Sequence[str]) -> Figure | None:
         _tidy(axes)
     figure.supxlabel("mean Gain, 95 % interval (lower is better)", fontsize=10)
     return figure
+
+
+def _wrapped(label: str) -> str:
+    return "\n".join(textwrap.wrap(label, WIDEST, max_lines=MOST_LINES, placeholder=" …"))
 
 
 def _reach(mean: Mean) -> list[list[float]] | None:

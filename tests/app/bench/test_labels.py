@@ -10,7 +10,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
+from app.bench.report import plots
 from app.bench.report.labels import place_labels
+from models.evaluation.bootstrap import Mean
 
 
 def test_crowded_names_do_not_overlap_and_stay_inside():
@@ -28,3 +30,19 @@ def test_crowded_names_do_not_overlap_and_stay_inside():
     assert not [pair for pair in combinations(boxes, 2) if pair[0].overlaps(pair[1])]
     frame = axes.get_window_extent()
     assert all(frame.x0 <= box.x0 and box.x1 <= frame.x1 for box in boxes)
+
+
+@pytest.mark.parametrize("drawing", [plots._heatmap, plots._bars])
+def test_long_names_of_attacks_are_broken_cover_no_other_and_stay_inside(drawing):
+    names = [
+        "uap(file=/home/somebody/studies/patterns/through-jpeg.safetensors)",
+        "square(epsilon=4, queries=1000, draws=8)",
+    ]
+    figure = drawing({name: {"jpeg": Mean(0.5, 0.4, 0.6, 9)} for name in [*names, "ifgsm"]}, ["jpeg"])
+    FigureCanvasAgg(figure).draw()  # a warning, such as that there is no room, is an error
+    texts = [text for axes in figure.axes for text in (axes.title, *axes.get_xticklabels())]
+    boxes = [text.get_window_extent() for text in texts if text.get_text().startswith(("uap", "square", "ifgsm"))]
+    assert len(boxes) == 3
+    assert all(figure.bbox.x0 <= box.x0 and figure.bbox.y0 <= box.y0 for box in boxes)
+    if drawing is plots._bars:  # slanted ones have boxes that overlap
+        assert not any(one.overlaps(other) for one, other in combinations(boxes, 2))
