@@ -24,6 +24,11 @@ def number(value: float, digits: int = 3) -> str:
     return f"{round(value, digits) + 0.0:.{digits}f}"
 
 
+def significant(value: float, digits: int) -> str:
+    """Return a number with so many significant digits, a larger one with all that are before its point."""
+    return f"{value:.{digits}g}" if abs(value) < 10**digits - 0.5 else f"{value:.0f}"
+
+
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
     """Yield the lines of a table, and an empty one. Its cells are texts: names of files may look like Markdown."""
 

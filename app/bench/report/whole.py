@@ -11,7 +11,7 @@ from app.bench.parameters import Manifest
 from app.bench.presets import group_of
 from app.bench.report import agreements, beside_the_paper, cheats, doubts, summary, wins
 from app.bench.report.html import to_html
-from app.bench.report.markdown import NOTHING, number, picture, shown, table
+from app.bench.report.markdown import NOTHING, number, picture, shown, significant, table
 from app.bench.report.summary import Row
 from models.attack_checks import PAGE
 from models.metric import MetricCard
@@ -131,8 +131,8 @@ def _attacks(manifest: Manifest, findings: Findings, metric: str) -> Iterator[st
         ]  # fmt: skip
         means = [summary.mean(its, name) for name in ("gain", "psnr", "ssim", "linf", "queries")]
         if means[0] is not None:
-            plain = [NOTHING if mean is None else f"{mean.value:.4g}" for mean in means[1:]]
-            time = f"{statistics.median(cell.measures['attack_ms'] for cell in its):.4g}"
+            plain = [NOTHING if mean is None else significant(mean.value, 4) for mean in means[1:]]
+            time = significant(statistics.median(cell.measures["attack_ms"] for cell in its), 4)
             rows.append([attack.label, shown(means[0]), *plain, time, str(means[0].n)])
     if rows:
         yield "### The attacks, undefended\n"
@@ -207,5 +207,5 @@ def _has_any(row: Row) -> bool:
 def _cells_of(row: Row) -> list[str]:
     plain = [NOTHING if value is None else number(value) for value in (row.srocc_clean, row.srocc_attacked)]
     means = [row.gain, row.aligned_quality, row.quality, row.similarity, row.clean_shift, row.clean_quality]
-    time = NOTHING if row.milliseconds is None else f"{row.milliseconds:.3g}"
+    time = NOTHING if row.milliseconds is None else significant(row.milliseconds, 3)
     return [row.defense, *map(shown, means), *plain, time, str(row.gain.n if row.gain else 0)]

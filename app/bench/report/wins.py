@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 
 from app.bench.cells import CLEAN, Cell
 from app.bench.parameters import Parameters
-from app.bench.report.markdown import NOTHING, shown, table
+from app.bench.report.markdown import NOTHING, shown, significant, table
 from app.bench.report.summary import is_on_front, mean
 from models.evaluation.bootstrap import Mean
 
@@ -42,7 +42,7 @@ def winners(cells: Sequence[Cell], parameters: Parameters, metric: str) -> Itera
             shown(found[label][0]), shown(mean(attacked, "movement")),
             shown(found[label][1]), shown(mean(attacked, "aligned_psnr"), 2),
             shown(mean(attacked, "aligned_ssim")), shown(shift), f"{statistics.fmean(size):.3f}" if size else NOTHING,
-            f"{statistics.median(cell.measures['ms'] for cell in mine):.3g}",
+            significant(statistics.median(cell.measures["ms"] for cell in mine), 3),
         )  # fmt: skip
         distances = [shown(mean(attacked, name)) for name in learned]
         front = NOTHING if label not in whole else "yes" if is_on_front(whole[label], whole.values()) else ""

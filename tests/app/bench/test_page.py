@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from app.bench.report.html import to_html
-from app.bench.report.markdown import number, picture, shown, table
+from app.bench.report.markdown import number, picture, shown, significant, table
 from models.evaluation.bootstrap import Mean
 
 LONG = "the weights were not added. Save them from where they are published, then run the command that adds them"
@@ -56,6 +56,12 @@ def test_only_texts_in_a_table_are_broken_into_lines(page):
 def test_what_rounds_to_zero_has_no_sign():
     assert [number(value) for value in (-0.0004, -0.0, 0.0004, -0.0006)] == ["0.000", "0.000", "0.000", "-0.001"]
     assert shown(Mean(0.083, -0.0, 0.167, 4)) == "0.083 [0.000, 0.167]"
+
+
+def test_large_numbers_have_no_exponent():
+    numbers = (0.2321, 12.35, 999.4, 999.5, 1234.5, 60600.4)
+    assert [significant(number, 3) for number in numbers] == ["0.232", "12.3", "999", "1000", "1234", "60600"]
+    assert [significant(number, 4) for number in (3300, 9999.6, 10000)] == ["3300", "10000", "10000"]
 
 
 @pytest.mark.parametrize(
