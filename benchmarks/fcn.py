@@ -25,6 +25,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from app.bench.items import label_of
 from benchmarks.purify import center, read
 from benchmarks.tables import header, row
 from models.attacks.adv_cf import AdvCf
@@ -104,7 +105,10 @@ def judge(defense: Defense, metric: Metric, pairs: Sequence[tuple[Tensor, Tensor
         shifts.append(score - truth)
         clean_gains.append(gain(truth, float(metric(defense(clean)))))
     columns = {"gain": gains, "quality": qualities, "shift": shifts, "gain on clean": clean_gains}
-    return {"defense": defense.name, **{name: interval(values) for name, values in columns.items()}}
+    return {
+        "defense": label_of(defense.model_dump_json()),
+        **{name: interval(values) for name, values in columns.items()},
+    }
 
 
 def adaptive_gain(attack: AdvCf, photo: Tensor, metric: Metric, defense: Defense) -> float:

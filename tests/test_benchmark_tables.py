@@ -8,8 +8,10 @@ import torch
 from known_photographs import NAMES, pixels
 from PIL import Image
 
-from benchmarks import metrics, purify
+from benchmarks import fcn, metrics, purify
 from benchmarks.tables import header, kept, row
+from models.defenses import parse_defense
+from models.metrics import find_metric
 from models.noise import Noise
 
 
@@ -50,3 +52,10 @@ def test_who_does_not_look_says_the_mean_label_of_the_other_photographs():
     judged = [metrics.Judged(marks, np.array([100, label]), {}) for label in (10, 20, 60)]
     told = [one.scores[metrics.BLIND].tolist() for one in metrics.with_one_who_does_not_look(judged)]
     assert told == [[100, 40], [100, 35], [100, 15]]
+
+
+def test_two_defenses_of_one_name_are_told_apart():
+    defenses = [parse_defense(text) for text in ("jpeg", '{"name": "jpeg", "quality": 30}')]
+    shades = torch.linspace(0, 1, 32).expand(1, 3, 32, 32)
+    told = [fcn.judge(one, find_metric("entropy"), [(shades, shades)])["defense"] for one in defenses]
+    assert told == ["jpeg", "jpeg(quality=30)"]
