@@ -67,11 +67,12 @@ def _tiles(unit: Unit, folder: Folder) -> Iterator[Tile]:
 
 @no_formulas()
 def _draw(title: str, tiles: list[Tile]) -> bytes:
-    rows = math.ceil(len(tiles) / COLUMNS)
+    rows, titles = math.ceil(len(tiles) / COLUMNS), [_shortened(name) for name, _, _ in tiles]
     height, width = tiles[0][1].shape[:2]
     high = TILE * min(max(height / width, NARROWEST), TALLEST)
     columns = min(COLUMNS, len(tiles))
-    figure = Figure(figsize=(columns * TILE + 0.2, rows * (2 * high + 0.45) + 0.55))
+    above = 0.3 + 0.15 * max(title.count("\n") for title in titles)
+    figure = Figure(figsize=(columns * TILE + 0.2, rows * (2 * high + above) + 0.55))
     figure.set_layout_engine(ConstrainedLayoutEngine(h_pad=0.01, w_pad=0.03, hspace=0, wspace=0))
     lines = (title, f"below each picture, {FACTOR} times its difference to the clean one")
     # not by wrap=True, which looks for formulas all the same
@@ -80,11 +81,11 @@ def _draw(title: str, tiles: list[Tile]) -> bytes:
     panels = figure.subplots(2 * rows, columns, squeeze=False)
     for axes in panels.flat:
         axes.set_axis_off()
-    for number, (name, picture, difference) in enumerate(tiles):
+    for number, (_, picture, difference) in enumerate(tiles):
         row, column = divmod(number, columns)
         for axes, shown in ((panels[2 * row, column], picture), (panels[2 * row + 1, column], difference)):
             axes.imshow(shown)
-        panels[2 * row, column].set_title(_shortened(name), fontsize=7.5)
+        panels[2 * row, column].set_title(titles[number], fontsize=7.5)
     sheet = io.BytesIO()
     with warnings.catch_warnings():  # a box stands for a letter that the font lacks; the report has the name too
         warnings.filterwarnings("ignore", "Glyph .* missing from font")
@@ -94,7 +95,7 @@ def _draw(title: str, tiles: list[Tile]) -> bytes:
 
 def _shortened(name: str) -> str:
     first, _, score = name.partition("\n")
-    return f"{first if len(first) <= 28 else first[:27] + '…'}\n{score}"
+    return "\n".join([*textwrap.wrap(first, 28, max_lines=2, placeholder=" …"), score])
 
 
 def _score(record: object, metric: str) -> str:

@@ -10,7 +10,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from app.bench.report import plots
+from app.bench.report import gallery, plots
 from app.bench.report.labels import place_labels
 from models.evaluation.bootstrap import Mean
 
@@ -46,3 +46,10 @@ def test_long_names_of_attacks_are_broken_cover_no_other_and_stay_inside(drawing
     assert all(figure.bbox.x0 <= box.x0 and figure.bbox.y0 <= box.y0 for box in boxes)
     if drawing is plots._bars:  # slanted ones have boxes that overlap
         assert not any(one.overlaps(other) for one, other in combinations(boxes, 2))
+
+
+def test_defenses_whose_names_begin_alike_have_titles_that_differ():
+    names = [f"chain(steps=flip + jpeg(quality={quality}))" for quality in (30, 90)]
+    titles = [gallery._shortened(f"{name}\nscore 84.7") for name in names]
+    assert [" ".join(title.split("\n")) for title in titles] == [f"{name} score 84.7" for name in names]
+    assert max(len(line) for line in titles[0].split("\n")) <= 28
