@@ -99,6 +99,19 @@ class Target:
         width = self._width().repeat(count // len(self._seeds))
         return 1 - self._sign * torch.cat(totals) / (self._draws * width)
 
+    def better(self, best: Tensor, lowest: Tensor, images: Tensor, loss: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Return the better of two variants of each image, and its loss, (N,).
+
+        `lowest` is the loss of `best`, and `loss` that of `images`, asked for if not given. Through a random defense
+        both are asked for again, through the same draws: what other draws gave says nothing about which is better.
+        """
+        if self.is_random:
+            lowest, loss = self.losses(2 * len(best), torch.cat([best, images]).__getitem__).chunk(2)
+        elif loss is None:
+            loss = self.loss(images)
+        wins = loss < lowest
+        return torch.where(wins.view(-1, 1, 1, 1), images, best), torch.where(wins, loss, lowest)
+
     def gradient(self, images: Tensor) -> Slope:
         """Return the loss of each image and its gradient; no graph is kept.
 

@@ -16,7 +16,8 @@ class AdvCf(Attack):
 
     Adversarial color filter, Zhao et al. (BMVC 2020, arXiv 2002.01008; AdvCF in IEEE TIFS 2023), as Gushchin et al.
     (arXiv 2404.06957) used it: one curve per channel of 64 straight pieces whose slopes Adam moves, with a penalty for
-    curves that are not straight; the best of all steps is kept.
+    curves that are not straight; the best of all steps is kept. Through a random defense each step is compared with the
+    best so far through the same draws, which costs two queries more.
     """
 
     name: Literal["adv-cf"] = "adv-cf"
@@ -38,12 +39,12 @@ class AdvCf(Attack):
                 images = apply_curves(leaf, levels).view_as(best)
                 penalty = self.weight * (_normalized(leaf) - 1 / PIECES).square().sum()
             loss, gradient = target.gradient(images)
-            best, lowest = _better(best, lowest, images.detach(), loss)
+            best, lowest = target.better(best, lowest, images.detach(), loss)
             (slopes.grad,) = torch.autograd.grad((images, penalty), leaf, (gradient, torch.ones_like(penalty)))
             adam.step()
             slopes.clamp_(min=0)
         images = apply_curves(slopes, levels).view_as(best)
-        return _better(best, lowest, images, target.loss(images))[0]
+        return target.better(best, lowest, images)[0]
 
 
 def apply_curves(slopes: Tensor, levels: Tensor) -> Tensor:
@@ -60,8 +61,3 @@ def apply_curves(slopes: Tensor, levels: Tensor) -> Tensor:
 
 def _normalized(slopes: Tensor) -> Tensor:
     return slopes / slopes.sum(dim=2, keepdim=True).clamp(min=1e-9)
-
-
-def _better(best: Tensor, lowest: Tensor, images: Tensor, loss: Tensor) -> tuple[Tensor, Tensor]:
-    wins = loss < lowest
-    return torch.where(wins.view(-1, 1, 1, 1), images, best), torch.where(wins, loss, lowest)

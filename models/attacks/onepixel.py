@@ -1,4 +1,4 @@
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
@@ -8,6 +8,7 @@ from torch import Tensor
 
 from models.attack import Attack
 from models.attack_target import Target
+from models.perturbation.evolution import evolve
 
 GENES = 5
 """Of a pixel: row, column, red, green, blue, each from 0 to 1."""
@@ -17,7 +18,8 @@ class Onepixel(Attack):
     """Ask for scores only: change a few pixels, found by differential evolution, to any color.
 
     Su et al. (2019, arXiv 1710.08864), with the parameters of Guardians of Image Quality (arXiv 2408.01541), which
-    leaves the search to SciPy.
+    leaves the search to SciPy; ours takes the same steps. Through a random defense candidates are seen through the same
+    draws as those that they are to replace, which costs as many queries more.
     """
 
     name: Literal["onepixel"] = "onepixel"
@@ -34,30 +36,18 @@ class Onepixel(Attack):
         return torch.cat([self._perturb_one(target.of(index)) for index in range(len(target.images))])
 
     def _perturb_one(self, target: Target) -> Tensor:
-        from scipy.optimize import differential_evolution
-
         generator = target.noise.generators[0]
-        population = min(self.population, self.queries // 2)
-        first = torch.rand(population, GENES * self.pixels, generator=generator).numpy()
+        of_each = 2 if target.is_random else 1
+        size = min(self.population, self.queries // (1 + of_each))
+        first = torch.rand(size, GENES * self.pixels, generator=generator).double().numpy()
 
-        def losses(genes: NDArray[np.float64]) -> NDArray[Any]:  # (genes, candidates), as SciPy hands them over
-            candidates = genes.T
+        def losses(candidates: NDArray[np.float64]) -> NDArray[np.float32]:
             found = target.losses(len(candidates), lambda some: _paint(target.images, candidates[some]))
-            return np.asarray(found.cpu())
+            return found.cpu().numpy()
 
-        found = differential_evolution(
-            losses,
-            [(0, 1)] * first.shape[1],
-            maxiter=self.queries // population - 1,
-            init=first,
-            rng=int(torch.randint(0, 2**31, (), generator=generator)),
-            tol=0,
-            atol=0,
-            polish=False,
-            vectorized=True,
-            updating="deferred",
-        )
-        return _paint(target.images, found.x[None])
+        random = np.random.default_rng(int(torch.randint(0, 2**31, (), generator=generator)))
+        generations = (self.queries - size) // (of_each * size)
+        return _paint(target.images, evolve(losses, first, generations, random, again=target.is_random)[None])
 
 
 def _paint(image: Tensor, genes: NDArray[np.float64]) -> Tensor:

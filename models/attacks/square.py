@@ -43,13 +43,7 @@ class Square(Attack):
         if not target.is_random:
             lowest = target.loss(images)
         for query in tracked(range(2, self.queries + 1, 2 if target.is_random else 1)):
-            if target.is_random:  # asked again: a loss that other draws gave says nothing about this one
-                lowest, loss = target.losses(2 * count, torch.cat([images, candidates]).__getitem__).chunk(2)
-            else:
-                loss = target.loss(candidates)
-            is_better = loss < lowest
-            images = torch.where(is_better.view(-1, 1, 1, 1), candidates, images)
-            lowest = torch.where(is_better, loss, lowest)
+            images, lowest = target.better(images, lowest, candidates)
             candidates = images.clone()
             side = self._side(query, height, width)
             rows = target.noise.integers(0, height - side)

@@ -10,6 +10,7 @@ from models.attacks.nes import Nes
 from models.attacks.onepixel import Onepixel
 from models.attacks.parsimonious import Parsimonious
 from models.attacks.square import Square
+from models.defenses.random_crop import RandomCrop
 from models.defenses.random_noise import RandomNoise
 from models.noise import derive_seed
 
@@ -65,6 +66,23 @@ def test_square_never_ends_worse_than_it_began():
     images = photograph_like(4, 16, 16)
     for queries in (2, 3, 20):
         assert (METRIC(Square(queries=queries)(images, METRIC, seed=3)) >= METRIC(images)).all()
+
+
+def test_one_pixel_asks_twice_through_a_random_defense_and_never_too_often():
+    images = photograph_like(2, 24, 24)
+    for queries, population, asked in ((3300, 300, 3300), (200, 20, 180), (10, 300, 9)):
+        attack = Onepixel(queries=queries, population=population)
+        assert attack.run(images, METRIC, RandomNoise(sigma=0.05)).queries.tolist() == [asked, asked]
+
+
+def test_pixels_are_found_through_a_random_defense_by_comparing_what_the_same_draws_made():
+    images, defense = photograph_like(4, 24, 24), RandomCrop(size=16)
+
+    def defended(attacked):
+        return torch.stack([METRIC(defense(attacked, 1000 + number)) for number in range(100)]).mean(0)
+
+    attacked = [Onepixel(pixels=20, population=40, queries=840)(images, METRIC, defense, seed) for seed in (5, 6)]
+    assert torch.stack([defended(one) - defended(images) for one in attacked]).mean() > 0.013
 
 
 @pytest.mark.parametrize("attack", [Square(epsilon=8, queries=200), Parsimonious(epsilon=8, queries=200)])

@@ -6,6 +6,7 @@ import pytest
 import torch
 from standin_metrics import Standin, photograph_like
 
+from models.attack_target import Target
 from models.attacks.adv_cf import AdvCf, apply_curves
 from models.attacks.amifgsm import Amifgsm
 from models.attacks.fgsm import Fgsm
@@ -16,6 +17,8 @@ from models.attacks.mifgsm import Mifgsm
 from models.attacks.ssah import Ssah, coarse
 from models.attacks.stadv import Stadv, move
 from models.attacks.zhang_ssim import ZhangSsim
+from models.defenses.random_crop import RandomCrop
+from models.defenses.random_noise import RandomNoise
 from models.metrics import metrics
 from models.ssim import ssim
 
@@ -245,3 +248,29 @@ def test_a_flow_of_one_pixel_shifts_the_image():
     assert torch.allclose(move(images, flow), images, atol=1e-5)
     flow[:, 1] = 1
     assert torch.allclose(move(images, flow)[..., :-1], images[..., 1:], atol=1e-5)
+
+
+class Brightness(Standin):
+    """The mean of all values, which noise shifts for every image alike."""
+
+    def score(self, images):
+        return 10 * images.mean(dim=(1, 2, 3))
+
+
+def test_the_best_step_through_a_random_defense_is_the_best_through_the_same_draws():
+    darker = torch.full((8, 3, 16, 16), 100 / 255)
+    brighter, given = darker + 1 / 255, torch.tensor([-9.0, 9.0] * 4)
+    target = Target(darker, tuple(range(8)), Brightness(), RandomNoise(sigma=0.2), sign=1, draws=1, budget=None)
+    for one, other in ((darker, brighter), (brighter, darker)):
+        assert torch.equal(target.better(one, given, other, -given)[0], brighter), "whatever other draws have told"
+
+
+def test_what_a_random_defense_makes_look_good_by_chance_is_not_kept():
+    images, defense = photograph_like(4, 24, 24), RandomCrop(size=16)
+
+    def defended(attacked):
+        return torch.stack([METRIC(defense(attacked, 1000 + number)) for number in range(100)]).mean(0)
+
+    attacked = [Stadv()(images, METRIC, defense, seed) for seed in (5, 6, 7)]
+    assert torch.stack([defended(one) - defended(images) for one in attacked]).mean() > 0.02
+    assert AdvCf(iterations=4).run(images, METRIC, defense).queries.tolist() == [14] * 4, "three a step, two at the end"
