@@ -183,6 +183,7 @@ class Attack(Parameters, ABC):
             levels = images.mul(255).round_()
             clean = levels / 255
             budget = self._whole_levels(clean)
+            needs_no_scale = not self.white_box and None in metric.card.range  # scores alone are only compared
             target = Target(
                 clean,
                 seeds,
@@ -191,6 +192,7 @@ class Attack(Parameters, ABC):
                 sign=self.goal.sign(metric),
                 draws=self.draws,
                 budget=None if budget is None else budget / 255,
+                width=torch.ones(len(clean)).to(clean) if needs_no_scale else None,
             )
             attacked = self._quantize(self.perturb(target), levels, budget)
         return Attacked(attacked, None if budget is None else budget.flatten(), target.queries, target.first_slope)

@@ -31,8 +31,8 @@ class Target:
 
     s is the metric's score of the image, defended if there is a defense; R the width of the metric's range; sign is
     such that J falls as the claimed quality goes the way the attacker wants. For a metric whose range is open, R is
-    the magnitude of the clean image's own score, at least 1. With a stochastic defense s is the mean over `draws` of
-    its randomness: fresh ones at every step, none of which an evaluator with the same seed would meet.
+    the magnitude of the clean image's own score, at least 1: a query. With a stochastic defense s is the mean over
+    `draws` of its randomness: fresh ones at every step, none of which an evaluator with the same seed would meet.
     """
 
     def __init__(
@@ -153,6 +153,7 @@ class Target:
         if self._range is None:
             low, high = self._metric.card.range
             if low is None or high is None:
+                self.queries += 1
                 self._range = self._metric(self.images).abs().clamp(min=1)
             else:
                 self._range = torch.full((len(self.images),), high - low).to(self.images)

@@ -10,7 +10,9 @@ from models.attack import Attack, AttackError
 from models.attack_target import Target
 from models.attacks import UnknownAttackError, parse_attack
 from models.attacks.ifgsm import Ifgsm
+from models.attacks.parsimonious import Parsimonious
 from models.attacks.square import Square
+from models.attacks.stadv import Stadv
 from models.defenses import parse_defense
 from models.noise import Noise, derive_seed
 
@@ -71,6 +73,17 @@ def test_the_scale_of_an_open_range_is_at_least_one():
     metric = Small(bounds=(0.0, None))
     aim = target(metric)
     torch.testing.assert_close(aim.loss(aim.images), 1 - metric(aim.images))
+
+
+@pytest.mark.parametrize(
+    "attack", [Ifgsm(iterations=2), Stadv(iterations=2), Square(queries=5), Parsimonious(queries=5)]
+)
+def test_whatever_is_scored_is_a_query_and_black_boxes_keep_to_theirs_where_a_range_is_open(attack):
+    metric = Recorder()
+    metric.card = metric.card.model_copy(update={"range": (0.0, None)})
+    done = attack.run(photograph_like(1, 24, 24), metric)
+    assert done.queries.item() == sum(len(images) for images in metric.seen)
+    assert attack.white_box or done.queries.item() <= attack.queries
 
 
 def test_the_first_slope_stays_that_of_the_clean_image():
