@@ -15,6 +15,7 @@ _DRAWING = {0: [b"tRNS"], 2: [b"tRNS"], 3: [b"PLTE", b"tRNS"], 4: [], 6: []}
 _KEY_BYTES = {0: 2, 2: 6}
 _SRGB_CODE_POINTS = bytes((1, 13, 0, 1))
 _SRGB_GAMMA, _GAMMA_TOLERANCE = 45_455, 500
+_SRGB_PRIMARIES, _PRIMARIES_TOLERANCE = (31_270, 32_900, 64_000, 33_000, 30_000, 60_000, 15_000, 6_000), 1_000
 
 
 def read_png(data: bytes) -> Header:
@@ -93,7 +94,13 @@ def _remarks(chunks: dict[bytes, bytes]) -> tuple[str, ...]:
     remarks = []
     if _body(chunks, b"cICP") not in {b"", _SRGB_CODE_POINTS}:
         remarks.append("cicp-ignored")
+    if {b"sRGB", b"iCCP", b"cICP"} & chunks.keys():  # they say more, and win
+        return tuple(remarks)
     gamma = int.from_bytes(_body(chunks, b"gAMA"))
-    if gamma and abs(gamma - _SRGB_GAMMA) > _GAMMA_TOLERANCE and not {b"sRGB", b"iCCP", b"cICP"} & chunks.keys():
+    if gamma and abs(gamma - _SRGB_GAMMA) > _GAMMA_TOLERANCE:
         remarks.append("gamma-ignored")
+    primaries = _body(chunks, b"cHRM")
+    told = struct.unpack(">8I", primaries) if len(primaries) == 32 else _SRGB_PRIMARIES
+    if any(abs(one - other) > _PRIMARIES_TOLERANCE for one, other in zip(told, _SRGB_PRIMARIES, strict=True)):
+        remarks.append("primaries-ignored")
     return tuple(remarks)

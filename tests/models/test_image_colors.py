@@ -218,12 +218,21 @@ def test_a_profile_in_two_pieces_is_joined_in_their_order():
     assert facts.conversions == ("icc-to-srgb",)
 
 
+SRGB = (31_270, 32_900, 64_000, 33_000, 30_000, 60_000, 15_000, 6_000)
+"""White, red, green and blue as a PNG file tells them: x and y, times 100,000."""
+ADOBE_RGB = (31_270, 32_900, 64_000, 33_000, 21_000, 71_000, 15_000, 6_000)
+
+
 @pytest.mark.parametrize(
     ("chunks", "remarks"),
     [
         ([chunk(b"gAMA", struct.pack(">I", 100_000))], ("gamma-ignored",)),
         ([chunk(b"gAMA", struct.pack(">I", 45_455))], ()),
         ([chunk(b"gAMA", struct.pack(">I", 100_000)), chunk(b"sRGB", b"\0")], ()),
+        ([chunk(b"cHRM", struct.pack(">8I", *SRGB))], ()),
+        ([chunk(b"cHRM", struct.pack(">8I", *ADOBE_RGB))], ("primaries-ignored",)),
+        ([chunk(b"cHRM", struct.pack(">8I", *ADOBE_RGB)), chunk(b"sRGB", b"\0")], ()),
+        ([chunk(b"cHRM", b"short")], ()),
         ([chunk(b"cICP", bytes([9, 16, 0, 1]))], ("cicp-ignored",)),
         ([chunk(b"cICP", bytes([1, 13, 0, 1]))], ()),
     ],
