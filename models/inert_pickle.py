@@ -39,7 +39,7 @@ _DTYPES = {
     "LongStorage": torch.int64,
     "ShortStorage": torch.int16,
 }
-_DAMAGED = (*DAMAGED, UnpicklingError, zipfile.BadZipFile)
+_DAMAGED = (*DAMAGED, UnpicklingError)
 
 
 class Shell:

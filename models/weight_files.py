@@ -2,6 +2,7 @@
 
 import re
 import struct
+import zipfile
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -30,6 +31,7 @@ DAMAGED = (  # not Exception: an interrupt may arrive in the middle
     TypeError,
     ValueError,
     struct.error,
+    zipfile.BadZipFile,
     zlib.error,
 )
 """What readers of weights raise at a file that is cut off, or of which a byte is another."""
@@ -44,6 +46,7 @@ def read_state(file: Path) -> dict[str, Any]:
     try:
         if file.suffix == ".safetensors":
             return dict(load_file(file))
+        _check_packed(file)
         state = torch.load(file, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise CheckpointError(f"{file} does not exist") from error
@@ -68,6 +71,17 @@ def read_state(file: Path) -> dict[str, Any]:
 
 
 NO_WEIGHTS = "it is neither .safetensors nor what torch.save writes"
+
+
+def _check_packed(file: Path) -> None:
+    """Raise RuntimeError for a zip of which more comes out than is in it; `torch.save` compresses nothing."""
+    with file.open("rb") as stream:
+        if stream.read(2) != b"PK":
+            return
+        with zipfile.ZipFile(stream) as archive:
+            unpacked = sum(entry.file_size for entry in archive.infolist())
+        if unpacked > file.stat().st_size:
+            raise RuntimeError(f"it would take {unpacked} bytes of memory, more than it has")
 
 
 def _is_pickled(file: Path) -> bool:

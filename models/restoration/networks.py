@@ -47,6 +47,8 @@ def _read(file: Path) -> dict[str, Tensor]:
         state = canonicalize_state_dict(state)
     if not state or not all(isinstance(key, str) and _is_plain(value) for key, value in state.items()):
         raise CheckpointError(f"{file} holds no named tensors, or more than these; {CURE}")
+    if sum(value.nbytes for value in state.values()) > 2 * file.stat().st_size:
+        raise CheckpointError(f"{file} is damaged: it shows its numbers more than twice; {CURE}")
     # clone: tensors that share memory cannot be kept as safetensors
     copy = {k: (v.detach().float() if v.is_floating_point() else v.detach()).clone() for k, v in state.items()}
     check_state(file, copy, copy)

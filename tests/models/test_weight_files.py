@@ -1,6 +1,7 @@
 """Weight files of others: whatever is in one, it is read, or refused by its name."""
 
 import random
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ import torch
 
 from models import inert_pickle
 from models.checkpoints import CheckpointError
+from models.restoration.networks import adopt
 from models.weight_files import read_state
 
 
@@ -35,9 +37,27 @@ def test_whichever_bytes_are_changed_the_file_is_read_or_refused(tmp_path, read,
     assert refused > 150
 
 
-def test_a_compressed_pickle_that_is_damaged_is_refused(tmp_path):
-    import zipfile
+@pytest.mark.parametrize("read", [read_state, inert_pickle.read])
+def test_a_file_of_which_more_would_come_out_than_is_in_it_is_refused(tmp_path, read):
+    file = tmp_path / "bomb.pt"
+    torch.save({"a": torch.zeros(100_000)}, tmp_path / "plain.pt")
+    with (
+        zipfile.ZipFile(tmp_path / "plain.pt") as plain,
+        zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive,
+    ):
+        for name in plain.namelist():
+            archive.writestr(name, plain.read(name))
+    assert refuses(read, file)
 
+
+def test_one_number_that_poses_as_billions_is_refused_as_a_restoration_network(tmp_path):
+    file = tmp_path / "network.pth"
+    torch.save({"conv.weight": torch.zeros(1).expand(10**11)}, file)
+    with pytest.raises(CheckpointError, match="more than twice"):
+        adopt("mine", file)
+
+
+def test_a_compressed_pickle_that_is_damaged_is_refused(tmp_path):
     file = tmp_path / "network.pt"
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("x/data.pkl", b"\x80\x02}q\x00" + b"X\x01\x00\x00\x00aK\x01s" * 50 + b".")
