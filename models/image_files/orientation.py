@@ -1,10 +1,12 @@
-"""Which way is up: the orientation in an EXIF block, and turning a picture by it."""
+"""What an EXIF block says: which way is up, and turning a picture by it; whether the colors are sRGB's."""
 
 import struct
+from collections.abc import Iterator
 
 from PIL import Image
 
-_ORIENTATION_TAG, _SHORT = 0x0112, 3
+_ORIENTATION_TAG, _PHOTO_TAG, _COLOR_SPACE_TAG = 0x0112, 0x8769, 0xA001
+_SHORT, _LONG, _SRGB = 3, 4, 1
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -20,20 +22,44 @@ def read_orientation(exif: bytes | None) -> int:
     """Return the EXIF orientation, 1 to 8; 1 if there is none. Raises ValueError if the block cannot be read."""
     if not exif:
         return 1
+    for tag, kind, value in _entries(exif):
+        if (tag, kind) == (_ORIENTATION_TAG, _SHORT):
+            return value if value in _TURNS else 1
+    return 1
+
+
+def tells_other_colors(exif: bytes | None) -> bool:
+    """Return whether an EXIF block says that the colors are not sRGB's, as cameras do that are set to Adobe RGB."""
+    try:
+        for tag, kind, place in _entries(exif) if exif else ():
+            if (tag, kind) == (_PHOTO_TAG, _LONG):
+                return any(
+                    (tag, kind) == (_COLOR_SPACE_TAG, _SHORT) and space != _SRGB
+                    for tag, kind, space in _entries(exif or b"", place)
+                )
+    except ValueError:
+        return False
+    return False
+
+
+def _entries(exif: bytes, start: int | None = None) -> Iterator[tuple[int, int, int]]:
+    """Yield tag, kind and value of the single numbers in a directory, by default the first. Raises ValueError."""
     tiff = exif.removeprefix(b"Exif\0\0")
     order = {b"II*\0": "<", b"MM\0*": ">"}.get(tiff[:4])
     if order is None:
         raise ValueError("the EXIF block is not a TIFF file")
     try:
-        (start,) = struct.unpack_from(f"{order}I", tiff, 4)
+        if start is None:
+            (start,) = struct.unpack_from(f"{order}I", tiff, 4)
         (count,) = struct.unpack_from(f"{order}H", tiff, start)
         for index in range(count):
-            tag, kind, length, value = struct.unpack_from(f"{order}HHIH", tiff, start + 2 + 12 * index)
-            if (tag, kind, length) == (_ORIENTATION_TAG, _SHORT, 1):
-                return value if value in _TURNS else 1
+            place = start + 2 + 12 * index
+            tag, kind, length = struct.unpack_from(f"{order}HHI", tiff, place)
+            (value,) = struct.unpack_from(f"{order}{'I' if kind == _LONG else 'H'}", tiff, place + 8)
+            if length == 1:
+                yield tag, kind, value
     except struct.error as error:
         raise ValueError("the EXIF block ends early") from error
-    return 1
 
 
 def turn_upright(image: Image.Image, orientation: int) -> Image.Image:

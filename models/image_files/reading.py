@@ -12,7 +12,7 @@ from models.image_files.foreign import kind_of
 from models.image_files.header import Header
 from models.image_files.limits import BrokenImageError, ImageFormat, ImageLimits, UnsupportedImageError
 from models.image_files.loading import load
-from models.image_files.orientation import read_orientation, upright_size
+from models.image_files.orientation import read_orientation, tells_other_colors, upright_size
 
 _LIMITS = ImageLimits()
 
@@ -64,6 +64,8 @@ def read(data: bytes, limits: ImageLimits, *, is_check: bool) -> Picture:
     image = load(header, is_check=is_check)
     colors = plan_colors(image, header)
     conversions = [*header.remarks, *colors.conversions]
+    if header.icc is None and tells_other_colors(header.exif):
+        conversions.append("exif-color-space-ignored")
     try:
         orientation = read_orientation(header.exif)
     except ValueError:

@@ -275,6 +275,25 @@ def test_the_exif_orientation_is_read_in_both_byte_orders(order):
     assert read(photo_png(chunk(b"eXIf", tiff)))[1].conversions == ("exif-orientation-6",)
 
 
+def exif_of_color_space(number: int, order: str = "<") -> bytes:
+    tiff = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(f"{order}I", 8)
+    tiff += struct.pack(f"{order}HHHIHHHHII", 2, 0x0112, 3, 1, 6, 0, 0x8769, 4, 1, 38)
+    return tiff + bytes(4) + struct.pack(f"{order}HHHIHH", 1, 0xA001, 3, 1, number, 0)
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize(
+    ("number", "said"), [(1, ()), (2, ("exif-color-space-ignored",)), (65535, ("exif-color-space-ignored",))]
+)
+def test_a_camera_set_to_other_colors_that_adds_no_profile_is_read_as_srgb_and_said_so(number, said, order):
+    block = exif_of_color_space(number, order)
+    pixels, facts = read(photo_png(chunk(b"eXIf", block)))
+    assert np.array_equal(pixels, UPRIGHT[6](photo()))
+    assert facts.conversions == (*said, "exif-orientation-6")
+    assert read(saved(icc_profile=srgb_profile(), exif=block))[1].conversions == ("exif-orientation-6",)
+    assert read(photo_png(chunk(b"eXIf", block[:-6])))[1].conversions == ("exif-orientation-6",), "cut off after it"
+
+
 @pytest.mark.parametrize("block", [b"nonsense", b"II*\0\xff\xff\xff\xff", b"MM\0*\0\0\0\x08\xff\xff"])
 def test_an_exif_block_that_cannot_be_read_is_left_out_and_said_so(block):
     pixels, facts = read(photo_png(chunk(b"eXIf", block)))
