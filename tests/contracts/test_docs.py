@@ -51,6 +51,14 @@ def test_every_setting_is_documented_as_it_is():
     assert settings_table() in text, f"the table should be:\n{settings_table()}"
 
 
+def test_every_word_for_what_was_done_to_an_image_is_explained():
+    source = "".join(file.read_text() for file in (ROOT / "models" / "image_files").glob("*.py"))
+    words = set(re.findall(r'"((?:[a-z0-9]+-)+(?:bit|ignored|picture|rgb|srgb|white))"', source))
+    [rows] = re.findall(r"\| word \| what it means \|\n(.*)", (ROOT / "docs" / "api.md").read_text(), re.DOTALL)
+    told = {word for row in rows.splitlines() for word in re.findall(r"`([^`]*)`", row.split("|")[1])}
+    assert told - {"exif-orientation-N"} == words
+
+
 def test_every_variable_named_anywhere_is_a_setting():
     known = {f"PURIFIQA_{name.upper()}" for name in Settings.model_fields}
     known |= {"PURIFIQA_CI_CACHE", "PURIFIQA_API_KEY"}  # of .ci/run, clients
