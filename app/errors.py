@@ -178,7 +178,8 @@ def _allowed(request: Request, told: str) -> str:
     """Return the methods of a path. Starlette has `told` only those of the first of several routes."""
     path = getattr(request.scope.get("route"), "path", None)
     routes = (one for one in iter_route_contexts(request.app.routes) if path and one.path == path)
-    return ", ".join(sorted({method for one in routes for method in one.methods or ()})) or told
+    found = {method for one in routes for method in one.methods or ()}
+    return ", ".join(sorted(found | ({"HEAD"} if "GET" in found else set()))) or told
 
 
 def _as_problem(request: Request, error: Exception) -> ProblemError:

@@ -18,6 +18,7 @@ from app.guard.install import install_inner, install_outer
 from app.guard.keys import KeyRing
 from app.guard.openapi import describe
 from app.guard.room import Room
+from app.head import HeadLikeGet
 from app.request_context import RequestContext, is_watching
 from app.routes import attack, batches, catalogue, events, health, jobs, listing, purify, score
 from app.services import Services
@@ -89,6 +90,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         app.include_router(routes.router)
     errors.install(app)
     documentation.install(app, functools.partial(describe, keys_are_on=keys is not None))
+    app.add_middleware(HeadLikeGet)
     install_inner(app, settings, keys_are_on=keys is not None)
     app.add_middleware(RequestMetrics, registry=app.state.registry)
     install_outer(app, settings)

@@ -28,14 +28,12 @@ class Readiness(Health):
     checks: list[Check] | None = Field(None, description="With `?verbose`: everything that was looked at.")
 
 
-@router.head("/livez", include_in_schema=False)
 @router.get("/livez", operation_id="livez", summary="The process answers")
 async def livez() -> Health:
     """200 while the event loop runs; depends on nothing else."""
     return Health()
 
 
-@router.head("/readyz", include_in_schema=False)
 @router.get(
     "/readyz",
     operation_id="readyz",

@@ -212,8 +212,8 @@ def test_a_wrong_method_or_path_is_a_problem_too(client):
 
 
 @pytest.mark.parametrize(("path", "methods"), [
-    ("/jobs/x", "DELETE, GET"), ("/batches/x", "DELETE, GET"), ("/jobs", "GET"), ("/livez", "GET, HEAD"),
-    ("/", "GET"), ("/static-offline-docs/swagger-ui.css", "GET, HEAD"),
+    ("/jobs/x", "DELETE, GET, HEAD"), ("/batches/x", "DELETE, GET, HEAD"), ("/jobs", "GET, HEAD"), ("/livez", "GET, HEAD"),
+    ("/", "GET, HEAD"), ("/static-offline-docs/swagger-ui.css", "GET, HEAD"),
 ])  # fmt: skip
 def test_a_path_tells_every_method_that_it_takes(client, path, methods):
     answer = client.put(path)
