@@ -1,6 +1,7 @@
 """`HEAD` wherever `GET` is (RFC 9110, 9.1), with the same headers; the server leaves the body out."""
 
 import anyio
+from anyio.lowlevel import checkpoint
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 
@@ -21,6 +22,7 @@ class HeadLikeGet:
             await send({**message, "more_body": False} if "more_body" in message else message)
             if message.get("more_body"):
                 answering.cancel()
+                await checkpoint()  # nothing more is sent
 
         scope["method"] = "GET"
         try:

@@ -1,7 +1,10 @@
 """HEAD tells what GET would tell, without the body."""
 
+import anyio
 import httpx2
 import pytest
+
+from app.head import HeadLikeGet
 
 OWN = {"date", "x-request-id", "transfer-encoding"}
 
@@ -34,6 +37,21 @@ def test_head_of_a_stream_does_not_wait_for_the_job_and_keeps_no_place(idle_clie
     assert answer.status_code == 200
     assert answer.headers["content-type"].startswith("text/event-stream")
     assert idle_client.app.state.services.followers.borrowed_tokens == 0
+
+
+def test_nothing_follows_the_first_piece_of_a_body_that_comes_in_pieces():
+    sent = []
+
+    async def in_pieces(scope, receive, send):
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        for piece in (b"one", b"two"):
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+
+    async def send(message):
+        sent.append(message)
+
+    anyio.run(HeadLikeGet(in_pieces), {"type": "http", "method": "HEAD"}, None, send)
+    assert sent[1:] == [{"type": "http.response.body", "body": b"one", "more_body": False}]
 
 
 def test_head_is_counted_as_head_under_its_route(idle_client):
