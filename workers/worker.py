@@ -154,7 +154,7 @@ def _carry_out(here: Context, record: JobRecord, hold: Hold, outcome: Outcome | 
             outcome=outcome,
         )
     if file is not None and report.image is not None:
-        digest = here.store.put(record.id, "output", file)
+        digest = _put_output(here, record.id, file)
         report = report.model_copy(update={"image": report.image.model_copy(update={"sha256": digest})})
     waited, ran = begun - record.created, time.time() - begun
     timings = {"queued": round(waited * 1000, 3), **report.timings_ms, "total": round((waited + ran) * 1000, 3)}
@@ -163,6 +163,15 @@ def _carry_out(here: Context, record: JobRecord, hold: Hold, outcome: Outcome | 
     close_manifest(here.store, _ended(record, Status.FINISHED, report=report))
     times = {"queued_ms": round(waited * 1000, 3), "run_ms": round(ran * 1000, 3)}
     log.info("job finished", extra={**_facts(record), **times, "outcome": "finished"})
+
+
+def _put_output(here: Context, job_id: str, file: bytes) -> str:
+    try:
+        return here.store.put(job_id, "output", file)
+    except OSError as error:
+        if here.queue.exists(job_id):
+            raise
+        raise JobCanceledError(job_id) from error  # erased, and its folder with it, at this moment
 
 
 def _facts(record: JobRecord) -> dict[str, str]:

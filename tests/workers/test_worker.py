@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 
 import pytest
@@ -183,6 +184,22 @@ def test_a_job_that_is_erased_while_it_runs_leaves_no_file(submit, burst, queue,
     submit("job1")
     burst()
     assert not [path for path in settings.data_dir.rglob("*") if path.is_file()]
+
+
+def test_a_job_that_is_erased_as_its_result_is_written_is_no_failure(submit, burst, queue, store, monkeypatch):
+    def erase_then_begin(**more):
+        if queue.exists("job1"):
+            queue.erase("job1")
+        store.erase("job1")
+        return real(**more)
+
+    submit("job1", "flip")
+    told, real = [], tempfile.mkstemp
+    monkeypatch.setattr(tempfile, "mkstemp", erase_then_begin)
+    monkeypatch.setattr(worker_module.log, "exception", told.append)
+    burst()
+    assert told == []
+    assert list(store.owners()) == []
 
 
 def test_a_worker_whose_device_is_lost_ends_and_leaves_its_job_to_another(submit, burst, queue, monkeypatch):
