@@ -6,7 +6,7 @@ import math
 from typing import Annotated
 from urllib.parse import urlencode
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.documentation import problems
@@ -39,11 +39,14 @@ class Filter(BaseModel):
                **problems(422, 503)},
 )  # fmt: skip
 def list_jobs(
-    response: Response, services: ServicesDep, caller: ReaderDep, asked: Annotated[Filter, Query()]
+    request: Request, response: Response, services: ServicesDep, caller: ReaderDep, asked: Annotated[Filter, Query()]
 ) -> JobList:
     """While jobs are still kept. A page may hold fewer than `limit`, even none, and yet have a `next`: ask on until it
     has none. Jobs that come while one pages do not move the pages.
     """
+    for name in asked.model_fields_set:
+        if (times := len(request.query_params.getlist(name))) > 1:
+            raise field_problem(422, name, "sent-twice", "send this parameter once", limit=1, actual=times)
     after = _place(asked.cursor) if asked.cursor else None
     page = services.queue.register.page(caller.id, status=asked.status, limit=asked.limit, after=after)
     links = {"self": _link(asked)}

@@ -113,7 +113,7 @@ def test_erased_and_ended_jobs_leave_the_list(idle_client, queue, broker):
     assert broker.ttl("purifiqa:jobs-of:") > 0
 
 
-@pytest.mark.parametrize("query", ["status=done", "limit=0", "limit=101", "limit=x", "cursor=!", "cursor=bm90aGluZw", "cursor=" + "A" * 300, "cursor=bmFuOmpvYg"])  # fmt: skip
+@pytest.mark.parametrize("query", ["status=done", "limit=0", "limit=101", "limit=x", "cursor=!", "cursor=bm90aGluZw", "cursor=" + "A" * 300, "cursor=bmFuOmpvYg", "status=queued&status=failed"])  # fmt: skip
 def test_a_wrong_query_is_a_problem_of_its_field(idle_client, query):
     answer = idle_client.get(f"/jobs?{query}")
     assert answer.status_code == 422
