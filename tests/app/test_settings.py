@@ -43,6 +43,11 @@ def test_wrong_settings_are_told_by_their_variables_and_secrets_are_not_repeated
     ("variable", "value", "told"),
     [
         ("PURIFIQA_REDIS_URL", "redis.example:6379", "Redis URL must specify one of the following schemes (redis://,"),
+        (
+            "PURIFIQA_REDIS_URL",
+            "redis://:hunter2@redis/abc",
+            "a database is a number, as in redis://redis/0; it is 'abc'",
+        ),
         ("PURIFIQA_REDIS_URL", "redis://:hunter2@redis:port/0", "Port could not be cast to integer value as 'port'"),
         (
             "PURIFIQA_REDIS_URL",

@@ -1,8 +1,10 @@
 """The connections to Redis, and what can be wrong with them."""
 
 import contextlib
+import re
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import urlsplit
 
 import redis.asyncio
 from redis import Redis
@@ -45,6 +47,7 @@ class Broker:
         retry = Retry(ExponentialWithJitterBackoff(base=0.1, cap=1), 10) if patient else Retry(ConstantBackoff(0.1), 2)
         try:
             self._redis: Redis = Redis.from_url(url, retry=retry, **timeouts)
+            _check_database(url)
             self._redis.connection_pool.make_connection()  # connects to nobody, and takes no options that there are not
         except (TypeError, ValueError) as error:
             raise ValueError(f"PURIFIQA_REDIS_URL: {error}") from error
@@ -90,6 +93,13 @@ class Broker:
                 return bool(self._probe.set(PROBE, "", px=1))
         except BROKER_ERRORS:
             return False
+
+
+def _check_database(url: str) -> None:
+    """Raise ValueError where redis-py would take the path of a URL that is no number for database 0."""
+    parts = urlsplit(url)
+    if parts.scheme != "unix" and not re.fullmatch(r"/?\d*", parts.path):
+        raise ValueError(f"a database is a number, as in redis://{parts.hostname}/0; it is {parts.path[1:80]!r}")
 
 
 @contextlib.contextmanager
