@@ -28,6 +28,11 @@ class _FormParser(MultiPartParser):
     def on_end(self) -> None:
         self.is_whole = True
 
+    def close(self) -> None:
+        """Close every file, also that of the part in which a form breaks off."""
+        for file in self._files_to_close_on_error:
+            file.close()
+
     def on_headers_finished(self) -> None:
         super().on_headers_finished()
         if self._current_part.field_name == IMAGE and self._current_part.file is None:
@@ -49,7 +54,7 @@ async def _received(request: Request, most_files: int) -> AsyncIterator[FormData
             raise MultiPartException("It breaks off before its last boundary.")
         yield form
     finally:
-        await form.close()
+        parser.close()
 
 
 async def read_form(request: Request, kind: type[Form], settings: Settings) -> tuple[list[bytes], Form]:

@@ -10,6 +10,7 @@ import numpy as np
 import psutil
 import pytest
 from hostile_files import ACCEPTED, HOSTILE
+from starlette import formparsers
 
 MULTIPART = {"Content-Type": "multipart/form-data; boundary=b"}
 
@@ -79,6 +80,17 @@ def test_a_form_that_breaks_off_is_refused_and_not_done_without_its_last_field(c
     for cut in (whole[:-9], whole[: whole.rindex(b"jpeg")]):
         answer = client.post("/purify", content=cut, headers={"Content-Type": order.headers["content-type"]})
         assert "breaks off" in check_problem(answer, 400, "bad-form")["detail"]
+
+
+def test_every_file_of_a_form_that_is_refused_is_closed(client, photo_png, monkeypatch):
+    files, real = [], formparsers.SpooledTemporaryFile
+    monkeypatch.setattr(formparsers, "SpooledTemporaryFile", lambda **more: files.append(real(**more)) or files[-1])
+    order = httpx2.Request("POST", "http://x/purify", files=[("defense", (None, "no")), *[("image", photo_png)] * 2])
+    whole = order.read()
+    for sent in (whole, whole[:-9], whole[:-99], whole.replace(b'"image"', b'"imago"')):
+        client.post("/purify", content=sent, headers={"Content-Type": order.headers["content-type"]})
+    assert len(files) == 8
+    assert all(file.closed for file in files)
 
 
 def test_a_form_in_a_charset_that_is_none_is_refused(client, photo_png):
