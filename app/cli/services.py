@@ -30,7 +30,7 @@ def up(
     from app.guard.access import needs_keys
 
     _log()
-    with said_plainly(say=_end):
+    with said_plainly(os.EX_CONFIG, _end):
         needs_keys(os.environ.get("PURIFIQA_AUTH", "auto"), host, "", keys_file(data_dir))
     try:
         Supervisor(host, port, data_dir, workers).run()
@@ -121,5 +121,5 @@ def _log(level: str = "INFO", form: str | None = None) -> None:
 
     form = form or os.environ.get(LOG_FORMAT) or "text"
     if form not in ("json", "text"):
-        fail(f"{LOG_FORMAT} is {form!r}; it must be json or text")
+        fail(f"{LOG_FORMAT} is {form!r}; it must be json or text", os.EX_CONFIG)
     logs.configure(level, "json" if form == "json" else "text")

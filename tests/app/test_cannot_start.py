@@ -57,7 +57,7 @@ def test_a_worker_that_cannot_write_its_folder_says_so(tmp_path):
     [
         ("api", {"max_pixels": "abc"}, os.EX_CONFIG, "PURIFIQA_MAX_PIXELS: Input should be a valid integer"),
         ("worker", {"redis_url": "redis://127.0.0.1:1"}, 1, "Redis cannot be used: "),
-        ("up", {"host": "0.0.0.0"}, 1, "purifiqa keys new"),
+        ("up", {"host": "0.0.0.0"}, os.EX_CONFIG, "purifiqa keys new"),
     ],
 )
 def test_where_a_log_is_json_the_last_words_are_too(tmp_path, command, variables, status, told):

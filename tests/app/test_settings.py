@@ -160,3 +160,11 @@ def test_settings_are_tried_without_starting_anything(run, monkeypatch, valkey_s
     assert (done.exit_code, done.stdout) == (status, "" if status else "the settings can work\n")
     assert len(done.stderr.splitlines()) == bool(told)
     assert told in done.stderr
+
+
+@pytest.mark.parametrize(("variable", "value"), [("PURIFIQA_HOST", "0.0.0.0"), ("PURIFIQA_LOG_FORMAT", "yaml")])
+def test_up_ends_for_a_setting_with_the_status_of_its_processes(run, monkeypatch, variable, value):
+    monkeypatch.setenv(variable, value)
+    done = run("up")
+    assert done.exit_code == os.EX_CONFIG
+    assert len(done.stderr.splitlines()) == 1

@@ -156,7 +156,7 @@ def test_two_services_do_not_share_a_folder_or_a_port(up, tmp_path):
 
 def test_a_service_that_others_could_reach_does_not_start_without_keys(up, tmp_path):
     service = up("--host", "0.0.0.0")
-    assert service.process.wait(30) == 1
+    assert service.process.wait(30) == os.EX_CONFIG
     assert "purifiqa keys new" in service.log_path.read_text()
     assert not (tmp_path / "data" / "valkey").exists()
 
