@@ -9,7 +9,7 @@ from app.cli.options import JsonOption
 
 def defenses(
     as_json: JsonOption = False,
-    as_markdown: Annotated[bool, typer.Option("--markdown", help="Print README's table.")] = False,
+    as_markdown: Annotated[bool, typer.Option("--markdown", help="Print the table of docs/defenses.md.")] = False,
 ) -> None:
     """List the defenses and their parameters."""
     from app.command import listing
