@@ -82,6 +82,16 @@ def test_json_is_the_default_form(order, accept):
     assert answer.headers["content-type"] == "application/json"
 
 
+def test_an_image_that_is_not_there_in_time_or_never_is_a_job_by_status_and_type(order, idle_client, photo_png):
+    wish = {"Prefer": "wait=1", "Accept": "image/png"}
+    late = idle_client.post("/purify", files={"image": photo_png}, data={"metrics": ""}, headers=wish)
+    flat = cv2.imencode(".png", np.full((100, 100, 3), 90, np.uint8))[1].tobytes()
+    failed = order(image=flat, metrics="niqe", defense="none", headers={**wish, "Prefer": "wait=30"})
+    for answer, status, state in ((late, 202, "queued"), (failed, 200, "failed")):
+        assert (answer.status_code, answer.headers["content-type"]) == (status, "application/json")
+        assert (answer.json()["status"], answer.headers["location"]) == (state, answer.json()["links"]["self"])
+
+
 def test_the_format_field_decides_the_file_and_must_agree_with_accept(client, order):
     job = order(defense="none", format="webp", headers=WAIT).json()
     assert client.get(job["result"]["image_url"]).headers["content-type"] == "image/webp"
