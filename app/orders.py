@@ -5,7 +5,7 @@ import secrets
 
 from pydantic import ValidationError
 
-from app.errors import field_problem, invalid_fields
+from app.errors import ProblemError, field_problem, invalid_fields
 from app.schemas import AttackForm, OrderForm, PurifyForm, ScoreForm
 from app.settings import Settings
 from models.attack import Attack, NoGradientError
@@ -93,8 +93,7 @@ def chosen_attack(text: str) -> Attack:
             422, "attack", "unknown-attack", str(told), suggestion=told.suggestion, actual=told.name[:80]
         ) from error
     except ValidationError as error:
-        kind = next(kind for kind in ATTACKS.values() if kind.__name__ == error.title)
-        raise invalid_fields(error, "attack", lambda _: kind.model_fields) from error
+        raise wrong_attack(error) from error
     except ValueError as error:
         raise field_problem(422, "attack", "invalid-attack", str(error)) from error
     if attack.is_local:  # before anything looks at the file that it names
@@ -105,6 +104,12 @@ def chosen_attack(text: str) -> Attack:
         detail = f"{attack.name} cannot be used here: {availability.explanation}"
         raise field_problem(409, "attack", "attack-unavailable", detail, actual=attack.name)
     return attack
+
+
+def wrong_attack(error: ValidationError) -> ProblemError:
+    """Return the problem of parameters that an attack does not take."""
+    kind = next(kind for kind in ATTACKS.values() if kind.__name__ == error.title)
+    return invalid_fields(error, "attack", lambda _: kind.model_fields)
 
 
 def chosen_defense(text: str) -> Defense:

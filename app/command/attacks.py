@@ -11,8 +11,8 @@ from torch import Tensor
 
 from app.command.batch import EXPECTED, progress_bar, without_the_rest, write_whole
 from app.command.files import FilesError, ImageFile, check_place, find_images, find_others, plan_outputs
-from app.errors import ProblemError, invalid_fields
-from app.orders import chosen_defense, chosen_metrics
+from app.errors import ProblemError
+from app.orders import chosen_defense, chosen_metrics, wrong_attack
 from app.settings import Settings
 from models.attack import Attack, AttackError, AttackUnavailableError, NoGradientError
 from models.attack_alone import AttackedImage, AttackFacts, AttackScores, attack_alone, score_attack
@@ -87,7 +87,7 @@ def make_order(attack: str, metric: str, defense: str | None, goal: str | None, 
         names = chosen_metrics(metric)
         chosen = None if defense is None else chosen_defense(defense)
     except ValidationError as error:
-        raise FilesError(str(invalid_fields(error, "attack"))) from error
+        raise FilesError(str(wrong_attack(error))) from error
     except (UnknownAttackError, ProblemError, ValueError) as error:
         raise FilesError(str(error)) from error
     if len(names) != 1:

@@ -177,7 +177,7 @@ def remove(name: str) -> None:
     """Remove added weights, readable or not. Raises CheckpointError."""
     place = checkpoints.folder(name)
     if not os.path.lexists(place):
-        raise CheckpointError(f"the weights {name} were not added")
+        raise CheckpointError(f"the weights {name} were not added{_kept_instead(name)}")
     checkpoints.remove(place)
     print(f"{name}: removed")
 
@@ -185,4 +185,13 @@ def remove(name: str) -> None:
 def _facts(name: str) -> Facts:
     if facts := checkpoints.facts_of(name):
         return facts
-    raise CheckpointError(f"the weights {name} were not added. Run: purifiqa weights add {name} FILE")
+    raise CheckpointError(f"the weights {name} were not added{_kept_instead(name)}")
+
+
+def _kept_instead(name: str) -> str:
+    """Return the cure for a name that was not added: the one that was probably meant, or all that were."""
+    from app.errors import closest
+
+    kept = checkpoints.names()
+    meant = closest(name, kept)
+    return f"; did you mean {meant!r}?" if meant else f"; there are {', '.join(kept)}" if kept else "; there are none"

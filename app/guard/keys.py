@@ -70,6 +70,7 @@ def hash_of(key: str) -> str:
 
 def new_key(name: str, scopes: Iterable[str] = DEFAULT_SCOPES) -> tuple[str, StoredKey]:
     """Return a new key, which nobody can tell again, and what to store of it. Raises ValueError."""
+    _check_name(name)  # a line would be divided at a colon in it
     key = PREFIX + secrets.token_urlsafe(32)
     return key, parse_line(f"{name}:{hash_of(key)}:{','.join(scopes)}")
 
@@ -78,8 +79,7 @@ def parse_line(line: str) -> StoredKey:
     """Return the key of a line of the file. Raises ValueError."""
     name, _, rest = line.strip().partition(":")
     digest, _, scopes = rest.partition(":")
-    if not _ID.fullmatch(name):
-        raise ValueError(f"{name[:80]!r} is not a name: letters, digits, '.', '_' and '-', at most 64")
+    _check_name(name)
     if not _HASH.fullmatch(digest):
         raise ValueError(f"what is stored of {name} is not a SHA-256 in small hexadecimal digits")
     given = [scope.strip() for scope in scopes.split(",") if scope.strip()]
@@ -87,6 +87,11 @@ def parse_line(line: str) -> StoredKey:
     if unknown:
         raise ValueError(f"{name}: there is no scope {', '.join(sorted(unknown))}; there are {', '.join(Scope)}")
     return StoredKey(name, digest, frozenset(map(Scope, given)) or frozenset(DEFAULT_SCOPES))
+
+
+def _check_name(name: str) -> None:
+    if not _ID.fullmatch(name):
+        raise ValueError(f"{name[:80]!r} is not a name: letters, digits, '.', '_' and '-', at most 64")
 
 
 def read_lines(file: Path) -> list[StoredKey | str]:

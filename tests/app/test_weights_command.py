@@ -62,6 +62,14 @@ def test_a_name_that_is_nearly_a_published_one_is_asked_about(run, tmp_path):
     assert refused.output.endswith("; did you mean 'linearity'?\n")
 
 
+@pytest.mark.parametrize("command", ["verify", "path", "remove"])
+def test_a_name_that_is_nearly_an_added_one_is_asked_about(run, network, command):
+    run("weights", "add", "mine", network)
+    refused = run("weights", command, "mime")
+    assert refused.exit_code == 1
+    assert refused.output == "purifiqa: the weights mime were not added; did you mean 'mine'?\n"
+
+
 def test_changed_weights_are_found(run, network, tmp_path):
     run("weights", "add", "mine", network)
     (file,) = (tmp_path / "weights").rglob("model.safetensors")
