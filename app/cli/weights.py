@@ -10,7 +10,7 @@ from app.cli.options import JsonOption, said_plainly
 
 weights = typer.Typer(no_args_is_help=True, help="Add, pull, list, verify and remove weights that are too big to ship.")
 
-WeightsName = Annotated[str, typer.Argument(metavar="NAME", help="As in `purifiqa weights list`, or a new one.")]
+WeightsName = Annotated[str, typer.Argument(metavar="NAME", help="As in `purifiqa weights list`.")]
 OptionalWeightsName = Annotated[str | None, typer.Argument(metavar="NAME", help="Left out: all of them.")]
 
 
@@ -25,7 +25,7 @@ def list_weights(as_json: JsonOption = False) -> None:
 
 @weights.command()
 def add(
-    name: WeightsName,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="As in `purifiqa weights list`, or a new one.")],
     source: Annotated[Path, typer.Argument(metavar="FILE_OR_FOLDER", help="As published; a UNet2DModel is a folder.")],
     force: Annotated[bool, typer.Option("--force", help="Replace what has this name.")] = False,
 ) -> None:
