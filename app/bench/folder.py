@@ -114,14 +114,25 @@ class Folder:
             yield
 
     def manifest(self) -> Manifest | None:
-        """Return what the folder is about; None: nothing yet. Raises BenchError for a file that cannot be read."""
+        """Return what the folder is about; None: nothing yet.
+
+        Raises BenchError for a file that cannot be read, and for records of which nobody knows what they are about.
+        """
         file = self.root / "manifest.json"
         try:
             return Manifest.model_validate_json(file.read_bytes())
-        except FileNotFoundError:
+        except FileNotFoundError as error:
+            if (self.root / "records").exists():
+                raise BenchError(
+                    f"{self.root} has records, and no {file.name} of theirs; name another --out"
+                ) from error
             return None
         except ValidationError as error:
             raise BenchError(f"{file} is not that of a study of this version; name another --out") from error
+
+    def holds_a_study(self) -> bool:
+        """Return whether what lies in it are the results of a study."""
+        return (self.root / "manifest.json").is_file() and (self.root / "clean").is_dir()
 
     def set_manifest(self, manifest: Manifest) -> None:
         """Say what the folder is about."""

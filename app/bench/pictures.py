@@ -7,6 +7,7 @@ from pathlib import Path
 import torch.nn.functional as F
 from torch import Tensor
 
+from app.bench.folder import Folder
 from app.bench.items import BenchError, Skipped, slug
 from app.bench.parameters import Picture
 from app.command.files import FilesError, ImageFile, find_images, find_others
@@ -28,7 +29,7 @@ def prepare(
     """Read the pictures below `folder` in the order of their names, at most `most` usable ones, and `keep` each as PNG.
 
     `size` is (width, height) or None. `check_size` raises ValueError for a height and width that an attack or a metric
-    refuses. A picture that cannot be used is skipped, with the reason.
+    refuses. A picture that cannot be used is skipped, with the reason, and so are the results of other studies.
     Raises BenchError if there is no picture that can be used.
     """
     try:
@@ -37,7 +38,12 @@ def prepare(
         raise BenchError(str(error)) from error
     pictures: list[Picture] = []
     skipped = [_skipped(file, why) for file, why in find_others([str(folder)], out)]
+    studies = {place for file in files for place in _places(file, folder) if Folder(place).holds_a_study()}
+    earlier = [ImageFile(place, place.relative_to(folder)) for place in sorted(studies)]
+    skipped += [_skipped(place, "these are results of a study") for place in earlier]
     for file in files:
+        if studies.intersection(_places(file, folder)):
+            continue
         if most is not None and len(pictures) == most:
             break
         if not _can_be_told(file):
@@ -56,6 +62,11 @@ def prepare(
     if not pictures:
         raise BenchError(f"{folder}: none of {len(skipped)} pictures can be used: {_reasons(skipped)}")
     return tuple(pictures), tuple(skipped)
+
+
+def _places(file: ImageFile, folder: Path) -> list[Path]:
+    """Return the folders below `folder` that a file lies in."""
+    return [place for place in file.path.parents if folder in place.parents]
 
 
 def fit(image: Tensor, size: tuple[int, int] | None) -> Tensor:

@@ -172,6 +172,23 @@ def test_pictures_that_a_command_left_before_it_began_are_made_anew(choices, siz
     assert numbers(run(dataclasses.replace(choices, size=size))) == fresh
 
 
+def test_records_of_which_no_manifest_tells_are_not_taken_for_those_of_another_study(choices, monkeypatch):
+    in_process(choices, monkeypatch)
+    run(choices)
+    (choices.out / "manifest.json").unlink()
+    with pytest.raises(BenchError, match=r"has records, and no manifest\.json of theirs; name another --out"):
+        run(dataclasses.replace(choices, seed=1))
+
+
+def test_results_of_another_study_among_the_pictures_are_no_pictures(choices, monkeypatch):
+    in_process(choices, monkeypatch)
+    earlier, now = (dataclasses.replace(choices, out=choices.images / "below" / name) for name in ("earlier", "now"))
+    names = [picture.name for picture in run(earlier).manifest.parameters.pictures]
+    manifest = run(now).manifest
+    assert [picture.name for picture in manifest.parameters.pictures] == names
+    assert ("below/earlier", "these are results of a study") in {(one.name, one.reason) for one in manifest.skipped}
+
+
 @pytest.fixture
 def pattern(tmp_path):
     file = tmp_path / "pattern.safetensors"
