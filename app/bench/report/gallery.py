@@ -95,7 +95,7 @@ def _draw(title: str, tiles: list[Tile]) -> bytes:
 
 def _shortened(name: str) -> str:
     first, _, score = name.partition("\n")
-    return "\n".join([*textwrap.wrap(first, 28, max_lines=2, placeholder=" …"), score])
+    return "\n".join([*textwrap.wrap(first, 30, max_lines=2, placeholder=" …"), score])
 
 
 def _score(record: object, metric: str) -> str:
