@@ -22,6 +22,7 @@ print(peak() - before)
 """
 
 
+@pytest.mark.timeout(600)
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the peak is told in other units")
 @pytest.mark.parametrize("name", ["niqe", "brisque", "piqe"])
