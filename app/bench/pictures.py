@@ -38,7 +38,8 @@ def prepare(
         raise BenchError(str(error)) from error
     pictures: list[Picture] = []
     skipped = [_skipped(file, why) for file, why in find_others([str(folder)], out)]
-    studies = {place for file in files for place in _places(file, folder) if Folder(place).holds_a_study()}
+    places = {place for file in files for place in _places(file, folder)}
+    studies = {place for place in places if Folder(place).holds_a_study()}
     earlier = [ImageFile(place, place.relative_to(folder)) for place in sorted(studies)]
     skipped += [_skipped(place, "these are results of a study") for place in earlier]
     for file in files:
