@@ -103,7 +103,11 @@ def handed_on_decoders(idle_decoders, monkeypatch):
 
     def take(pool):
         kept = idle_decoders[pool._limits, pool._seconds]
-        return kept.pop() if kept else start(pool)
+        while kept:
+            if (decoder := kept.pop()).process.poll() is None:
+                return decoder
+            decoder.end()
+        return start(pool)
 
     def keep(pool):
         with contextlib.suppress(queue.Empty):
