@@ -33,7 +33,10 @@ CHROMA_TABLE = (
 )
 """Quantization steps of T.81, annex K, by vertical and horizontal frequency, for quality 50."""
 
-
+UNIT = 16
+"""Rows of two blocks, one of halved colors; no row is felt further away."""
+BAND = 16 * UNIT
+"""Rows of an image that are recoded at a time."""
 NUDGE = 1e-3
 """Makes a tie round up although float32 holds it a hair too low; ties are frequent where steps are whole numbers."""
 
@@ -78,7 +81,20 @@ def quantization_tables(quality: int) -> Tensor:
 
 
 def recode(images: Tensor, quality: int, subsampling: Subsampling, rounding: Rounding) -> Tensor:
-    """Return float32 RGB images in [0, 1], (N, 3, H, W), as they come back from a JPEG file of that quality."""
+    """Return float32 RGB images in [0, 1], (N, 3, H, W), as they come back from a JPEG file of that quality.
+
+    In bands, which do not show: what is computed on the way would take several times the image's memory.
+    """
+    height = images.shape[2]
+    recoded = torch.empty_like(images)
+    for top in range(0, height, BAND):
+        above, bottom = min(top, UNIT), min(top + BAND, height)
+        band = images[:, :, top - above : bottom + UNIT]
+        recoded[:, :, top:bottom] = _recode(band, quality, subsampling, rounding)[:, :, above : above + bottom - top]
+    return recoded
+
+
+def _recode(images: Tensor, quality: int, subsampling: Subsampling, rounding: Rounding) -> Tensor:
     height, width = images.shape[2:]
     luma_table, chroma_table = quantization_tables(quality).to(images)
     levels = rounding.samples(images * 255)

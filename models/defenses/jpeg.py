@@ -38,10 +38,10 @@ class Jpeg(Defense):
 
     def purify(self, images: Tensor, noise: Noise) -> Tensor:
         levels = images.detach() * 255
-        levels = levels.round() if self.rounding == "nearest" else levels.floor()
+        levels = levels.round_() if self.rounding == "nearest" else levels.floor_()
         pixels = levels.to("cpu", torch.uint8).permute(0, 2, 3, 1).contiguous().numpy()
         decoded = torch.from_numpy(np.stack([self._recode(image) for image in pixels]))
-        return decoded.to(images.device).permute(0, 3, 1, 2).float() / 255
+        return decoded.to(images.device).permute(0, 3, 1, 2).float().div_(255)
 
     def _recode(self, pixels: NDArray[np.uint8]) -> NDArray[Any]:
         swapped = self.channel_order == "bgr"  # OpenCV encodes arrays that it believes to be in the order BGR

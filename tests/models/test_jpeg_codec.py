@@ -4,7 +4,7 @@ import pytest
 import torch
 from PIL import Image
 
-from models.jpeg_codec import POLYNOMIAL, SMOOTH, _cosine_basis, quantization_tables, recode
+from models.jpeg_codec import EXACT, POLYNOMIAL, SMOOTH, _cosine_basis, quantization_tables, recode
 
 ZIGZAG = sorted(((y, x) for y in range(8) for x in range(8)), key=lambda at: (sum(at), at[sum(at) % 2]))
 
@@ -47,3 +47,20 @@ def test_polynomial_rounding_is_a_cubic_around_each_integer():
     torch.testing.assert_close(rounded, torch.tensor([-1 - 0.25**3, -0.125, 0.0, 0.25**3, 1.0, 3 - 0.25**3]))
     (gradient,) = torch.autograd.grad(rounded.sum(), values)
     torch.testing.assert_close(gradient, 3 * torch.tensor([0.25, 0.5, 0, 0.25, 0, 0.25]) ** 2)
+
+
+@pytest.mark.parametrize("subsampling", ["4:2:0", "4:4:4"])
+@pytest.mark.parametrize("rounding", [EXACT, POLYNOMIAL, SMOOTH])
+@pytest.mark.parametrize("height", [16, 33, 64, 71])
+def test_bands_do_not_show_in_the_image_nor_in_its_gradient(monkeypatch, subsampling, rounding, height):
+    def recoded_and_slope() -> tuple[torch.Tensor, torch.Tensor]:
+        images = torch.rand(2, 3, height, 37, generator=torch.Generator().manual_seed(1)).requires_grad_()
+        recoded = recode(images, 30, subsampling, rounding)
+        weights = torch.rand(recoded.shape, generator=torch.Generator().manual_seed(2))
+        return recoded.detach(), torch.autograd.grad((recoded * weights).sum(), images)[0]
+
+    whole, slope = recoded_and_slope()
+    monkeypatch.setattr("models.jpeg_codec.BAND", 16)
+    banded, banded_slope = recoded_and_slope()
+    torch.testing.assert_close(banded, whole, rtol=0, atol=1e-6)
+    torch.testing.assert_close(banded_slope, slope, rtol=0, atol=1e-5)
