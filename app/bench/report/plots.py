@@ -23,6 +23,8 @@ INK, ACCENT, BASELINE = "#222222", "#1f6fb2", "#b2431f"
 DPI = 130
 WIDEST, MOST_LINES = 32, 3
 """Letters of a line, and lines, that the name of an attack has room for: above a panel, below a column."""
+WIDEST_BESIDE = 48
+"""The same beside a point."""
 no_formulas = functools.partial(mpl.rc_context, {"text.parse_math": False})
 """A context: labels may hold names of files, which are no formulas, whatever dollars are in them."""
 
@@ -63,7 +65,7 @@ def draw_cheats(root: Path, metric: str, points: Sequence[Point]) -> tuple[str, 
     _scatter(axes, points)
     axes.set_xlabel("share of the others that an attacked picture climbs past  (lower: cheating pays less)")
     axes.set_ylabel("share of pairs in order while all are honest  (higher: the defense costs less)")
-    place_labels(axes, [(climb.value, order.value, label) for label, climb, order in points])
+    _name(axes, points)
     title = "One picture cheats"
     return f"{title}: {metric}", _saved(figure, root / "plots" / slug(metric) / "cheats.png", f"{title}\n{metric}")
 
@@ -88,6 +90,10 @@ def _scatter(axes: Axes, points: Sequence[Point]) -> None:
     _tidy(axes)
 
 
+def _name(axes: Axes, points: Sequence[Point]) -> None:
+    place_labels(axes, [(across.value, up.value, _wrapped(label, WIDEST_BESIDE)) for label, across, up in points])
+
+
 def _front(rows: Sequence[Row]) -> Figure | None:
     """Mean Gain against mean aligned quality; the line is the front of what was measured most often."""
     points = [(row.defense, row.gain, row.aligned_quality) for row in rows if row.gain and row.aligned_quality]
@@ -103,7 +109,7 @@ def _front(rows: Sequence[Row]) -> Figure | None:
     axes.set_xlabel("mean Gain  (lower: the score is closer to that of the clean picture)\n"
                     "dotted: the front, no other defense is as good in both and better in one")  # fmt: skip
     axes.set_ylabel("mean aligned quality  (higher: closer to the clean picture)")
-    place_labels(axes, [(gain.value, quality.value, label) for label, gain, quality in points])
+    _name(axes, points)
     return figure
 
 
@@ -169,8 +175,8 @@ def _bars(gains: Gains, order: Sequence[str]) -> Figure | None:
     return figure
 
 
-def _wrapped(label: str) -> str:
-    return "\n".join(textwrap.wrap(label, WIDEST, max_lines=MOST_LINES, placeholder=" …"))
+def _wrapped(label: str, widest: int = WIDEST) -> str:
+    return "\n".join(textwrap.wrap(label, widest, max_lines=MOST_LINES, placeholder=" …"))
 
 
 def _reach(mean: Mean) -> list[list[float]] | None:

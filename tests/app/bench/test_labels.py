@@ -32,6 +32,19 @@ def test_crowded_names_do_not_overlap_and_stay_inside():
     assert all(frame.x0 <= box.x0 and box.x1 <= frame.x1 for box in boxes)
 
 
+def test_the_name_of_a_long_chain_is_broken_and_stays_beside_its_point():
+    step = "diffpure(timestep=10, denoiser=ffdnet-pyramid)"
+    figure = Figure(figsize=(10, 7), layout="constrained")
+    axes = figure.subplots()
+    mean = Mean(0.1, 0.05, 0.15, 9)
+    points = [("none", Mean(0.4, 0.3, 0.5, 9), mean), (f"chain(steps={step} + {step} + {step})", mean, mean)]
+    plots._scatter(axes, points)
+    plots._name(axes, points)
+    FigureCanvasAgg(figure).draw()
+    frame = axes.get_window_extent()
+    assert all(frame.x0 <= box.x0 and box.x1 <= frame.x1 for box in map(Text.get_window_extent, axes.texts))
+
+
 @pytest.mark.parametrize("drawing", [plots._heatmap, plots._bars])
 def test_long_names_of_attacks_are_broken_cover_no_other_and_stay_inside(drawing):
     names = [
