@@ -16,8 +16,8 @@ from models.evaluation.fidelity import PSNR_OF_EQUAL
 WEAKER = 0.9
 """An attack through a defense that does less than this share of the one that knows of none has not found its way."""
 
-NEAR_ZERO = 0.05
-"""A clean score nearer to zero than this share of the mean size of all is nothing to divide by."""
+NEAR_ZERO = 0.2
+"""A clean score nearer to zero than this share of the mean size of all counts many times where it is divided by."""
 
 CLEAN_NEAR_ZERO, WEAKER_THAN_TRANSFER = "clean-score-near-zero", "weaker-than-transfer"
 CHANGES_NOTHING = "changes-nothing"
@@ -67,7 +67,7 @@ def _gained(cells: Sequence[Cell], sign: int) -> torch.Tensor:
 
 
 def _near_zero(metric: str, defense: str, cells: Sequence[Cell]) -> Iterator[Doubt]:
-    """Tell of pictures whose clean score is about zero or of another sign than most.
+    """Tell of pictures whose clean score is near zero or of another sign than most.
 
     Gain and shift divide by the undefended one, movement by the defended one.
     """
@@ -79,10 +79,10 @@ def _near_zero(metric: str, defense: str, cells: Sequence[Cell]) -> Iterator[Dou
     if few:
         which = f"the clean score of {few} of {len(clean)} pictures"
         if defense == "none":
-            why = f"{which} is about 0 or beyond it; Gain, which divides by it, says nothing"
+            why = f"{which} is near 0 or beyond it; the mean Gain, which divides by it, says little"
             yield metric, "all", "nothing", CLEAN_NEAR_ZERO, why
         else:
-            why = f"{which} behind it is about 0 or beyond it; movement, which divides by it, says nothing"
+            why = f"{which} behind it is near 0 or beyond it; the mean movement, which divides by it, says little"
             yield metric, "all", defense, CLEAN_NEAR_ZERO, why
 
 
