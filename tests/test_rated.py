@@ -17,7 +17,7 @@ def test_names_differ_where_photographs_names_do_and_what_is_too_small_is_left_o
     cv2.imwrite(str(photos / "small.png"), np.zeros((40, 40, 3), np.uint8))
     rated.main(["--photos", str(photos), "--out", str(out), "--side", "192", "--damaged", "1"])
     assert "left out" in capsys.readouterr().err
-    names = [str(image.name) for image in find_images([str(out)])]
+    names = [str(image.name) for image in find_images([str(out)])[0]]
     opinions = read_opinions(out / "mos.csv", names)
     assert sorted(opinions) == sorted(names)
     assert len(names) == 3 * 2

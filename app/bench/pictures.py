@@ -10,7 +10,7 @@ from torch import Tensor
 from app.bench.folder import Folder
 from app.bench.items import BenchError, Skipped, slug
 from app.bench.parameters import Picture
-from app.command.files import FilesError, ImageFile, find_images, find_others
+from app.command.files import FilesError, ImageFile, find_images
 from models.images import ImageFormat, ImageLimits, decode, encode
 from models.noise import derive_seed
 
@@ -33,11 +33,11 @@ def prepare(
     Raises BenchError if there is no picture that can be used.
     """
     try:
-        files = find_images([str(folder)], out)
+        files, others = find_images([str(folder)], out)
     except FilesError as error:
         raise BenchError(str(error)) from error
     pictures: list[Picture] = []
-    skipped = [_skipped(file, why) for file, why in find_others([str(folder)], out)]
+    skipped = [_skipped(file, why) for file, why in others]
     places = {place for file in files for place in _places(file, folder)}
     studies = {place for place in places if Folder(place).holds_a_study()}
     earlier = [ImageFile(place, place.relative_to(folder)) for place in sorted(studies)]

@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field, ValidationError
 from torch import Tensor
 
 from app.command.batch import EXPECTED, progress_bar, without_the_rest, write_whole
-from app.command.files import FilesError, ImageFile, check_place, find_images, find_others, plan_outputs
+from app.command.files import FilesError, ImageFile, check_place, find_images, plan_outputs
 from app.errors import ProblemError
 from app.orders import chosen_defense, chosen_metrics, wrong_attack
 from app.settings import Settings
@@ -101,11 +101,11 @@ def run(order: Order, arguments: list[str], out: Path) -> Results:
     An error that would be the same for every file ends it; what is done stays done and is returned.
     Raises FilesError for names that cannot be worked with, and for such an error, while nothing is done.
     """
-    images = find_images(arguments, out)
+    images, left_out = find_images(arguments, out)
     if out.suffix.lower() in (".jpg", ".jpeg", ".webp"):
         raise FilesError(f"{out}: attacked images are PNG files, which keep every value")
     outputs = plan_outputs(images, out, ".png")
-    results = Results(failed=[(image.path, why) for image, why in find_others(arguments, out)])
+    results = Results(failed=[(image.path, why) for image, why in left_out])
     with progress_bar() as bar:
         task = bar.add_task(order.attack.name, total=len(images))
         for place, (image, output) in enumerate(zip(images, outputs, strict=True), 1):
@@ -172,7 +172,8 @@ def learn_pattern(order: Order, arguments: list[str], out: Path, epochs: int) ->
         raise FilesError(f"--learn makes a pattern for --attack {UNIVERSAL}, and -o must be a .safetensors file")
     check_place(out)
     recipe = Recipe(goal=order.attack.goal, epochs=epochs, seed=order.seed)
-    images, left_out = find_images(arguments), [(image.path, why) for image, why in find_others(arguments)]
+    images, others = find_images(arguments)
+    left_out = [(image.path, why) for image, why in others]
     with progress_bar() as bar:
         task = bar.add_task("learn", total=epochs)
         pictures = _pictures(images, order, recipe.side, left_out)

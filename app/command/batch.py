@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from app.command.client import Client, ServerError
-from app.command.files import FilesError, find_images, find_others, plan_outputs
+from app.command.files import FilesError, find_images, plan_outputs
 from app.errors import ProblemError, invalid_fields
 from app.orders import make_order
 from app.schemas import PurifyForm, ScoreForm
@@ -79,9 +79,9 @@ def run(
         fields["seed"] = str(seed)
     if kind == "purify":
         fields["format"] = _format(fields.get("format"), out)
-    images = find_images(arguments, out)
+    images, left_out = find_images(arguments, out)
     outputs = plan_outputs(images, out, ImageFormat(fields["format"]).suffix) if out else [None] * len(images)
-    results = Results(failed=[(image.path, why) for image, why in find_others(arguments, out)])
+    results = Results(failed=[(image.path, why) for image, why in left_out])
 
     def work(place: int) -> dict[str, Any]:
         job, file = carry(kind, images[place].path.read_bytes(), fields)

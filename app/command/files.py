@@ -3,7 +3,6 @@
 import glob
 import itertools
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,16 +27,22 @@ class ImageFile:
     name: Path
 
 
-def find_images(arguments: list[str], out: Path | None = None) -> list[ImageFile]:
-    """Return the files that the arguments name: files, folders (searched throughout) and patterns, in order, once each.
+LeftOut = tuple[ImageFile, str]
+"""What lies in a folder and cannot be read, and why."""
+
+
+def find_images(arguments: list[str], out: Path | None = None) -> tuple[list[ImageFile], list[LeftOut]]:
+    """Return the files that the arguments name: files, folders (searched throughout) and patterns, in order, once each;
+    and what cannot be read in those folders, and why: to be told of, not passed over.
 
     What lies below the folder `out`, where results go, is not taken for an input if `out` is the folder of an argument
     or lies in it; an argument that itself lies below `out` is taken at its word.
     Raises FilesError if an argument names nothing, or nothing but earlier results.
     """
-    found: dict[Path, ImageFile] = {}
+    found, left_out = dict[Path, ImageFile](), list[LeftOut]()
     for argument in arguments:
-        named = _named_by(argument)
+        named, others = _named_by(argument)
+        left_out += [(other, why) for other, why in others if not _is_result(other.path, argument, out)]
         images = [image for image in named if not _is_result(image.path, argument, out)]
         if not named:
             raise FilesError(f"{argument}: there is no such file, and no PNG, JPEG or WebP in such a folder or pattern")
@@ -45,7 +50,7 @@ def find_images(arguments: list[str], out: Path | None = None) -> list[ImageFile
             raise FilesError(f"{argument}: all its images lie in {out}, where results go; choose another -o")
         for image in images:
             found.setdefault(image.path.resolve(), image)
-    return list(found.values())
+    return list(found.values()), left_out
 
 
 def _is_result(path: Path, argument: str, out: Path | None) -> bool:
@@ -64,33 +69,25 @@ def _folder_of(argument: str) -> Path:
     return Path(*itertools.takewhile(lambda part: not glob.has_magic(part), path.parts))
 
 
-def _named_by(argument: str) -> list[ImageFile]:
+def _named_by(argument: str) -> tuple[list[ImageFile], list[LeftOut]]:
     path = Path(argument)
     if _is_file(path):
-        return [ImageFile(path, Path(path.name))]
+        return [ImageFile(path, Path(path.name))], []
     if path.is_dir():
-        return _below(path, SUFFIXES)
+        return _below(path)
     matches = sorted(Path(match) for match in glob.glob(argument, recursive=True))  # noqa: PTH207 - absolute patterns
-    return [ImageFile(match, Path(match.name)) for match in matches if _is_file(match)]
+    return [ImageFile(match, Path(match.name)) for match in matches if _is_file(match)], []
 
 
-def find_others(arguments: list[str], out: Path | None = None) -> list[tuple[ImageFile, str]]:
-    """Return what cannot be read in the folders that the arguments name, and why: to be told of, not passed over."""
-    found: list[tuple[ImageFile, str]] = []
-    for argument in filter(os.path.isdir, arguments):
-        folder, shut = Path(argument), list[OSError]()
-        others = [(image.path, UNREADABLE) for image in _below(folder, OTHERS, shut.append)]
-        others += [(Path(error.filename), f"the folder cannot be read: {error.strerror}") for error in shut]
-        told = [(path, why) for path, why in others if not _is_result(path, argument, out)]
-        found += [(ImageFile(path, path.relative_to(folder)), why) for path, why in told]
-    return found
-
-
-def _below(folder: Path, suffixes: set[str], tell: Callable[[OSError], None] | None = None) -> list[ImageFile]:
-    """Return the files of these kinds in a folder, searched throughout, and `tell` of folders that cannot be."""
-    files = (Path(place, name) for place, _, names in os.walk(folder, onerror=tell) for name in names)
-    found = sorted(file for file in files if file.suffix.lower() in suffixes and _is_file(file))
-    return [ImageFile(file, file.relative_to(folder)) for file in found]
+def _below(folder: Path) -> tuple[list[ImageFile], list[LeftOut]]:
+    shut = list[OSError]()
+    files = sorted(Path(place, name) for place, _, names in os.walk(folder, onerror=shut.append) for name in names)
+    images = [file for file in files if file.suffix.lower() in SUFFIXES and _is_file(file)]
+    others = [(file, UNREADABLE) for file in files if file.suffix.lower() in OTHERS and _is_file(file)]
+    others += [(Path(error.filename), f"the folder cannot be read: {error.strerror}") for error in shut]
+    return [ImageFile(file, file.relative_to(folder)) for file in images], [
+        (ImageFile(path, path.relative_to(folder)), why) for path, why in others
+    ]
 
 
 def _is_file(path: Path) -> bool:

@@ -12,17 +12,17 @@ from pathlib import Path
 import pytest
 from rich.table import Table
 
-from app.command.files import FilesError, find_images, find_others, plan_outputs
+from app.command.files import FilesError, find_images, plan_outputs
 from app.command.tables import show
 
 
 def test_a_pattern_and_a_file_that_mean_the_same_image_count_once(folder):
-    assert [image.path.name for image in find_images([str(folder / "*.png"), str(folder / "a.png")])] == ["a.png"]
+    assert [image.path.name for image in find_images([str(folder / "*.png"), str(folder / "a.png")])[0]] == ["a.png"]
 
 
 def test_two_images_never_share_an_output_and_an_input_is_never_overwritten(folder, photo_png, tmp_path):
     (folder / "a.jpg").write_bytes(photo_png)
-    images = find_images([str(folder / "a.png"), str(folder / "a.jpg")])
+    images, _ = find_images([str(folder / "a.png"), str(folder / "a.jpg")])
     with pytest.raises(FilesError, match="both become"):
         plan_outputs(images, tmp_path / "out", ".png")
     with pytest.raises(FilesError, match="overwritten"):
@@ -37,6 +37,14 @@ def test_pictures_of_other_formats_in_a_folder_are_told_of(run, folder):
     assert "scan.TIF: the file is not a PNG, JPEG or WebP image" in done.stderr
     assert "notes" not in done.stderr
     assert len(done.stdout.splitlines()) == 1 + 2
+
+
+def test_a_folder_is_walked_once(folder, monkeypatch):
+    walked, walk = [], os.walk
+    monkeypatch.setattr(os, "walk", lambda at, **how: walked.append(at) or walk(at, **how))
+    images, _ = find_images([str(folder), str(folder / "a.png")])
+    assert [str(image.name) for image in images] == ["a.png", "below/b.jpg"]
+    assert walked == [folder]
 
 
 @pytest.fixture
@@ -58,10 +66,12 @@ def shut(folder, monkeypatch):
 
 
 def test_a_folder_that_cannot_be_read_is_told_of_and_what_cannot_be_looked_at_is_a_file_to_try(shut):
-    assert [str(image.name) for image in find_images([str(shut)])] == ["a.png", "below/b.jpg", "unentered/c.png"]
-    told = [(str(image.name), why) for image, why in find_others([str(shut)])]
-    assert told == [("unlisted", "the folder cannot be read: Permission denied")]
-    named = find_images([str(shut / "unentered" / "c.png")])
+    images, others = find_images([str(shut)])
+    assert [str(image.name) for image in images] == ["a.png", "below/b.jpg", "unentered/c.png"]
+    assert [(str(image.name), why) for image, why in others] == [
+        ("unlisted", "the folder cannot be read: Permission denied")
+    ]
+    named, _ = find_images([str(shut / "unentered" / "c.png")])
     assert [image.path.name for image in named] == ["c.png"]
 
 
@@ -99,7 +109,7 @@ def test_results_are_not_purified_again(run, folder):
 def test_no_input_is_overwritten_by_the_result_of_another(run, folder, photo_png, tmp_path):
     (folder / "sub").mkdir()
     (folder / "sub" / "a.png").write_bytes(photo_png)
-    images = find_images([str(folder / "a.png"), str(folder / "sub" / "a.png")])
+    images, _ = find_images([str(folder / "a.png"), str(folder / "sub" / "a.png")])
     with pytest.raises(FilesError, match="overwritten"):
         plan_outputs(images[:1] + images[1:], folder / "sub", ".png")
 
@@ -272,7 +282,7 @@ def test_a_table_changes_nothing_in_names_and_commands(capsys, monkeypatch):
 @pytest.mark.parametrize("out", [".", "..", "elsewhere"])
 def test_results_may_go_to_a_folder_above_the_images(folder, tmp_path, monkeypatch, argument, out):
     monkeypatch.chdir(tmp_path)
-    assert "a.png" in [image.path.name for image in find_images([argument], Path(out))]
+    assert "a.png" in [image.path.name for image in find_images([argument], Path(out))[0]]
 
 
 @pytest.mark.parametrize("argument", [".", "photos", "photos/*/*.[jp]*g", "**/*.png"])
@@ -282,8 +292,9 @@ def test_earlier_results_below_the_images_are_not_images(folder, tmp_path, photo
     for name in ("result.png", "scan.tif"):
         (folder / "out" / name).write_bytes(photo_png)
     out = Path("photos/out")
-    assert {image.path.name for image in find_images([argument], out)} <= {"a.png", "b.jpg"}
-    assert find_others([argument], out) == []
+    images, others = find_images([argument], out)
+    assert {image.path.name for image in images} <= {"a.png", "b.jpg"}
+    assert others == []
 
 
 @pytest.mark.parametrize(("argument", "out"), [("photos", "photos"), ("photos/*.png", "photos"), (".", ".")])
