@@ -3,7 +3,9 @@
 Heavy imports wait until a command needs them, so that `--help` and `health` are quick.
 """
 
+import errno
 import io
+import os
 import sys
 from importlib.metadata import version
 from typing import Annotated
@@ -11,6 +13,9 @@ from typing import Annotated
 import typer
 
 from app.cli import attack, bench, catalogue, images, keys, services, weights
+
+UNWRITABLE = (errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+"""How output fails: nobody reads it any more, the disk is full, ..."""
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=(
     "Image-quality scores that can be trusted: purify an image, and score it before and after."
@@ -55,5 +60,17 @@ app.add_typer(keys.keys, name="keys")
 
 
 def main() -> None:
-    """Run the command."""
-    app()
+    """Run the command. Output that cannot be written ends it with status 1, in a line unless nobody reads any more."""
+    try:
+        try:
+            app()
+        finally:
+            if sys.stdout:  # None where it was closed before
+                sys.stdout.flush()  # here, where it can be told, and not when Python ends
+    except OSError as error:
+        if error.filename is not None or error.errno not in UNWRITABLE:
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python still holds
+        if error.errno != errno.EPIPE:
+            print(f"purifiqa: the output cannot be written: {error.strerror}", file=sys.stderr)
+        sys.exit(1)

@@ -104,12 +104,14 @@ def run(
         try:
             for place, image in enumerate(images):
                 try:
-                    take(place, orders[place].result() if orders else work(place))
+                    job = orders[place].result() if orders else work(place)
                 except EXPECTED as error:
                     if isinstance(error, ProblemError | ServerError) and error.is_about_the_order:
                         hopeless = (place, error)  # it would be the same for every file
                         break
                     results.failed.append((image.path, str(error)))
+                else:
+                    take(place, job)
                 bar.advance(task)
         except KeyboardInterrupt:
             results.interrupted = True

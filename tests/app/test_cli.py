@@ -6,10 +6,13 @@ import json
 import subprocess
 import sys
 from importlib.metadata import version
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+
+SCORE_CSV = ["score", "a.png", "below", "-m", "piqe", "-d", "flip", "--csv"]
 
 
 def read(path):
@@ -19,6 +22,26 @@ def read(path):
 def test_it_tells_its_version(run):
     done = run("--version")
     assert (done.exit_code, done.stdout.strip()) == (0, version("purifiqa"))
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no disk that is always full")
+@pytest.mark.parametrize("arguments", [["--version"], ["--help"], ["defenses"], ["defenses", "--json"], SCORE_CSV])
+def test_output_that_cannot_be_written_is_told_in_one_line(folder, arguments):
+    command = [sys.executable, "-m", "app", *arguments]
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(command, cwd=folder, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, done.stderr) == (1, "purifiqa: the output cannot be written: No space left on device\n")
+
+
+@pytest.mark.parametrize("arguments", [["--version"], ["defenses"], SCORE_CSV])
+def test_whoever_stops_reading_is_told_nothing(folder, arguments):
+    process = subprocess.Popen(
+        [sys.executable, "-m", "app", *arguments], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    process.stdout.close()
+    assert process.stderr.read() == b""
+    assert process.wait() == 1
+    process.stderr.close()
 
 
 def test_purify_keeps_names_and_folders_and_changes_the_extension(run, folder, tmp_path, photo):

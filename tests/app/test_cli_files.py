@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from rich.table import Table
 
+from app.command import batch
 from app.command.files import FilesError, find_images, plan_outputs
 from app.command.tables import show
 
@@ -37,6 +38,18 @@ def test_pictures_of_other_formats_in_a_folder_are_told_of(run, folder):
     assert "scan.TIF: the file is not a PNG, JPEG or WebP image" in done.stderr
     assert "notes" not in done.stderr
     assert len(done.stdout.splitlines()) == 1 + 2
+
+
+def test_nothing_more_is_done_once_the_output_cannot_be_written(folder):
+    told = []
+
+    def tell(done):
+        told.append(done.file.name)
+        raise BrokenPipeError
+
+    with pytest.raises(BrokenPipeError):
+        batch.run("score", [str(folder)], {"metrics": "piqe", "defense": "flip"}, 1, None, None, tell=tell)
+    assert told == ["a.png"]
 
 
 def test_a_folder_is_walked_once(folder, monkeypatch):
