@@ -182,6 +182,11 @@ def _allowed(request: Request, told: str) -> str:
     return ", ".join(sorted(found | ({"HEAD"} if "GET" in found else set()))) or told
 
 
+def _named(request: Request) -> str:
+    """Return what the path names: a batch is looked up and kept as a job is."""
+    return "batch" if "batch_id" in request.path_params else "job"
+
+
 def _as_problem(request: Request, error: Exception) -> ProblemError:
     match error:
         case ProblemError():
@@ -199,9 +204,10 @@ def _as_problem(request: Request, error: Exception) -> ProblemError:
             code = {400: "bad-request", 413: "body-too-large"}.get(error.status_code, "http-error")
             return ProblemError(error.status_code, code, str(error.detail), headers=error.headers)
         case JobUnknownError():
-            return ProblemError(404, "job-unknown", "There is no such job.")
+            return ProblemError(404, f"{_named(request)}-unknown", f"There is no such {_named(request)}.")
         case JobExpiredError():
-            return ProblemError(410, "job-expired", "The job has been kept as long as promised and is gone.")
+            what = _named(request)
+            return ProblemError(410, f"{what}-expired", f"The {what} has been kept as long as promised and is gone.")
         case _ if isinstance(error, BROKER_ERRORS):
             log.error("the queue cannot be used: %s", error)
             return ProblemError(

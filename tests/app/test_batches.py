@@ -224,8 +224,10 @@ def test_an_item_that_was_erased_alone_is_told_and_a_batch_of_none_is_gone(idle_
     idle_client.delete(two)
     assert idle_client.get(batch["links"]["self"]).status_code == 410
     broker.delete(f"purifiqa:batch:{batch['id']}")
-    assert idle_client.get(batch["links"]["self"]).status_code == 410
-    assert idle_client.get("/batches/nosuchbatch").status_code == 404
+    gone, unknown = idle_client.get(batch["links"]["self"]), idle_client.get("/batches/nosuchbatch")
+    assert gone.status_code == 410
+    assert gone.json()["detail"] == "The batch has been kept as long as promised and is gone."
+    assert (unknown.status_code, unknown.json()["detail"]) == (404, "There is no such batch.")
 
 
 def test_every_key_of_a_batch_has_an_end(idle_client, broker):

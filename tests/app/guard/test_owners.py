@@ -49,12 +49,12 @@ def test_a_batch_of_somebody_else_is_unknown_also_when_it_has_expired(guarded, k
     data = {"defense": "jpeg", "metrics": ""}
     images = [("image", photo_png)] * 2
     place = guarded.post("/purify", files=images, data=data, headers=keys["alice"]).headers["location"]
-    problem(guarded.request(method, place + below, headers=keys["bob"]), 404, "job-unknown")
+    problem(guarded.request(method, place + below, headers=keys["bob"]), 404, "batch-unknown")
     for who in ("alice", "root"):
         assert guarded.get(place, headers=keys[who]).json()["counts"] == {"queued": 2}
     broker.delete(f"purifiqa:batch:{place.rpartition('/')[2]}")
-    problem(guarded.request(method, place + below, headers=keys["bob"]), 404, "job-unknown")
-    problem(guarded.request(method, place + below, headers=keys["alice"]), 410, "job-expired")
+    problem(guarded.request(method, place + below, headers=keys["bob"]), 404, "batch-unknown")
+    problem(guarded.request(method, place + below, headers=keys["alice"]), 410, "batch-expired")
 
 
 def test_an_etag_does_not_tell_whether_somebody_else_has_an_image(guarded, keys, job):
