@@ -12,13 +12,17 @@ from app.cli.keys import keys_file
 from app.cli.options import DATA_DIR, fail, said_plainly
 
 LOG_FORMAT = "PURIFIQA_LOG_FORMAT"
+HIGHEST_PORT = 65_535
 
 
 def up(
     host: Annotated[str, typer.Option(envvar="PURIFIQA_HOST", help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[
-        int, typer.Option(envvar="PURIFIQA_PORT", min=0, max=65_535, help="Port to listen on; 0: any free one.")
-    ] = 8000,
+        int | None,
+        typer.Option(
+            min=0, max=HIGHEST_PORT, help="Port to listen on; 0: any free one.", show_default="PURIFIQA_PORT, or 8000"
+        ),
+    ] = None,
     data_dir: Annotated[
         Path, typer.Option(envvar="PURIFIQA_DATA_DIR", help="Folder for the queue, inputs and results.")
     ] = DATA_DIR,
@@ -33,7 +37,7 @@ def up(
     with said_plainly(os.EX_CONFIG, _end):
         needs_keys(os.environ.get("PURIFIQA_AUTH", "auto"), host, "", keys_file(data_dir))
     try:
-        Supervisor(host, port, data_dir, workers).run()
+        Supervisor(host, _port() if port is None else port, data_dir, workers).run()
     except StartError as error:
         _end(str(error), error.status)
 
@@ -103,6 +107,14 @@ def health(
     if wrong:
         fail(wrong)
     print("ready")
+
+
+def _port() -> int:
+    """Return the port that the environment names, or else 8000. What is wrong there is no wrong use of the command."""
+    text = os.environ.get("PURIFIQA_PORT") or "8000"
+    if not text.isdecimal() or int(text) > HIGHEST_PORT:
+        _end(f"PURIFIQA_PORT: a port is a number from 0 to {HIGHEST_PORT}; it is {text[:80]!r}", os.EX_CONFIG)
+    return int(text)
 
 
 def _end(message: str, status: int) -> NoReturn:

@@ -162,7 +162,15 @@ def test_settings_are_tried_without_starting_anything(run, monkeypatch, valkey_s
     assert told in done.stderr
 
 
-@pytest.mark.parametrize(("variable", "value"), [("PURIFIQA_HOST", "0.0.0.0"), ("PURIFIQA_LOG_FORMAT", "yaml")])
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("PURIFIQA_HOST", "0.0.0.0"),
+        ("PURIFIQA_LOG_FORMAT", "yaml"),
+        ("PURIFIQA_PORT", "abc"),
+        ("PURIFIQA_PORT", "65536"),
+    ],
+)
 def test_up_ends_for_a_setting_with_the_status_of_its_processes(run, monkeypatch, variable, value):
     monkeypatch.setenv(variable, value)
     done = run("up")
