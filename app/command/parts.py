@@ -43,6 +43,8 @@ class Part:
     environment: dict[str, str]
     process: subprocess.Popen[bytes] | None = None
     started: float = 0.0
+    unsaid: tuple[str, ...] = ()
+    """Words of lines that nobody needs to read. If there are any, the other lines of the process go into our log."""
     quick_deaths: int = 0
     has_worked: bool = False
     """Whether the service was ready once: its settings are right then."""
@@ -55,13 +57,19 @@ class Part:
             self.command,
             env={**inherited, **self.environment},
             stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE if self.unsaid else None,
+            stderr=subprocess.STDOUT if self.unsaid else None,
             start_new_session=True,
             preexec_fn=_die_with_parent if sys.platform == "linux" else None,  # noqa: PLW1509 - no threads here
         )
+        if self.process.stdout is not None:
+            os.set_blocking(self.process.stdout.fileno(), False)
 
     def revive(self) -> None:
         """Start it again if it has died. Raises StartError if it keeps dying at once, or cannot work as it is set."""
-        if self.process is None or self.process.poll() is None:
+        is_running = self.is_running
+        self._pass_on()  # also its last words
+        if self.process is None or is_running:
             return
         lived = time.monotonic() - self.started
         if self.process.returncode == os.EX_CONFIG and not self.has_worked:
@@ -98,7 +106,19 @@ class Part:
             log.warning("%s does not stop; killing it", self.name)
             self.process.kill()
             self.process.wait()
+        self._pass_on()
         self.process = None
+
+    def _pass_on(self) -> None:
+        output = None if self.process is None else self.process.stdout
+        if output is None or output.closed:
+            return
+        has_ended = not self.is_running
+        for line in (output.read() or b"").decode(errors="replace").splitlines():
+            if line.strip() and not any(words in line for words in self.unsaid):
+                log.warning("%s: %s", self.name, line)
+        if has_ended:
+            output.close()
 
 
 def _die_with_parent() -> None:
@@ -134,7 +154,7 @@ def service_parts(broker: Path, data_dir: Path, host: str, port: int, workers: i
         "--maxmemory-policy", "noeviction", "--loglevel", "warning",
     ]  # fmt: skip
     return [
-        Part("valkey", valkey, {}),
+        Part("valkey", valkey, {}, unsaid=("Memory overcommit must be enabled", "Received SIG", "ready to exit")),
         *(Part(f"worker {n + 1}", [*ours, "worker"], {**shared, **one_thread}) for n in range(workers)),
         Part("api", [*ours, "api"], {**shared, "OMP_NUM_THREADS": "1"}),
     ]

@@ -39,6 +39,16 @@ def test_a_part_that_cannot_work_with_its_settings_ends_the_command_with_its_own
     assert told.value.status == os.EX_CONFIG
 
 
+def test_what_valkey_says_is_told_but_for_what_concerns_nobody(tmp_path, caplog):
+    valkey, *_ = service_parts(tmp_path / "valkey.sock", tmp_path, "127.0.0.1", 8000, 1)
+    said = "# WARNING Memory overcommit must be enabled! Without it, ...\n\n# FATAL: the disk is full\n# last"
+    valkey.command = ["sh", "-c", f"printf '{said}' >&2; exit 1"]
+    valkey.start()
+    valkey.process.wait()
+    valkey.stop()
+    assert [one.getMessage() for one in caplog.records] == ["valkey: # FATAL: the disk is full", "valkey: # last"]
+
+
 @pytest.mark.parametrize(("threads", "given"), [("3", "3"), ("abc", "1"), ("", "1")])
 def test_only_a_number_of_threads_is_handed_to_openmp(monkeypatch, tmp_path, threads, given):
     monkeypatch.setenv("PURIFIQA_THREADS", threads)
