@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field, ValidationError
 from torch import Tensor
 
 from app.command.batch import EXPECTED, progress_bar, without_the_rest, write_whole
-from app.command.files import FilesError, ImageFile, check_place, find_images, plan_outputs
+from app.command.files import FilesError, ImageFile, check_place, find_images, named_format, plan_outputs
 from app.errors import ProblemError
 from app.orders import chosen_defense, chosen_metrics, wrong_attack
 from app.settings import Settings
@@ -102,7 +102,7 @@ def run(order: Order, arguments: list[str], out: Path) -> Results:
     Raises FilesError for names that cannot be worked with, and for such an error, while nothing is done.
     """
     images, left_out = find_images(arguments, out)
-    if out.suffix.lower() in (".jpg", ".jpeg", ".webp"):
+    if named_format(out) not in (None, "png"):
         raise FilesError(f"{out}: attacked images are PNG files, which keep every value")
     outputs = plan_outputs(images, out, ".png")
     results = Results(failed=[(image.path, why) for image, why in left_out])

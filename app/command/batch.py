@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from app.command.client import Client, ServerError
-from app.command.files import FilesError, find_images, plan_outputs
+from app.command.files import FilesError, find_images, named_format, plan_outputs
 from app.errors import ProblemError, invalid_fields
 from app.orders import make_order
 from app.schemas import PurifyForm, ScoreForm
@@ -138,7 +138,7 @@ def without_the_rest(why: Exception, left: int) -> str:
 
 def _format(asked: str | None, out: Path | None) -> str:
     """The format asked for, or that of the file name given, or PNG."""
-    named = {".png": "png", ".webp": "webp", ".jpg": "jpeg", ".jpeg": "jpeg"}.get(out.suffix.lower()) if out else None
+    named = named_format(out)
     if asked and named and asked != named:
         raise FilesError(f"{out} is not a name for a {asked} file")
     return asked or named or "png"

@@ -6,13 +6,14 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-SUFFIXES = {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp"}
-"""Of images that can be read."""
+FORMATS = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".jpe": "jpeg", ".jfif": "jpeg", ".webp": "webp"}
+"""Of images that can be read, by how their names end."""
 OTHERS = {
     ".avif", ".bmp", ".gif", ".heic", ".heif", ".j2k", ".jp2", ".jxl", ".pgm", ".pnm", ".ppm", ".tga", ".tif", ".tiff",
 }  # fmt: skip
 """Of images that cannot."""
 UNREADABLE = "the file is not a PNG, JPEG or WebP image"
+NOWHERE = "there is no such file any more: it is a link that leads nowhere"
 
 
 class FilesError(ValueError):
@@ -82,8 +83,9 @@ def _named_by(argument: str) -> tuple[list[ImageFile], list[LeftOut]]:
 def _below(folder: Path) -> tuple[list[ImageFile], list[LeftOut]]:
     shut = list[OSError]()
     files = sorted(Path(place, name) for place, _, names in os.walk(folder, onerror=shut.append) for name in names)
-    images = [file for file in files if file.suffix.lower() in SUFFIXES and _is_file(file)]
+    images = [file for file in files if file.suffix.lower() in FORMATS and _is_file(file)]
     others = [(file, UNREADABLE) for file in files if file.suffix.lower() in OTHERS and _is_file(file)]
+    others += [(file, NOWHERE) for file in files if file.suffix.lower() in FORMATS and _leads_nowhere(file)]
     others += [(Path(error.filename), f"the folder cannot be read: {error.strerror}") for error in shut]
     return [ImageFile(file, file.relative_to(folder)) for file in images], [
         (ImageFile(path, path.relative_to(folder)), why) for path, why in others
@@ -97,6 +99,15 @@ def _is_file(path: Path) -> bool:
         return True
 
 
+def _leads_nowhere(path: Path) -> bool:
+    return not os.path.lexists(os.path.realpath(path))
+
+
+def named_format(out: Path | None) -> str | None:
+    """Return the format that the name of a result says; None for a folder, and for a name that says none."""
+    return None if out is None or out.is_dir() else FORMATS.get(out.suffix.lower())
+
+
 def plan_outputs(images: list[ImageFile], out: Path, suffix: str) -> list[Path]:
     """Return where each purified image goes: below the folder `out`, or `out` itself for one image and a file name.
 
@@ -106,11 +117,11 @@ def plan_outputs(images: list[ImageFile], out: Path, suffix: str) -> list[Path]:
     ending = "" if out.is_dir() else out.suffix.lower()
     if ending in OTHERS:
         raise FilesError(f"{out}: results are PNG, JPEG or WebP; name such a file, or a folder")
-    if out.is_file() and ending not in SUFFIXES:
+    if out.exists() and not out.is_dir() and ending not in FORMATS:
         raise FilesError(f"{out} is a file; name a folder, or a PNG, JPEG or WebP file for one image")
-    if ending in SUFFIXES and len(images) > 1:
+    if ending in FORMATS and len(images) > 1:
         raise FilesError(f"{out} names one file, and there are {len(images)} images; name a folder")
-    single = len(images) == 1 and ending in SUFFIXES
+    single = len(images) == 1 and ending in FORMATS
     outputs = [out if single else out / image.name.with_suffix(suffix) for image in images]
     check_place(out)
     inputs = {image.path.resolve(): image.path for image in images}

@@ -160,7 +160,7 @@ def test_what_is_done_is_told_though_the_metric_cannot_be_used_any_more(run, fol
 
 
 def test_a_lossy_file_name_is_refused(run, folder, tmp_path):
-    done = run("attack", folder / "a.png", "-a", "ifgsm", "-m", "standin", "-o", tmp_path / "x.jpg")
+    done = run("attack", folder / "a.png", "-a", "ifgsm", "-m", "standin", "-o", tmp_path / "x.jfif")
     assert done.exit_code == 1
     assert "PNG" in done.stderr
 

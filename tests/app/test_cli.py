@@ -78,6 +78,11 @@ def test_names_that_name_nothing_are_an_error_before_anything_is_done(run, folde
 def test_the_format_is_that_of_the_file_name_given(run, folder, tmp_path):
     assert run("purify", folder / "a.png", "-o", tmp_path / "out.jpg").exit_code == 0
     assert (tmp_path / "out.jpg").read_bytes().startswith(b"\xff\xd8")
+    assert run("purify", folder / "a.png", "-o", tmp_path / "out.JFIF").exit_code == 0
+    assert (tmp_path / "out.JFIF").read_bytes().startswith(b"\xff\xd8")
+    (tmp_path / "folder.jpg").mkdir()
+    assert run("purify", folder / "a.png", "-o", tmp_path / "folder.jpg").exit_code == 0
+    assert (tmp_path / "folder.jpg" / "a.png").exists()
     done = run("purify", folder / "a.png", "-o", tmp_path / "out.jpg", "--format", "png")
     assert done.exit_code == 1
     assert "not a name" in done.stderr

@@ -13,7 +13,7 @@ import pytest
 from rich.table import Table
 
 from app.command import batch
-from app.command.files import FilesError, find_images, plan_outputs
+from app.command.files import NOWHERE, FilesError, find_images, plan_outputs
 from app.command.tables import show
 
 
@@ -38,6 +38,15 @@ def test_pictures_of_other_formats_in_a_folder_are_told_of(run, folder):
     assert "scan.TIF: the file is not a PNG, JPEG or WebP image" in done.stderr
     assert "notes" not in done.stderr
     assert len(done.stdout.splitlines()) == 1 + 2
+
+
+def test_a_link_that_leads_nowhere_is_told_of(folder):
+    (folder / "gone.jpg").symlink_to("nowhere.jpg")
+    (folder / "notes").symlink_to("nowhere")
+    (folder / "there.jpg").symlink_to("a.png")
+    images, others = find_images([str(folder)], folder / "out")
+    assert [str(image.name) for image in images] == ["a.png", "below/b.jpg"]
+    assert [(str(image.name), why) for image, why in others] == [("gone.jpg", NOWHERE)]
 
 
 def test_nothing_more_is_done_once_the_output_cannot_be_written(folder):
@@ -91,6 +100,7 @@ def test_a_folder_that_cannot_be_read_is_told_of_and_what_cannot_be_looked_at_is
 @pytest.mark.parametrize(
     ("out", "inputs", "told"),
     [
+        ("/dev/null", ["a.png"], "/dev/null is a file; name a folder"),
         ("out.gif", ["a.png"], "out.gif: results are PNG, JPEG or WebP"),
         ("out.png", ["."], "out.png names one file, and there are 2 images"),
         ("there", ["a.png"], "there is a file; name a folder"),
