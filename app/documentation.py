@@ -38,6 +38,7 @@ RETRY_AFTER = {
     "description": "Seconds until it makes sense to ask: from the jobs before it and how fast they went lately.",
     "schema": {"type": "integer"},
 }
+ETAG = {"ETag": {"description": "The SHA-256 of the image.", "schema": {"type": "string"}}}
 _JOB_HEADERS = {
     "Location": {"description": "The job, or the batch.", "schema": {"type": "string"}},
     "Retry-After": RETRY_AFTER,
@@ -75,7 +76,7 @@ def accepted(images: dict[str, Any] | None = None) -> dict[int | str, dict[str, 
             "description": "Done within the time of `Prefer: wait=N`",
             "model": JobDocument | BatchDocument,
             "content": {"application/json": {}, **(images or {})},  # /docs asks for the first
-            "headers": _JOB_HEADERS,
+            "headers": {**_JOB_HEADERS, **(ETAG if images else {})},
         },
         202: {"description": "Accepted: the job will be done", "headers": _JOB_HEADERS},
     }

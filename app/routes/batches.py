@@ -44,7 +44,7 @@ def cancel_batch(batch_id: BatchId, services: ServicesDep, caller: ReaderDep) ->
 
 @router.delete("/{batch_id}", operation_id="delete_batch", summary="Erase a batch and all its jobs", status_code=204,
                response_class=Response, responses=problems(404, 410, 503))  # fmt: skip
-def delete_batch(batch_id: BatchId, services: ServicesDep, caller: ReaderDep) -> None:
+def delete_batch(batch_id: BatchId, services: ServicesDep, caller: ReaderDep) -> Response:
     """Cancel what has not ended, and erase every image, result and record. After this it is unknown: 404."""
     batch = owned_batch(services, caller, batch_id)
     for job_id in batch.job_ids:
@@ -52,6 +52,7 @@ def delete_batch(batch_id: BatchId, services: ServicesDep, caller: ReaderDep) ->
             erase(services, job_id)
         services.store.erase(job_id)
     services.queue.batches.remove(batch)
+    return Response(status_code=204)
 
 
 def _document(services: Services, batch: Batch) -> BatchDocument:

@@ -62,6 +62,7 @@ def readyz(
     operation_id="prometheus",
     summary="Prometheus metrics",
     response_class=Response,
+    responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
     dependencies=[Depends(metrics_reader)],
 )
 def prometheus(request: Request) -> Response:

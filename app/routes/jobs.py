@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter, Request, Response
 
-from app.documentation import IMAGES, RETRY_AFTER, problems
+from app.documentation import ETAG, IMAGES, RETRY_AFTER, problems
 from app.documents import documents, retry_after
 from app.ending import cancel, erase
 from app.errors import ProblemError
@@ -37,8 +37,8 @@ def get_job(record: OwnedJob, response: Response, services: ServicesDep) -> JobD
     summary="The purified or attacked image",
     response_class=Response,
     responses={
-        200: {"description": "The image", "content": IMAGES, "headers": {"ETag": {"schema": {"type": "string"}}}},
-        304: {"description": "The client has it already (`If-None-Match`)"},
+        200: {"description": "The image", "content": IMAGES, "headers": ETAG},
+        304: {"description": "The client has it already (`If-None-Match`)", "headers": ETAG},
         **problems(404, 409, 410, 503),
     },
 )
@@ -73,6 +73,7 @@ def cancel_job(owned: OwnedJob, services: ServicesDep) -> JobDocument:
 @router.delete(
     "/{job_id}", operation_id="delete_job", summary="Erase a job", status_code=204, responses=problems(404, 410, 503)
 )
-def delete_job(owned: OwnedJob, services: ServicesDep) -> None:
+def delete_job(owned: OwnedJob, services: ServicesDep) -> Response:
     """Cancel it if it has not ended, and erase its image, its result and its record. After this it is unknown: 404."""
     erase(services, owned.id)
+    return Response(status_code=204)  # FastAPI's own would say that nothing is JSON

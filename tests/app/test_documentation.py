@@ -30,6 +30,30 @@ def test_an_order_is_answered_with_its_document_unless_the_page_is_told_otherwis
     assert next(iter(described(client, "/purify")["responses"]["200"]["content"])) == "application/json"
 
 
+def test_the_form_and_the_headers_of_every_answer_are_described(client, order, finish, photo_png):
+    described = client.get("/openapi.json").json()["paths"]
+    waiting = {"Prefer": "wait=30"}
+    job = finish(order(headers=waiting, defense="flip"))["links"]["self"]
+    batch = client.post("/purify", files=[("image", photo_png)] * 2, data={"metrics": ""}).headers["location"]
+    asked = [
+        ("/jobs/{job_id}/image", client.get(f"{job}/image")),
+        ("/jobs/{job_id}/image", client.get(f"{job}/image", headers={"If-None-Match": "*"})),
+        ("/purify", order(headers=waiting, defense="flip")),
+        ("/purify", order(headers={**waiting, "Accept": "image/png"}, defense="flip")),
+        ("/jobs/{job_id}/events", client.get(f"{job}/events")),
+        ("/metrics", client.get("/metrics")),
+        ("/jobs/{job_id}", client.delete(job)),
+        ("/batches/{batch_id}", client.delete(batch)),
+    ]
+    for path, answer in asked:
+        told = described[path][answer.request.method.lower()]["responses"][str(answer.status_code)]
+        form = answer.headers.get("content-type", "").partition(";")[0]
+        assert not form or form in told["content"], (path, answer.status_code, form)
+        known = {name.lower() for name in told["headers"]}
+        sent = {"etag", "location", "retry-after", "preference-applied"}.intersection(answer.headers)
+        assert sent <= known, (path, answer.status_code, sent - known)
+
+
 def test_every_parameter_field_and_answer_is_described(client):
     for path, operations in client.get("/openapi.json").json()["paths"].items():
         for operation in operations.values():
