@@ -40,6 +40,8 @@ class Supervisor:
         """Start, announce the address, watch, stop. Raises StartError."""
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._on_signal)
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as nohup has it: the terminal may close
+            signal.signal(signal.SIGHUP, self._on_signal)
         with self._locked(), tempfile.TemporaryDirectory(prefix="purifiqa-") as folder:
             _check_port(self.host, self.port)
             self.port = self.port or free_port(self.host)

@@ -56,6 +56,17 @@ def test_only_a_number_of_threads_is_handed_to_openmp(monkeypatch, tmp_path, thr
     assert worker.environment["OMP_NUM_THREADS"] == given
 
 
+@pytest.mark.parametrize(("usual", "stops"), [(signal.SIG_DFL, True), (signal.SIG_IGN, False)])
+def test_a_terminal_that_closes_stops_it_in_order_unless_that_is_ignored(tmp_path, monkeypatch, usual, stops):
+    handled = []
+    monkeypatch.setattr(signal, "getsignal", lambda _: usual)
+    monkeypatch.setattr(signal, "signal", lambda number, _: handled.append(number))
+    with pytest.raises(StartError):
+        Supervisor("192.0.2.1", 0, tmp_path, 1).run()
+    assert (signal.SIGHUP in handled) == stops
+    assert {signal.SIGINT, signal.SIGTERM} <= set(handled)
+
+
 @pytest.mark.parametrize("port", [0, 8000])
 def test_an_address_that_is_not_of_this_machine_is_told(tmp_path, monkeypatch, port):
     monkeypatch.setattr(signal, "signal", lambda *_: None)
