@@ -1,7 +1,6 @@
 """Which files a command takes, where results go, and how many are under way."""
 
 import csv
-import errno
 import io
 import os
 import subprocess
@@ -13,7 +12,7 @@ import pytest
 from rich.table import Table
 
 from app.command import batch
-from app.command.files import NOWHERE, FilesError, find_images, plan_outputs
+from app.command.files import FilesError, find_images, plan_outputs
 from app.command.tables import show
 
 
@@ -40,15 +39,6 @@ def test_pictures_of_other_formats_in_a_folder_are_told_of(run, folder):
     assert len(done.stdout.splitlines()) == 1 + 2
 
 
-def test_a_link_that_leads_nowhere_is_told_of(folder):
-    (folder / "gone.jpg").symlink_to("nowhere.jpg")
-    (folder / "notes").symlink_to("nowhere")
-    (folder / "there.jpg").symlink_to("a.png")
-    images, others = find_images([str(folder)], folder / "out")
-    assert [str(image.name) for image in images] == ["a.png", "below/b.jpg"]
-    assert [(str(image.name), why) for image, why in others] == [("gone.jpg", NOWHERE)]
-
-
 def test_nothing_more_is_done_once_the_output_cannot_be_written(folder):
     told = []
 
@@ -59,42 +49,6 @@ def test_nothing_more_is_done_once_the_output_cannot_be_written(folder):
     with pytest.raises(BrokenPipeError):
         batch.run("score", [str(folder)], {"metrics": "piqe", "defense": "flip"}, 1, None, None, tell=tell)
     assert told == ["a.png"]
-
-
-def test_a_folder_is_walked_once(folder, monkeypatch):
-    walked, walk = [], os.walk
-    monkeypatch.setattr(os, "walk", lambda at, **how: walked.append(at) or walk(at, **how))
-    images, _ = find_images([str(folder), str(folder / "a.png")])
-    assert [str(image.name) for image in images] == ["a.png", "below/b.jpg"]
-    assert walked == [folder]
-
-
-@pytest.fixture
-def shut(folder, monkeypatch):
-    """The folder `photos`, with one below that cannot be listed and one whose files cannot be looked at."""
-    for name in ("unlisted", "unentered"):
-        (folder / name).mkdir()
-        (folder / name / "c.png").write_bytes(b"")
-    scandir, stat = os.scandir, Path.stat
-
-    def refuse(path):
-        raise PermissionError(errno.EACCES, "Permission denied", str(path))
-
-    monkeypatch.setattr(os, "scandir", lambda at: refuse(at) if Path(at).name == "unlisted" else scandir(at))
-    monkeypatch.setattr(
-        Path, "stat", lambda path, **how: refuse(path) if path.parent.name == "unentered" else stat(path, **how)
-    )
-    return folder
-
-
-def test_a_folder_that_cannot_be_read_is_told_of_and_what_cannot_be_looked_at_is_a_file_to_try(shut):
-    images, others = find_images([str(shut)])
-    assert [str(image.name) for image in images] == ["a.png", "below/b.jpg", "unentered/c.png"]
-    assert [(str(image.name), why) for image, why in others] == [
-        ("unlisted", "the folder cannot be read: Permission denied")
-    ]
-    named, _ = find_images([str(shut / "unentered" / "c.png")])
-    assert [image.path.name for image in named] == ["c.png"]
 
 
 @pytest.mark.parametrize(
