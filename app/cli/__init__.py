@@ -8,6 +8,7 @@ import io
 import os
 import sys
 from importlib.metadata import version
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -60,13 +61,18 @@ app.add_typer(keys.keys, name="keys")
 
 
 def main() -> None:
-    """Run the command. Output that cannot be written ends it with status 1, in a line unless nobody reads any more."""
+    """Run the command. Output that cannot be written ends it with status 1, in a line unless nobody reads any more.
+
+    What was closed before (`>&-`) is written nowhere.
+    """
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 - to the end
     try:
         try:
             app()
         finally:
-            if sys.stdout:  # None where it was closed before
-                sys.stdout.flush()  # here, where it can be told, and not when Python ends
+            sys.stdout.flush()  # here, where it can be told, and not when Python ends
     except OSError as error:
         if error.filename is not None or error.errno not in UNWRITABLE:
             raise

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import shlex
 import subprocess
 import sys
 from importlib.metadata import version
@@ -31,6 +32,14 @@ def test_output_that_cannot_be_written_is_told_in_one_line(folder, arguments):
     with Path("/dev/full").open("wb") as full:
         done = subprocess.run(command, cwd=folder, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
     assert (done.returncode, done.stderr) == (1, "purifiqa: the output cannot be written: No space left on device\n")
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-"])
+def test_a_closed_output_does_not_keep_a_command_from_its_work(folder, closed):
+    command = shlex.join([sys.executable, "-m", "app", *SCORE_CSV])
+    done = subprocess.run(f"{command} {closed}", shell=True, cwd=folder, capture_output=True, text=True, check=False)
+    assert (done.returncode, "Traceback" in done.stderr) == (0, False)
+    assert bool(done.stdout) == (closed == "2>&-")
 
 
 @pytest.mark.parametrize("arguments", [["--version"], ["defenses"], SCORE_CSV])
