@@ -80,6 +80,11 @@ def test_the_broker_and_the_service_understand_the_same_password(tmp_path, passw
         server.wait(10)
 
 
+def test_a_worker_that_asks_for_a_broker_that_is_away_is_not_kept_for_longer_than_a_second():
+    for name in ("worker", "worker-gpu"):
+        assert SERVICES[name]["dns_opt"] == ["timeout:1", "attempts:1"], "glibc waits twice five seconds for no answer"
+
+
 def test_the_default_profile_needs_no_gpu_and_the_gpu_worker_reserves_one():
     profiles = {name: SERVICES[name]["profiles"] for name in SERVICES if "profiles" in SERVICES[name]}
     assert profiles == {"worker-gpu": ["gpu"], "prometheus": ["monitoring"], "grafana": ["monitoring"]}
@@ -111,6 +116,12 @@ def test_every_image_is_pinned_and_every_secret_and_mount_has_a_place():
         for mount in service.get("volumes", []):
             source = mount.partition(":")[0]
             assert (ROOT / source).exists() if source.startswith("./") else source in COMPOSE["volumes"], mount
+
+
+def test_clones_on_one_machine_do_not_run_each_others_code():
+    assert {SERVICES[name]["image"] for name in ("settings", "api", "worker", "worker-gpu")} == {
+        "${COMPOSE_PROJECT_NAME:-purifiqa}:0.1.0"
+    }
 
 
 @pytest.mark.parametrize("more", [["--profile", "gpu"], ["--profile", "monitoring"], ["-f", "docker/webhooks.yml"]])
