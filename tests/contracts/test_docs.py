@@ -78,7 +78,7 @@ def test_the_changelog_begins_with_this_version():
     first = re.search(r"^## (\S+)", (ROOT / "docs" / "changelog.md").read_text(), re.MULTILINE)
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert first[1] == project["version"] == version("purifiqa")
-    assert f"purifiqa:{project['version']}" in (ROOT / "docker-compose.yml").read_text()
+    assert f"purifiqa}}:{project['version']} " in (ROOT / "docker-compose.yml").read_text()
 
 
 def test_defense_is_spelled_one_way():
