@@ -24,7 +24,7 @@ from workers.process.batch import Batcher, is_device_lost, room_for
 from workers.process.consumer import consume, lift_time_limit
 from workers.process.failures import InputLostError, explain, given_up
 from workers.process.lease import Hold, Keeper
-from workers.process.memory import resident_megabytes
+from workers.process.memory import give_back, resident_megabytes
 from workers.process.stopping import StoppedError, Stopping
 from workers.recovery.reconciler import Reconciler
 from workers.settings import WorkerSettings
@@ -214,9 +214,16 @@ def _retire_if_old(here: Context) -> None:
     if settings.max_jobs and here.performed >= settings.max_jobs:
         log.info("this worker ends after %d jobs", here.performed)
         here.stopping.retire()
-    elif settings.max_memory and (memory := resident_megabytes()) > settings.max_memory:
+    elif settings.max_memory and (memory := _held(settings.max_memory)) > settings.max_memory:
         log.info("this worker ends because it holds %d MB", memory)
         here.stopping.retire()
+
+
+def _held(most: int) -> int:
+    """Return how many MB this process holds; if they are more than `most`, without what it need not hold."""
+    if resident_megabytes() > most:
+        give_back()
+    return resident_megabytes()
 
 
 def _read_input(here: Context, job_id: str) -> bytes:

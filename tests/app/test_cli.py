@@ -34,6 +34,31 @@ def test_output_that_cannot_be_written_is_told_in_one_line(folder, arguments):
     assert (done.returncode, done.stderr) == (1, "purifiqa: the output cannot be written: No space left on device\n")
 
 
+def test_torch_asks_for_large_tensors_in_large_pages(monkeypatch):
+    pages = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+    if not pages.exists() or "[never]" in pages.read_text():
+        pytest.skip("this system gives no large pages")
+    program = """
+import app.cli, resource
+app.cli.app = lambda: None
+app.cli.main()
+import torch
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+torch.ones(10_000_000)  # 40 MB: 9,766 pages of 4 kB
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+    asked = {}
+    for value in ("0", None):
+        with monkeypatch.context() as patch:
+            patch.delenv("THP_MEM_ALLOC_ENABLE", raising=False)
+            if value:
+                patch.setenv("THP_MEM_ALLOC_ENABLE", value)
+            done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+            asked[value] = int(done.stdout)
+    assert asked["0"] > 9000
+    assert asked[None] < 5000
+
+
 @pytest.mark.parametrize("closed", [">&-", "2>&-"])
 def test_a_closed_output_does_not_keep_a_command_from_its_work(folder, closed):
     command = shlex.join([sys.executable, "-m", "app", *SCORE_CSV])

@@ -1,5 +1,7 @@
 """What tests of the worker's parts have in common."""
 
+import signal
+import threading
 import time
 
 import pytest
@@ -10,7 +12,7 @@ from models.images import ImageFormat, check, encode
 from workers import worker as worker_module
 from workers.orders import DefenseOrder, Kind
 from workers.process import batch as batch_module
-from workers.process.consumer import Consumer
+from workers.process.consumer import Consumer, consume
 from workers.state.queue import JobQueue
 from workers.state.record import JobRecord, Origin
 from workers.state.store import Store
@@ -79,6 +81,27 @@ def work(here, queue):
         worker.work(burst=True, logging_level="CRITICAL")
 
     return burst
+
+
+@pytest.fixture
+def serve(monkeypatch):
+    """Be a worker in this process until it ends by itself; meanwhile a thread does `meanwhile`."""
+    worker_module.context.cache_clear()
+
+    def go(meanwhile=lambda here: None, **settings):
+        for name, value in settings.items():
+            monkeypatch.setenv(f"PURIFIQA_{name.upper()}", str(value))
+        here = worker_module.context()
+        thread = threading.Thread(target=meanwhile, args=(here,))
+        thread.start()
+        consume(here.settings.broker_url(), here.name, here.stopping)
+        thread.join()
+
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield go
+    worker_module.context.cache_clear()
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 import logging
 import os
 import signal
-import threading
 import time
 
 import pytest
@@ -13,7 +12,7 @@ from rq import Queue
 
 from models.metric import MetricError
 from workers import worker as worker_module
-from workers.process.consumer import Consumer, consume
+from workers.process.consumer import Consumer
 from workers.recovery.reconciler import SILENT_SECONDS, Reconciler
 from workers.state.ledger import JobCanceledError
 from workers.state.manifest import read_manifest
@@ -45,28 +44,7 @@ def wait_for(condition, seconds=40):
         time.sleep(0.02)
 
 
-@pytest.fixture
-def work(monkeypatch):
-    """Be a worker in this process until it ends by itself; meanwhile a thread does `meanwhile`."""
-    worker_module.context.cache_clear()
-
-    def go(meanwhile=lambda here: None, **settings):
-        for name, value in settings.items():
-            monkeypatch.setenv(f"PURIFIQA_{name.upper()}", str(value))
-        here = worker_module.context()
-        thread = threading.Thread(target=meanwhile, args=(here,))
-        thread.start()
-        consume(here.settings.broker_url(), here.name, here.stopping)
-        thread.join()
-
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    yield go
-    worker_module.context.cache_clear()
-    for number, handler in handlers.items():
-        signal.signal(number, handler)
-
-
-def test_a_running_job_that_is_canceled_makes_room_for_the_next_at_once(accept, queue, work):
+def test_a_running_job_that_is_canceled_makes_room_for_the_next_at_once(accept, queue, serve):
     accept("long", LONG)
     accept("next")
     canceled = []
@@ -77,13 +55,13 @@ def test_a_running_job_that_is_canceled_makes_room_for_the_next_at_once(accept, 
         queue.cancel("long")
         canceled.append(time.time())
 
-    work(cancel, max_jobs=2)
+    serve(cancel, max_jobs=2)
     assert queue.get("long").status is Status.CANCELED
     assert queue.get("next").status is Status.FINISHED
     assert queue.get("next").started - canceled[0] < 5, "the contract is a second on a quiet machine"
 
 
-def test_a_worker_that_has_no_time_to_finish_gives_its_job_back(accept, queue, broker, work, caplog):
+def test_a_worker_that_has_no_time_to_finish_gives_its_job_back(accept, queue, broker, serve, caplog):
     accept("long", LONG)
     accept("next")
 
@@ -91,7 +69,7 @@ def test_a_worker_that_has_no_time_to_finish_gives_its_job_back(accept, queue, b
         wait_for(lambda: queue.get("long").status is Status.RUNNING)
         os.kill(os.getpid(), signal.SIGTERM)
 
-    work(terminate, stop_grace=0)
+    serve(terminate, stop_grace=0)
     record = queue.get("long")
     assert (record.status, record.placement, record.setbacks) == (Status.QUEUED, 2, 0)
     assert broker.lrange("rq:queue:purifiqa", 0, -1) == [b"long--2", b"next"]
@@ -100,7 +78,7 @@ def test_a_worker_that_has_no_time_to_finish_gives_its_job_back(accept, queue, b
     assert not [one for one in caplog.records if one.levelno >= logging.ERROR]
 
 
-def test_a_worker_told_twice_to_stop_does_not_wait_for_its_grace_to_end(accept, queue, work):
+def test_a_worker_told_twice_to_stop_does_not_wait_for_its_grace_to_end(accept, queue, serve):
     accept("long", LONG)
 
     def terminate(here):
@@ -111,26 +89,19 @@ def test_a_worker_told_twice_to_stop_does_not_wait_for_its_grace_to_end(accept, 
         assert queue.get("long").status is Status.RUNNING
         os.kill(os.getpid(), signal.SIGTERM)
 
-    work(terminate, stop_grace=3600)
+    serve(terminate, stop_grace=3600)
     assert queue.get("long").status is Status.QUEUED
 
 
-def test_a_worker_ends_by_itself_after_so_many_jobs_and_loses_none(accept, queue, work):
+def test_a_worker_ends_by_itself_after_so_many_jobs_and_loses_none(accept, queue, serve):
     for number in range(3):
         accept(f"job{number}")
-    work(max_jobs=2)
+    serve(max_jobs=2)
     assert [queue.get(f"job{n}").status for n in range(3)] == [Status.FINISHED, Status.FINISHED, Status.QUEUED]
 
 
-def test_a_worker_that_holds_too_much_memory_ends_after_its_job(accept, queue, work):
-    accept("job1")
-    accept("job2")
-    work(max_memory=1)
-    assert [queue.get(one).status for one in ("job1", "job2")] == [Status.FINISHED, Status.QUEUED]
-
-
 def test_a_job_that_redis_has_lost_while_it_ran_keeps_its_files_so_that_it_is_restored(
-    accept, queue, store, broker, work, monkeypatch
+    accept, queue, store, broker, serve, monkeypatch
 ):
     def lose(*_, **__):
         broker.flushall()
@@ -138,13 +109,13 @@ def test_a_job_that_redis_has_lost_while_it_ran_keeps_its_files_so_that_it_is_re
 
     monkeypatch.setattr(worker_module, "execute", lose)
     accept("job1")
-    work(max_jobs=1)
+    serve(max_jobs=1)
     assert not queue.exists("job1")
     assert store.read("job1", "input")
     assert read_manifest(store, "job1").status is Status.QUEUED
 
 
-def test_how_a_job_has_ended_is_kept_beside_its_files_too(accept, store, work, monkeypatch):
+def test_how_a_job_has_ended_is_kept_beside_its_files_too(accept, store, serve, monkeypatch):
     real = worker_module.execute
 
     def perform(order, *args, **options):
@@ -155,14 +126,14 @@ def test_how_a_job_has_ended_is_kept_beside_its_files_too(accept, store, work, m
     monkeypatch.setattr(worker_module, "execute", perform)
     accept("bad", seed=1)
     accept("good", seed=2)
-    work(max_jobs=2)
+    serve(max_jobs=2)
     bad, good = (read_manifest(store, job_id) for job_id in ("bad", "good"))
     assert (bad.status, bad.failure.code) == (Status.FAILED, "metric-failed")
     assert (good.status, good.report.image.bytes) == (Status.FINISHED, len(store.read("good", "output")))
     assert good.started <= good.ended
 
 
-def test_a_result_is_told_however_long_the_broker_was_away(accept, queue, work, monkeypatch):
+def test_a_result_is_told_however_long_the_broker_was_away(accept, queue, serve, monkeypatch):
     accept("job1")
     failures = []
     real = JobQueue.finish
@@ -175,11 +146,13 @@ def test_a_result_is_told_however_long_the_broker_was_away(accept, queue, work, 
 
     monkeypatch.setattr(JobQueue, "finish", finish)
     monkeypatch.setattr(worker_module, "RETRY_SECONDS", 0.01)
-    work(max_jobs=1)
+    serve(max_jobs=1)
     assert queue.get("job1").status is Status.FINISHED
 
 
-def test_a_worker_goes_on_after_the_broker_failed_it_in_the_middle_of_its_bookkeeping(accept, queue, work, monkeypatch):
+def test_a_worker_goes_on_after_the_broker_failed_it_in_the_middle_of_its_bookkeeping(
+    accept, queue, serve, monkeypatch
+):
     accept("job1")
     accept("job2")
     failures = []
@@ -192,7 +165,7 @@ def test_a_worker_goes_on_after_the_broker_failed_it_in_the_middle_of_its_bookke
         return real(self, job)
 
     monkeypatch.setattr(Consumer, "prepare_execution", prepare)
-    work(max_jobs=1)
+    serve(max_jobs=1)
     assert failures == ["job1"]
     assert queue.get("job2").status is Status.FINISHED
     assert queue.entries().taken == {"job1"}, "the reconciler finds it there"

@@ -14,6 +14,7 @@ from rq.exceptions import NoSuchJobError, StopRequested
 from rq.job import Job
 from rq.timeouts import JobTimeoutException
 
+from workers.process.memory import give_back
 from workers.process.stopping import Stopping
 from workers.state.broker import BROKER_ERRORS
 from workers.state.entries import ENTRY, RQ_QUEUE, entry_id
@@ -26,6 +27,7 @@ TimeLimitError = JobTimeoutException
 
 HEARTBEAT_SECONDS = 30
 WAIT_SECONDS = 1  # for a job, before looking whether to stop
+IDLE_AFTER = 3  # such looks without a job: a second or two
 LONGEST_PAUSE_SECONDS = 2.0  # between two tries to reach a broker that is away
 
 
@@ -99,6 +101,7 @@ class Consumer(SimpleWorker):
     stopping = Stopping(0)
     gather: Gather | None = None
     _last_beat = -math.inf
+    _looks = 0
 
     def request_stop(self, signum: int, frame: Any) -> None:
         # RQ would stop an idle worker at once, also one that has just taken a job and not yet said so; asked twice, it
@@ -120,6 +123,7 @@ class Consumer(SimpleWorker):
             super().heartbeat(timeout, pipeline)
 
     def execute_job(self, job: Job, queue: Queue) -> None:
+        self._looks = 0
         if self.gather is None:
             super().execute_job(job, queue)
             return
@@ -140,6 +144,9 @@ class Consumer(SimpleWorker):
         vitals.HERE.tick()
         if self.stopping.requested:
             raise StopRequested
+        self._looks += 1
+        if self._looks == IDLE_AFTER:
+            give_back()
         return False
 
     def set_state(self, state: str, pipeline: Any = None) -> None:
