@@ -24,7 +24,8 @@ def bootstrap_mean(values: Sequence[float], images: Sequence[Hashable], seed: in
     """Return the mean of finite `values` with its 95 % percentile-bootstrap interval.
 
     `images` names the image that each value belongs to. Whole images are drawn, with all their values: attacks on one
-    image are not independent of each other. 2000 draws; the same seed gives the same interval.
+    image are not independent of each other. 2000 draws; the same seed gives the same interval. Of few images it is too
+    narrow: of normal values it holds the true mean in 80 of 100 cases for 4 images, 89 for 8, 93 for 24.
     Efron, Tibshirani, An Introduction to the Bootstrap, 1993. Raises ValueError without values or for lengths that
     differ.
     """

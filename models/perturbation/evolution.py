@@ -1,4 +1,7 @@
-"""Differential evolution (Storn and Price, 1997) as SciPy does it by default, told how scores may be compared."""
+"""Differential evolution (Storn and Price, 1997): the steps of SciPy's, told how scores may be compared.
+
+They end early only where all scores are equal, and nothing is polished afterwards: SciPy would do both by default.
+"""
 
 from collections.abc import Callable
 from typing import Any

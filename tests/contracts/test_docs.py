@@ -101,6 +101,12 @@ def test_links_in_the_documentation_lead_somewhere():
                 assert (page.parent / target).exists(), f"{page}: {target}"
 
 
+def test_no_page_says_a_thing_twice():
+    for page in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]:
+        paragraphs = [one for one in re.split(r"\n{2,}", page.read_text()) if len(one) > 200]
+        assert len(paragraphs) == len(set(paragraphs)), page
+
+
 def blocks(language):
     return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
 

@@ -17,6 +17,8 @@ from models.attack_checks import PAGE
 from models.metric import MetricCard
 from models.metrics import find_metric
 
+FEW = 20
+"""Of fewer pictures than this, intervals are told to be too narrow."""
 HEADER = (
     "defense", "Gain ↓", "aligned quality ↑", "quality ↑", "similarity ↑", "clean shift", "clean aligned quality ↑",
     "SROCC clean ↑", "SROCC attacked ↑", "ms", "n",
@@ -56,6 +58,9 @@ def _text(manifest: Manifest, findings: Findings, folder: Folder) -> Iterator[st
         yield f"**Made with {len(manifest.states)} states of the code and its weights** ({', '.join(manifest.states)}):"
         yield "its steps need not be alike.\n"
     yield NOTES + "\n"
+    if 1 < len(parameters.pictures) < FEW:
+        yield f"**Of {len(parameters.pictures)} pictures intervals are too narrow**: they hold the true mean less often"
+        yield "than in 95 of 100 studies. docs/evaluation.md tells how often.\n"
     for metric in parameters.metrics:
         yield from _metric(manifest, findings, folder, metric.label)
     yield from _doubts(manifest, findings)

@@ -204,6 +204,17 @@ def test_the_report_is_one_file_with_every_defense_plot_and_picture(choices):
     assert "Incomplete" not in text
 
 
+@pytest.mark.usefixtures("undrawn")
+def test_a_study_of_few_pictures_says_that_its_intervals_are_too_narrow(choices):
+    manifest, folder = performed(choices)
+    findings, [one, other] = cells.read(manifest, folder), manifest.parameters.pictures
+    for count, is_told in ((2, True), (19, True), (20, False), (1, False)):  # of one there are none
+        chosen = manifest.parameters.model_copy(update={"pictures": (one, *[other] * (count - 1))})
+        whole.write(manifest.model_copy(update={"parameters": chosen}), findings, folder)
+        told = f"**Of {count} pictures intervals are too narrow**" in (folder.root / "report.md").read_text()
+        assert told == is_told, count
+
+
 def test_other_parameters_are_refused_unless_they_only_add(choices):
     settled(choices)
     for change, message in [
