@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from app.bench.cells import Findings
 from app.bench.folder import Folder, write_whole
+from app.bench.items import attack_of
 from app.bench.parameters import Manifest
 from app.bench.presets import group_of
 from app.bench.report import agreements, beside_the_paper, cheats, doubts, summary, wins
@@ -138,13 +139,16 @@ def _attacks(manifest: Manifest, findings: Findings, metric: str) -> Iterator[st
         if means[0] is not None:
             plain = [NOTHING if mean is None else significant(mean.value, 4) for mean in means[1:]]
             time = significant(statistics.median(cell.measures["attack_ms"] for cell in its), 4)
-            rows.append([attack.label, shown(means[0]), *plain, time, str(means[0].n)])
+            sign = attack_of(attack).goal.sign(find_metric(metric))
+            its_way = statistics.fmean(sign * (one.measures["score"] - one.measures["clean_score"]) > 0 for one in its)
+            rows.append([attack.label, shown(means[0]), f"{its_way:.0%}", *plain, time, str(means[0].n)])
     if rows:
         yield "### The attacks, undefended\n"
         yield "What each attack does to the score that no defense guards, the more the higher its Gain, and what that"
         yield "costs: PSNR and SSIM of attacked and clean pictures, the largest change of a value, in levels of 255,"
-        yield "how often it asked the metric, and the median milliseconds per picture.\n"
-        header = ("attack", "Gain", "PSNR, dB", "SSIM", "largest change, levels", "queries", "ms", "n")
+        yield "how often it asked the metric, and the median milliseconds per picture. Gain has no direction: *its way*"
+        yield "is the share of pictures whose claimed quality went where the attack wanted it.\n"
+        header = ("attack", "Gain", "its way", "PSNR, dB", "SSIM", "largest change, levels", "queries", "ms", "n")
         yield from table(header, rows)
 
 

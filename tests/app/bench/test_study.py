@@ -215,6 +215,20 @@ def test_a_study_of_few_pictures_says_that_its_intervals_are_too_narrow(choices)
         assert told == is_told, count
 
 
+@pytest.mark.usefixtures("undrawn")
+def test_the_report_tells_how_often_an_attack_goes_its_way_because_gain_has_no_direction(choices):
+    both = 'ifgsm,{"name": "ifgsm", "goal": "lower"}'
+    manifest, folder = performed(dataclasses.replace(choices, attacks=both, defenses="none", adaptive=None))
+    findings = cells.read(manifest, folder)
+    turned = next(one for one in findings.cells if one.attack == "ifgsm")
+    turned.measures["score"] = turned.measures["clean_score"] - 1
+    whole.write(manifest, findings, folder)
+    section = (folder.root / "report.md").read_text().split("### The attacks, undefended")[1].split("###")[0]
+    rows = [line.split("|") for line in section.splitlines() if line.startswith("| ifgsm")]
+    ways = {row[1].strip(): row[3].strip() for row in rows}
+    assert ways == {"ifgsm": "50%", "ifgsm(goal=lower)": "100%"}
+
+
 def test_other_parameters_are_refused_unless_they_only_add(choices):
     settled(choices)
     for change, message in [
