@@ -1,5 +1,7 @@
 """Reasons to doubt a study's own numbers: attacks that may be weaker than they could be."""
 
+import math
+import statistics
 from collections.abc import Iterator, Mapping, Sequence
 
 import torch
@@ -7,7 +9,6 @@ import torch
 from app.bench.cells import CLEAN, Cell
 from app.bench.items import attack_of, metric_of
 from app.bench.parameters import Parameters
-from app.bench.report.summary import mean
 from models.attack import Attack
 from models.attack_checks import Flag, check_black_box, check_defense, check_effect, check_gradients
 from models.defenses import parse_defense
@@ -57,7 +58,8 @@ def doubts(parameters: Parameters, cells: Sequence[Cell]) -> Iterator[Doubt]:
         named = through if adaptive else "nothing"
         yield from ((metric, label, named, str(flag.code), flag.message) for flag in flags)
         if adaptive:
-            yield from _weaker(metric, label, through, its, by_place.get((metric, label, through, False), []))
+            transfer = by_place.get((metric, label, through, False), [])
+            yield from _weaker((metric, label, through), its, transfer, sign)
 
 
 def _gained(cells: Sequence[Cell], sign: int) -> torch.Tensor:
@@ -138,10 +140,17 @@ def _shared(ones: Sequence[Cell], others: Sequence[Cell]) -> tuple[list[Cell], l
 
 
 def _weaker(
-    metric: str, attack: str, through: str, adaptive: Sequence[Cell], transfer: Sequence[Cell]
+    place: tuple[str, str, str], adaptive: Sequence[Cell], transfer: Sequence[Cell], sign: int
 ) -> Iterator[Doubt]:
-    """Tell of an attack through a defense that moves the defended score less than one that knows of no defense."""
-    one, other = (mean(cells, "movement") for cells in _shared(adaptive, transfer))
-    if one and other and one.value < WEAKER * other.value:
-        why = f"it moves the defended score by {one.value:.3g}; without knowing of the defense, by {other.value:.3g}"
-        yield metric, attack, through, WEAKER_THAN_TRANSFER, why
+    """Tell of an attack through a defense that moves the defended score less its way than one that knows of none."""
+    one, other = (_moved_its_way(cells, sign) for cells in _shared(adaptive, transfer))
+    if one is not None and other is not None and one < WEAKER * other:
+        why = f"it moves the defended score its way by {one:.3g}; without knowing of the defense, by {other:.3g}"
+        yield *place, WEAKER_THAN_TRANSFER, why
+
+
+def _moved_its_way(cells: Sequence[Cell], sign: int) -> float | None:
+    """Return the mean movement, below 0 where it went against the attacker; None: nothing was measured."""
+    pairs = zip(cells, _gained(cells, sign).tolist(), strict=True)
+    moved = [math.copysign(one.measures["movement"], gained) for one, gained in pairs if "movement" in one.measures]
+    return statistics.fmean(moved) if moved else None

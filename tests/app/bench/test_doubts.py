@@ -51,6 +51,11 @@ LOWER = "fgsm(goal=lower)"
             [(SQUARE, "jpeg", "weaker-than-transfer")],
         ),
         ([cell(SQUARE, "jpeg", adaptive=True, score=5.455), cell(SQUARE, "jpeg", score=5.5)], []),
+        (
+            [cell(SQUARE, "jpeg", adaptive=True, score=4), cell(SQUARE, "jpeg", score=5.5)],  # further, the wrong way
+            [(SQUARE, "jpeg", "no-effect"), (SQUARE, "jpeg", "weaker-than-transfer")],
+        ),
+        ([cell(SQUARE, "jpeg", adaptive=True, score=5.5), cell(SQUARE, "jpeg", score=4)], []),
         ([cell(SQUARE, "jpeg", adaptive=True, score=5.6), cell(SQUARE, "jpeg", score=5.5)], []),
         (
             [cell("ifgsm", "random-noise", adaptive=True), cell(SQUARE, "random-noise", adaptive=True, score=7)],
@@ -77,6 +82,8 @@ LOWER = "fgsm(goal=lower)"
         "weaker",
         "more than a tenth weaker",
         "hardly weaker",
+        "further the wrong way",
+        "transfer the wrong way",
         "stronger",
         "black box through a defense",
         "black box on other pictures",
