@@ -51,6 +51,7 @@ class Part:
 
     def start(self) -> None:
         """Start the process; it dies with the supervisor even if that is killed."""
+        self._pass_on()  # the last words of the one before, if it was ended from outside
         self.started = time.monotonic()
         inherited = {name: value for name, value in os.environ.items() if name != "PURIFIQA_REDIS_PASSWORD_FILE"}
         self.process = subprocess.Popen(

@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+import time
 
 import pytest
 
@@ -72,3 +73,17 @@ def test_an_address_that_is_not_of_this_machine_is_told(tmp_path, monkeypatch, p
     monkeypatch.setattr(signal, "signal", lambda *_: None)
     with pytest.raises(StartError, match=rf"cannot listen on 192.0.2.1:{port}: .*; choose another --host or --port"):
         Supervisor("192.0.2.1", port, tmp_path, 1).run()
+
+
+def test_a_part_that_was_killed_from_outside_and_started_anew_leaves_no_pipe_open(caplog):
+    part = Part("valkey", ["sh", "-c", "echo last words; exec sleep 60"], {}, unsaid=("nothing",))
+    part.start()
+    before = part.process
+    while not before.stdout.peek():
+        time.sleep(0.01)
+    before.kill()
+    before.wait()
+    part.start()
+    part.stop(at_once=True)
+    assert before.stdout.closed
+    assert "valkey: last words" in caplog.text
