@@ -40,11 +40,10 @@ class FCNet(nn.Module):
             return self._last(hidden, moments([hidden]))
         inner = (self._hidden(images[:, :, one.outer])[:, :, one.inner] for one in strips)
         known = moments(inner)
-        result, top = torch.empty_like(images), 0
+        result = torch.empty_like(images)
         for one in strips:
-            part = self._last(self._hidden(images[:, :, one.outer]), known)[:, :, one.inner]
-            result[:, :, top : top + part.shape[2]] = part
-            top += part.shape[2]
+            part = self._last(self._hidden(images[:, :, one.outer]), known)
+            result[:, :, one.outer][:, :, one.inner] = part[:, :, one.inner]
         return result
 
     def _hidden(self, images: Tensor) -> Tensor:
