@@ -37,18 +37,23 @@ def similarities(distorted: Tensor, clean: Tensor) -> Tensor:
     ours, theirs = rgb2lhm(distorted), rgb2lhm(clean)
     maps = []
     for scale in SCALES:
-        edges = (_edges(F.avg_pool2d(image[:, :1], scale)) for image in (ours, theirs))
-        maps.append(F.avg_pool2d(similarity_map(*edges, constant=EDGE), CELL // scale))
+        edges = (_edges(_pooled(image[:, :1], scale)) for image in (ours, theirs))
+        maps.append(_pooled(similarity_map(*edges, constant=EDGE), CELL // scale))
     first, second = ours[:, 1:], theirs[:, 1:]
     products = 2 * (first * second).sum(1, keepdim=True) + COLOR
     squares = (first.square() + second.square()).sum(1, keepdim=True) + COLOR
-    return torch.cat([*maps, F.avg_pool2d(products / squares, CELL)], 1)
+    return torch.cat([*maps, _pooled(products / squares, CELL)], 1)
+
+
+def _pooled(maps: Tensor, factor: int) -> Tensor:
+    return F.avg_pool2d(maps.contiguous(), factor)  # channels last it is slow
 
 
 def _edges(luma: Tensor) -> Tensor:
     """Return the magnitude of Prewitt's gradient, (N, 1, H, W), which sees no edge around the image."""
     across = prewitt_filter(device=luma.device)
-    magnitudes: Tensor = gradient_map(F.pad(luma, (1, 1, 1, 1), mode="replicate"), torch.stack([across, across.mT]))
+    padded = F.pad(luma, (1, 1, 1, 1), mode="replicate")[:, 0, :, :, None].permute(0, 3, 1, 2)  # convolved fast so
+    magnitudes: Tensor = gradient_map(padded, torch.stack([across, across.mT]))
     return magnitudes[..., 1:-1, 1:-1]
 
 
@@ -63,7 +68,9 @@ class LocalMaps(nn.Module):
     def forward(self, taps: Sequence[Tensor], places: tuple[int, int]) -> Tensor:
         """Return maps of so many rows and columns, (N, MAPS, *places), in deviations from the mean."""
         drawn = [
-            F.interpolate(conv(tap), places, mode="bilinear", antialias=tap.shape[-1] > places[1])
+            conv(F.adaptive_avg_pool2d(tap, places))
+            if tap.shape[-1] >= places[1]
+            else F.interpolate(conv(tap), places, mode="bilinear")
             for conv, tap in zip(self.inputs, taps[1:], strict=True)
         ]
         maps: Tensor = self.output(torch.relu(torch.stack(drawn).sum(0)))

@@ -19,8 +19,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from models.iqa.efficientnet_lite import TAP_CHANNELS, TAPS
 from models.iqa.fr_surrogate import FRSurrogate
-from training import distorted, imagenet, pseudo_mos
+from training import distorted, fast_trunk, imagenet, pseudo_mos
+from training.alive import alive
 from training.distortions import FAMILIES, LEVELS
 from training.local_maps import LocalMaps
 from training.quality_photos import Batch, QualityPhotos
@@ -30,6 +32,11 @@ SIDES = (160, 192, 224)
 """Sides of the crops that a step learns from, of images of STORED pixels."""
 
 STORED = 256
+
+NARROW = 96
+"""Inputs of a layer up to which it learns at the full rate; with more of them the rate falls as their number grows, as
+in Yang et al., "Tensor Programs V" (NeurIPS 2021). Behind a ReLU6 no input is negative and Adam's steps are all of one
+size, so that those of a wide layer add up: they drove the last stages of version 8 to where ReLU6 has no slope."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -59,6 +66,9 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--start", type=Path, help="weights to start from, with the shipped scale; left out: ImageNet's"
     )
+    parser.add_argument(
+        "--renew", type=int, metavar="STAGE", help="with --start: stages from this one on are ImageNet's again"
+    )
     parser.add_argument("--contents", type=int, default=944, help="crops of photographs")
     parser.add_argument("--first", type=int, default=0, help="number of the first of them; training on: others are new")
     parser.add_argument("--families", type=int, default=10, help="families of distortions per crop")
@@ -83,6 +93,9 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--local", type=float, default=1.0, help="weight of drawing where an image is damaged; 0: not learned"
     )
+    parser.add_argument(
+        "--fast", action="store_true", help="bfloat16 with kernels of our own: a CPU with AVX-512, g++ and ninja"
+    )
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="CPU threads")
     options = parser.parse_args(arguments)
@@ -92,6 +105,10 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         parser.error(f"there are {len(FAMILIES)} families of {len(LEVELS)} levels each")
     if options.steps and (options.families - len(set(options.leave_out)) < 3 or options.levels < 2):
         parser.error("a step learns from two levels each of three families; these options leave fewer")
+    if options.fast and not (options.device == "cpu" and fast_trunk.is_possible()):
+        parser.error("--fast is for CPUs with AVX-512 and its bfloat16")
+    if options.renew is not None and not options.start:
+        parser.error("--renew goes with --start")
     return options
 
 
@@ -118,10 +135,11 @@ class Run:
         modules = (self.network.hidden, self.network.output, self.local)
         head = [parameter for module in modules for parameter in module.parameters()]
         groups: list[dict[str, Any]] = [
-            {"params": list(self.network.trunk.parameters())},
-            {"params": head, "times": 3.0},
+            {"params": [weights], "times": min(1.0, NARROW / weights[0].numel())}
+            for weights in self.network.trunk.parameters()
         ]
-        self.optimizer = torch.optim.AdamW(groups, weight_decay=1e-4)
+        groups.append({"params": head, "times": 3.0})
+        self.optimizer = torch.optim.AdamW(groups, weight_decay=1e-4, fused=True)
         if self.checkpoint.exists():
             state = torch.load(self.checkpoint, weights_only=True, map_location=options.device)
             self.step = int(state["step"])
@@ -133,6 +151,8 @@ class Run:
         else:
             if options.start:
                 self.network.load_state_dict(FRSurrogate.read(options.start).state_dict())
+                if options.renew is not None:
+                    self._renew(options.renew)
             else:
                 self.network.trunk.load_state_dict(imagenet.trunk().state_dict())
                 self._settle()
@@ -141,10 +161,27 @@ class Run:
     @torch.no_grad()
     def _settle(self) -> None:
         """Bring the features to a mean of 0 and a deviation of 1 on a first look at the images."""
-        looks = [self.network.pooled(self.network.trunk(self._batch(-1 - index).images)) for index in range(12)]
-        features = torch.cat(looks)
+        features = torch.cat([self._seen(self._batch(-1 - index).images)[0] for index in range(12)])
         self.network.mean.copy_(features.mean(0))
         self.network.deviation.copy_(features.std(0).clamp(min=1e-3))
+
+    @torch.no_grad()
+    def _renew(self, first: int) -> None:
+        """Take ImageNet's weights for the stages from `first` on, of which the head knows nothing yet."""
+        mean, deviation = self.network.mean.clone(), self.network.deviation.clone()
+        for ours, theirs in zip(self.network.trunk.stages[first:], imagenet.trunk().stages[first:], strict=True):
+            ours.load_state_dict(theirs.state_dict())
+        self._settle()
+        kept = 2 * sum(channels for tap, channels in zip(TAPS, TAP_CHANNELS, strict=True) if tap < first)
+        self.network.mean[:kept], self.network.deviation[:kept] = mean[:kept], deviation[:kept]
+        self.network.hidden.weight[:, kept:] = 0
+
+    def _seen(self, images: Tensor) -> tuple[Tensor, Sequence[Tensor]]:
+        """Return the trunk's features, pooled and as they are."""
+        if self.options.fast:
+            return fast_trunk.seen(self.network.trunk, images)
+        taps = self.network.trunk(images)
+        return self.network.pooled(taps), taps
 
     def _batch(self, step: int) -> Batch:
         side = random.Random(f"side {step}").choice(SIDES)  # the contents are drawn with the step
@@ -170,8 +207,8 @@ class Run:
             group["lr"] = rate * group.get("times", 1.0)
         batch = self._batch(self.step)
         torch.manual_seed(self.step)
-        taps = self.network.trunk(batch.images)
-        loss = loss_of(self.network.score(taps), batch)
+        pooled, taps = self._seen(batch.images)
+        loss = loss_of(self.network.score(pooled), batch)
         if self.options.local:
             loss = loss + self.options.local * self.local.loss(taps, batch.images, batch.clean)
         self.optimizer.zero_grad()
@@ -186,7 +223,8 @@ class Run:
         return float(loss.item())
 
     def _watch(self) -> None:
-        row = {"step": self.step, **self.photos.quality(self.average, self.options.device)}
+        row: dict[str, float] = {"step": self.step, **self.photos.quality(self.average, self.options.device)}
+        row["alive"] = round(min(alive(self.network.trunk, self._batch(-1).images)), 4)
         append_row(self.curve, row)
         print(row, flush=True)
 

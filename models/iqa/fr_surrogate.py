@@ -36,7 +36,7 @@ class FRSurrogate(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the scores (N,), about 0 to 100, of RGB in [0, 1], (N, 3, H, W), H and W >= 32."""
-        return self.score(self.trunk(images))
+        return self.score(self.pooled(self.trunk(images)))
 
     @staticmethod
     def pooled(taps: Sequence[Tensor]) -> Tensor:
@@ -48,9 +48,9 @@ class FRSurrogate(nn.Module):
             pooled += [mean, (variance + 1e-6).sqrt()]
         return torch.cat(pooled, 1)
 
-    def score(self, taps: Sequence[Tensor]) -> Tensor:
-        """Return the scores (N,) of images of which the trunk gave these features."""
-        features = (self.pooled(taps) - self.mean) / self.deviation
+    def score(self, pooled: Tensor) -> Tensor:
+        """Return the scores (N,) of images of which `pooled` said this."""
+        features = (pooled - self.mean) / self.deviation
         features = nn.functional.dropout(features, DROPOUT, self.training)
         raw: Tensor = self.output(torch.relu(self.hidden(features)))
         return 50 + 25 * raw[:, 0]

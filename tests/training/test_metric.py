@@ -12,8 +12,8 @@ import pytest
 import torch
 from known_photographs import NAMES, pixels
 
-from models.iqa.fr_surrogate import SHIPPED, FRSurrogate
-from training import metric, pseudo_mos
+from models.iqa.fr_surrogate import FEATURES, SHIPPED, FRSurrogate
+from training import imagenet, metric, pseudo_mos
 from training.metric import Run
 from training.quality_photos import QualityPhotos
 
@@ -67,6 +67,40 @@ def test_training_goes_on_with_crops_that_no_earlier_one_saw(train, tmp_path):
     assert len({crop.tobytes() for crop in before + after}) == 6
     curves = [(tmp_path / out / "curve.csv").read_text() for out in ("out", "next")]
     assert curves[0] != curves[1], "the second looked at its own crops"
+
+
+@pytest.mark.slow
+def test_wide_layers_learn_slowly_so_that_their_steps_do_not_add_up(train, tmp_path):
+    train("--start", SHIPPED, "--steps", 1, "--rate", 1e-3)
+    before = FRSurrogate.read().state_dict()
+    after = torch.load(tmp_path / "out" / "checkpoint.pt", weights_only=True)["network"]
+    names = ("trunk.stem.weight", "trunk.stages.5.1.expand.weight", "trunk.stages.5.1.project.weight")
+    moved = [float((after[name] - before[name]).abs().max()) for name in names]
+    assert moved == pytest.approx([1e-5, 1e-5 * 96 / 192, 1e-5 * 96 / 1152], rel=0.05), (
+        "a hundredth of the rate at first"
+    )
+
+
+@pytest.mark.slow
+def test_renewed_stages_are_those_of_imagenet_and_say_nothing_at_first(train, tmp_path):
+    train("--start", SHIPPED, "--steps", 1, "--rate", 0, "--renew", 5)
+    given, fresh = FRSurrogate.read().state_dict(), imagenet.trunk().state_dict()
+    made = torch.load(tmp_path / "out" / "checkpoint.pt", weights_only=True)["network"]
+    for name, weights in fresh.items():
+        renewed = name.startswith(("stages.5", "stages.6"))
+        assert torch.equal(made[f"trunk.{name}"], weights if renewed else given[f"trunk.{name}"]), name
+    kept = FEATURES - 2 * 320
+    for name in ("mean", "deviation"):
+        assert torch.equal(made[name][:kept], given[name][:kept])
+        assert not torch.isclose(made[name][kept:], given[name][kept:]).any()
+    assert torch.equal(made["hidden.weight"][:, :kept], given["hidden.weight"][:, :kept])
+    assert not made["hidden.weight"][:, kept:].any()
+
+
+def test_stages_are_renewed_only_of_weights_that_are_given(train, capsys):
+    with pytest.raises(SystemExit):
+        train("--renew", 5)
+    assert "--renew goes with --start" in capsys.readouterr().err
 
 
 def test_no_more_families_are_always_wanted_than_a_crop_gets(train, capsys):
