@@ -21,7 +21,10 @@ inline __m512 ahead(const Half* from, size_t step) {  // and asks for what is re
     return load(from);
 }
 
-inline void store(Half* to, __m512 value) { _mm256_storeu_si256((__m256i*)to, (__m256i)_mm512_cvtneps_pbh(value)); }
+inline void store(Half* to, __m512 value, size_t step = 0) {
+    if (step) __builtin_prefetch(to + 12 * step, 1);
+    _mm256_storeu_si256((__m256i*)to, (__m256i)_mm512_cvtneps_pbh(value));
+}
 
 inline __m512 relu6(__m512 value) {
     return _mm512_min_ps(_mm512_max_ps(value, _mm512_setzero_ps()), _mm512_set1_ps(6.f));
@@ -106,7 +109,7 @@ void forward(const Half* in, const float* shift, const float* weights, const flo
             Half* target = out + image * out_h * out_w * c + first;
             for (int y = 0; y < out_h; y++)
                 row<K, S>(plane, y, out_w, weights + first * K * K, [&](int x, __m512 sum) {
-                    store(target + ((size_t)y * out_w + x) * c, relu6(_mm512_add_ps(sum, added)));
+                    store(target + ((size_t)y * out_w + x) * c, relu6(_mm512_add_ps(sum, added)), c);
                 });
         }
     });
@@ -149,7 +152,7 @@ void backward(const Half* in, const float* shift, const float* flipped, const Ha
                 row<K, 1>(spread, y, w, flipped + first * TAPS, [&](int x, __m512 sum) {
                     __m512 kept = where_alive(_mm512_load_ps(plane.at(y + K / 2, x + K / 2)), sum);
                     shift_sum = _mm512_add_ps(shift_sum, kept);
-                    store(target + ((size_t)y * w + x) * c, kept);
+                    store(target + ((size_t)y * w + x) * c, kept, c);
                 });
             for (int k = 0; k < TAPS; k++) _mm512_storeu_ps(total + k * LANES, sums[k]);
             _mm512_storeu_ps(total + TAPS * LANES, bias_sum);
