@@ -8,7 +8,7 @@ gradients stay float32; gradients are nearer to those of float32 than the ones u
 import functools
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.autograd.function import Function
 
 from models.iqa.efficientnet_lite import TAPS, Block, EfficientNetLite0
+from training.leash import Moments, moments
 
 LANES = 16
 
@@ -25,21 +26,31 @@ def is_possible() -> bool:
     return bool(torch.cpu._is_avx512_bf16_supported())  # noqa: SLF001 - there is no public name for it
 
 
-def seen(trunk: EfficientNetLite0, images: Tensor) -> tuple[Tensor, Sequence[Tensor]]:
-    """Return what `FRSurrogate.pooled` says of the trunk's features, (N, FEATURES), and the features themselves.
+class Seen(NamedTuple):
+    """What a trunk makes of images."""
 
-    The images are RGB in [0, 1], (N, 3, H, W); features of the first resolution, which are many, are left in bfloat16.
-    """
+    pooled: Tensor
+    """What `FRSurrogate.pooled` says of its features, (N, FEATURES)."""
+    taps: Sequence[Tensor]
+    """The features; those of the first resolution, which are many, may be in bfloat16."""
+    added: Sequence[Moments]
+    """Of what each block adds."""
+
+
+def seen(trunk: EfficientNetLite0, images: Tensor) -> Seen:
+    """Return what a trunk makes of RGB in [0, 1], (N, 3, H, W)."""
     stem = trunk.stem(images * 2 - 1)  # in float32: bfloat16 would lose a quarter of a level of 8 bits
     features = stem.permute(0, 2, 3, 1).bfloat16().contiguous()
-    pooled, taps = [], []
+    pooled: list[Tensor] = []
+    taps: list[Tensor] = []
+    added: list[Moments] = []
     for index, stage in enumerate(trunk.stages):
         for block in cast("nn.Sequential", stage):
-            features = _through(cast("Block", block), features)
+            features = _through(cast("Block", block), features, added)
         if index in TAPS:
             pooled += _pooled(features)
             taps.append(features.permute(0, 3, 1, 2))
-    return torch.cat(pooled, 1), [taps[0], *(tap.float() for tap in taps[1:])]
+    return Seen(torch.cat(pooled, 1), [taps[0], *(tap.float() for tap in taps[1:])], added)
 
 
 @functools.cache
@@ -50,11 +61,11 @@ def _built() -> Any:
     return load("purifiqa_fast_trunk", [str(source)], extra_cflags=["-O3", "-march=native", "-fopenmp"])
 
 
-def _through(block: Block, features: Tensor) -> Tensor:
+def _through(block: Block, features: Tensor, added: list[Moments]) -> Tensor:
     widening = (block.expand.weight, block.expand.bias) if block.widens else (None, None)
     depthwise, project = block.depthwise, block.project
     given = (features, *widening, depthwise.weight, depthwise.bias, project.weight, project.bias)
-    result: Tensor = _Block.apply(*given, depthwise.stride[0], block.adds)
+    result: Tensor = _Block.apply(*given, depthwise.stride[0], block.adds, added)
     return result
 
 
@@ -86,6 +97,7 @@ class _Block(Function):
         last: Tensor,
         stride: int,
         adds: bool,  # noqa: FBT001 - autograd functions take no keywords
+        added: list[Moments],
     ) -> Tensor:
         wide = features
         if widening is not None:
@@ -97,6 +109,7 @@ class _Block(Function):
         out: Tensor = (filtered @ narrowing.mT).add_(last)  # not rounded to bfloat16, as torch.addmm would have it
         ctx.save_for_backward(features, widening, shift, tiled, narrowing, wide, filtered)
         ctx.stride, ctx.adds = stride, adds
+        added.append(moments(out[::5, ::2, ::2]))  # a sample, which is enough of them
         if adds:
             out += features
         return out
@@ -119,7 +132,7 @@ class _Block(Function):
         to_weights = to_tiled.permute(0, 3, 1, 2).flatten(0, 1)[:, None]
         last = flat.sum(0, dtype=torch.float32)
         to_shift = None if widening is None else to_shift
-        return to_features, to_widening, to_shift, to_weights, to_bias, to_narrowing, last, None, None
+        return to_features, to_widening, to_shift, to_weights, to_bias, to_narrowing, last, None, None, None
 
 
 class _Moments(Function):

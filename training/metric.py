@@ -24,6 +24,8 @@ from models.iqa.fr_surrogate import FRSurrogate
 from training import distorted, fast_trunk, imagenet, pseudo_mos
 from training.alive import alive
 from training.distortions import FAMILIES, LEVELS
+from training.fast_trunk import Seen
+from training.leash import Leash
 from training.local_maps import LocalMaps
 from training.quality_photos import Batch, QualityPhotos
 from training.records import append_row, save_whole
@@ -132,6 +134,7 @@ class Run:
         self.network = FRSurrogate().to(options.device)
         self.network.to(memory_format=torch.channels_last)
         self.local = LocalMaps().to(options.device)
+        self.leash = Leash(self.network.trunk)
         modules = (self.network.hidden, self.network.output, self.local)
         head = [parameter for module in modules for parameter in module.parameters()]
         groups: list[dict[str, Any]] = [
@@ -145,6 +148,7 @@ class Run:
             self.step = int(state["step"])
             self.network.load_state_dict(state["network"])
             self.local.load_state_dict(state["local"])
+            self.leash.load(state["leash"])
             self.average = copy.deepcopy(self.network).eval().requires_grad_(requires_grad=False)
             self.average.load_state_dict(state["average"])
             self.optimizer.load_state_dict(state["optimizer"])
@@ -176,12 +180,12 @@ class Run:
         self.network.mean[:kept], self.network.deviation[:kept] = mean[:kept], deviation[:kept]
         self.network.hidden.weight[:, kept:] = 0
 
-    def _seen(self, images: Tensor) -> tuple[Tensor, Sequence[Tensor]]:
-        """Return the trunk's features, pooled and as they are."""
+    def _seen(self, images: Tensor) -> Seen:
         if self.options.fast:
             return fast_trunk.seen(self.network.trunk, images)
-        taps = self.network.trunk(images)
-        return self.network.pooled(taps), taps
+        with self.leash.watching() as added:
+            taps = self.network.trunk(images)
+        return Seen(self.network.pooled(taps), taps, added)
 
     def _batch(self, step: int) -> Batch:
         side = random.Random(f"side {step}").choice(SIDES)  # the contents are drawn with the step
@@ -207,14 +211,15 @@ class Run:
             group["lr"] = rate * group.get("times", 1.0)
         batch = self._batch(self.step)
         torch.manual_seed(self.step)
-        pooled, taps = self._seen(batch.images)
-        loss = loss_of(self.network.score(pooled), batch)
+        seen = self._seen(batch.images)
+        loss = loss_of(self.network.score(seen.pooled), batch)
         if self.options.local:
-            loss = loss + self.options.local * self.local.loss(taps, batch.images, batch.clean)
+            loss = loss + self.options.local * self.local.loss(seen.taps, batch.images, batch.clean)
         self.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
         self.optimizer.step()
+        self.leash.hold(seen.added)
         self.step += 1
         keep = min(0.997, self.step / (self.step + 9))
         with torch.no_grad():
@@ -233,6 +238,7 @@ class Run:
             "step": self.step,
             "network": self.network.state_dict(),
             "local": self.local.state_dict(),
+            "leash": self.leash.state(),
             "average": self.average.state_dict(),
             "optimizer": self.optimizer.state_dict(),
         }

@@ -33,7 +33,7 @@ def photographs(height, width):
 def gradients(trunk, images, see):
     """What is seen, and gradients of all that is seen, weighted by chance."""
     trunk.zero_grad(set_to_none=True)
-    pooled, taps = see(images)
+    pooled, taps = see(images)[:2]
     draw = torch.Generator().manual_seed(0)
     loss = sum((value.float() * torch.randn(value.shape, generator=draw)).mean() for value in (pooled, *taps[1:]))
     loss.backward()
