@@ -91,7 +91,7 @@ class Leash:
         mean = now.mean.clamp(first.mean - reach, first.mean + reach)
         layer.weight *= shrink[:, None, None, None]
         bias = cast("Tensor", layer.bias)
-        bias.copy_((bias - now.mean) * shrink + mean)
+        bias.copy_(bias * shrink + (mean - now.mean * shrink))
         return Moments(mean, now.deviation * shrink)
 
 
