@@ -33,14 +33,16 @@ def agreements(manifest: Manifest, cells: Sequence[Cell], metric: str) -> Iterat
     yield "### Agreement with opinions\n"
     yield f"Correlation of the claimed quality with the opinions on at most {len(opinions)} pictures, 1 at best;"
     yield "attacked: the mean over attacks that know of no defense. PLCC is that of the scores as they are, no curve"
-    yield "fitted. n counts the pictures that were measured, under every one of the attacks that were made.\n"
+    yield "fitted. n counts the pictures that were measured, under every one of the attacks that were made, but"
+    yield f"those that were made on fewer than {FEWEST}.\n"
     header = ("defense", "SROCC clean ↑", "PLCC clean ↑", "n", "SROCC attacked ↑", "PLCC attacked ↑", "n")
     yield from table(header, rows)
 
 
 def _told(opinions: Mapping[str, float], sides: Mapping[str, Mapping[str, float]]) -> list[str]:
     """Return both agreements over the pictures that were measured under every condition, and how many those are."""
-    conditions = [scores for scores in sides.values() if scores]
+    measured = [scores for scores in sides.values() if scores]
+    conditions = [scores for scores in measured if len(scores) >= FEWEST] or measured
     images = [image for image in opinions if conditions and all(image in scores for scores in conditions)]
     if len(images) < FEWEST:
         return [NOTHING, NOTHING, str(len(images))]

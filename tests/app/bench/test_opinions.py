@@ -81,3 +81,15 @@ def test_a_picture_that_one_attack_was_not_made_on_does_not_count_for_the_others
     [jpeg] = [line.strip("| ").split(" | ") for line in agreements(manifest, cells, "standin") if line[:6] == "| jpeg"]
     assert [cell.split(" ")[0] for cell in jpeg[1:5]] == ["-", "-", "2", "1.000"], "two pictures have no correlation"
     assert jpeg[6] == "3"
+
+
+def test_an_attack_that_was_made_on_two_pictures_only_does_not_hide_the_others(tmp_path, standin):
+    choices = Choices(tmp_path, tmp_path / "out", attacks="ifgsm,fgsm", defenses="jpeg", metrics="standin")
+    manifest = draft(choices, "1").model_copy(update={"opinions": MOS})
+    cells = [
+        Cell(image, "standin", attack, "jpeg", False, {"score": score})
+        for attack, row in (("ifgsm", [1, 2, 3, 4]), ("fgsm", [9, 1])) for image, score in zip(PICTURES, row, strict=False)
+    ]  # fmt: skip
+    [jpeg] = [line.strip("| ").split(" | ") for line in agreements(manifest, cells, "standin") if line[:6] == "| jpeg"]
+    assert jpeg[4].startswith("1.000")
+    assert jpeg[6] == "4"
