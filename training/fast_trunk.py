@@ -6,6 +6,7 @@ gradients stay float32; gradients are nearer to those of float32 than the ones u
 """
 
 import functools
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, cast
@@ -22,8 +23,9 @@ LANES = 16
 
 
 def is_possible() -> bool:
-    """Return whether this CPU has the instructions."""
-    return bool(torch.cpu._is_avx512_bf16_supported())  # noqa: SLF001 - there is no public name for it
+    """Return whether this CPU has the instructions, and this machine what builds for it."""
+    has_tools = shutil.which("g++") and shutil.which("ninja")
+    return bool(has_tools and torch.cpu._is_avx512_bf16_supported())  # noqa: SLF001 - there is no public name for it
 
 
 class Seen(NamedTuple):

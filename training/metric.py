@@ -108,7 +108,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     if options.steps and (options.families - len(set(options.leave_out)) < 3 or options.levels < 2):
         parser.error("a step learns from two levels each of three families; these options leave fewer")
     if options.fast and not (options.device == "cpu" and fast_trunk.is_possible()):
-        parser.error("--fast is for CPUs with AVX-512 and its bfloat16")
+        parser.error("--fast is for CPUs with AVX-512 and its bfloat16, and needs g++ and ninja")
     if options.renew is not None and not options.start:
         parser.error("--renew goes with --start")
     return options
@@ -145,6 +145,10 @@ class Run:
         self.optimizer = torch.optim.AdamW(groups, weight_decay=1e-4, fused=True)
         if self.checkpoint.exists():
             state = torch.load(self.checkpoint, weights_only=True, map_location=options.device)
+            if "leash" not in state:
+                raise ValueError(
+                    f"{self.checkpoint} is of another version of the training; begin anew in another --out"
+                )
             self.step = int(state["step"])
             self.network.load_state_dict(state["network"])
             self.local.load_state_dict(state["local"])
@@ -165,7 +169,7 @@ class Run:
     @torch.no_grad()
     def _settle(self) -> None:
         """Bring the features to a mean of 0 and a deviation of 1 on a first look at the images."""
-        features = torch.cat([self._seen(self._batch(-1 - index).images)[0] for index in range(12)])
+        features = torch.cat([self._seen(self._batch(-1 - index).images).pooled for index in range(12)])
         self.network.mean.copy_(features.mean(0))
         self.network.deviation.copy_(features.std(0).clamp(min=1e-3))
 

@@ -82,6 +82,25 @@ def test_wide_layers_learn_slowly_so_that_their_steps_do_not_add_up(train, tmp_p
 
 
 @pytest.mark.slow
+def test_a_checkpoint_of_an_earlier_training_is_refused(train, tmp_path):
+    train("--start", SHIPPED, "--steps", 1)
+    checkpoint = tmp_path / "out" / "checkpoint.pt"
+    state = torch.load(checkpoint, weights_only=True)
+    del state["leash"]
+    torch.save(state, checkpoint)
+    with pytest.raises(ValueError, match="of another version of the training"):
+        train("--start", SHIPPED, "--steps", 2)
+
+
+def test_what_this_machine_cannot_build_is_refused_before_any_image_is_made(train, monkeypatch, capsys, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(SystemExit):
+        train("--fast")
+    assert "and needs g++ and ninja" in capsys.readouterr().err
+    assert not (tmp_path / "images").exists()
+
+
+@pytest.mark.slow
 def test_renewed_stages_are_those_of_imagenet_and_say_nothing_at_first(train, tmp_path):
     train("--start", SHIPPED, "--steps", 1, "--rate", 0, "--renew", 5)
     given, fresh = FRSurrogate.read().state_dict(), imagenet.trunk().state_dict()
