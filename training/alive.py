@@ -1,7 +1,10 @@
 """Whether a trunk can still learn: a unit that ReLU6 cuts off for every image passes no gradient on."""
 
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from models.iqa.efficientnet_lite import Block, EfficientNetLite0
 
@@ -18,11 +21,17 @@ def alive(trunk: EfficientNetLite0, images: Tensor) -> list[float]:
         shares.append(float(((wide > 0) & (wide < 6)).float().mean()))
 
     widening = [block.expand for block in trunk.modules() if isinstance(block, Block) and block.widens]
-    hooks = [layer.register_forward_hook(count) for layer in widening]
+    with watched(widening, count), torch.enable_grad():  # without gradients a layer and its activation are one
+        trunk(images.detach().requires_grad_())
+    return shares
+
+
+@contextmanager
+def watched(layers: Sequence[nn.Module], note: Callable[[object, object, Tensor], None]) -> Iterator[None]:
+    """Tell `note` of each layer, its inputs and its output whenever one is computed within."""
+    hooks = [layer.register_forward_hook(note) for layer in layers]
     try:
-        with torch.enable_grad():  # without, a layer and its activation are one
-            trunk(images.detach().requires_grad_())
+        yield
     finally:
         for hook in hooks:
             hook.remove()
-    return shares

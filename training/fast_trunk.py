@@ -74,8 +74,8 @@ def _through(block: Block, features: Tensor, added: list[Moments]) -> Tensor:
 def _pooled(features: Tensor) -> list[Tensor]:
     """Return mean and standard deviation of each channel over the image."""
     channels = features.shape[3]
-    moments = _Moments.apply(F.pad(features, (0, -channels % LANES)).flatten(1, 2))[..., :channels]
-    return [moments[:, 0], moments[:, 1]]
+    told = _Moments.apply(F.pad(features, (0, -channels % LANES)).flatten(1, 2))[..., :channels]
+    return [told[:, 0], told[:, 1]]
 
 
 def _tiled(weights: Tensor) -> Tensor:
@@ -142,9 +142,9 @@ class _Moments(Function):
 
     @staticmethod
     def forward(ctx: Any, features: Tensor) -> Tensor:
-        moments: Tensor = _built().moments(features)
-        ctx.save_for_backward(features, moments)
-        return moments
+        told: Tensor = _built().moments(features)
+        ctx.save_for_backward(features, told)
+        return told
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Tensor:

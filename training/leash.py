@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from models.iqa.efficientnet_lite import Block, EfficientNetLite0
+from training.alive import watched
 
 KEEP = 0.98
 """Share of the running moments that a step keeps."""
@@ -63,12 +64,8 @@ class Leash:
         def note(_layer: object, _inputs: object, added: Tensor) -> None:
             seen.append(moments(added.permute(0, 2, 3, 1)))
 
-        hooks = [layer.register_forward_hook(note) for layer in self._layers]
-        try:
+        with watched(self._layers, note):
             yield seen
-        finally:
-            for hook in hooks:
-                hook.remove()
 
     @torch.no_grad()
     def hold(self, seen: Sequence[Moments]) -> None:

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from models.iqa.efficientnet_lite import TAP_CHANNELS, TAPS
+from models.iqa.efficientnet_lite import STAGES, TAP_CHANNELS, TAPS
 from models.iqa.fr_surrogate import FRSurrogate
 from training import distorted, fast_trunk, imagenet, pseudo_mos
 from training.alive import alive
@@ -69,7 +69,11 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--start", type=Path, help="weights to start from, with the shipped scale; left out: ImageNet's"
     )
     parser.add_argument(
-        "--renew", type=int, metavar="STAGE", help="with --start: stages from this one on are ImageNet's again"
+        "--renew",
+        type=int,
+        choices=range(len(STAGES)),
+        metavar="STAGE",
+        help="with --start: stages from this one on, 0 to 6, are ImageNet's again",
     )
     parser.add_argument("--contents", type=int, default=944, help="crops of photographs")
     parser.add_argument("--first", type=int, default=0, help="number of the first of them; training on: others are new")

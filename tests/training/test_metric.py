@@ -116,6 +116,12 @@ def test_renewed_stages_are_those_of_imagenet_and_say_nothing_at_first(train, tm
     assert not made["hidden.weight"][:, kept:].any()
 
 
+def test_a_stage_that_the_trunk_does_not_have_is_not_renewed(train, capsys):
+    with pytest.raises(SystemExit):
+        train("--start", SHIPPED, "--renew", 7)
+    assert "argument --renew: invalid choice: 7" in capsys.readouterr().err
+
+
 def test_stages_are_renewed_only_of_weights_that_are_given(train, capsys):
     with pytest.raises(SystemExit):
         train("--renew", 5)
