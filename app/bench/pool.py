@@ -183,24 +183,29 @@ def _was_last(ended: Ended, unit: Unit) -> bool:
 
 @contextlib.contextmanager
 def _interrupts_held_back() -> Iterator[None]:
-    """Let a process started meanwhile never hear Ctrl-C, which goes to all: the parent, which hears it after, ends it.
+    """Hear Ctrl-C and SIGTERM only after, and let a process started meanwhile never hear Ctrl-C, which goes to all.
 
-    A blocked signal stays blocked in what is started, where a handler would not stay.
+    The parent, which hears it after, ends that process. A blocked signal stays blocked in what is started, where a
+    handler would not stay.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     resource_tracker.ensure_running()  # it unblocks the signal when it is started
     caught: list[int] = []
-    before = signal.signal(signal.SIGINT, lambda number, _: caught.append(number))
+    before = {
+        number: signal.signal(number, lambda number, _: caught.append(number))
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
         if caught:
-            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(caught[0])
 
 
 @contextlib.contextmanager

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from app.cli.options import Images, JsonOption, end, fail, in_words
+from app.cli.stopping import ended_as_by_ctrl_c
 
 
 class Goal(StrEnum):
@@ -27,6 +28,7 @@ def attacks(
     listing.attacks("json" if as_json else "markdown" if as_markdown else "table")
 
 
+@ended_as_by_ctrl_c()
 def attack(
     images: Images,
     attack: Annotated[

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from app.cli.options import InFlightOption, ServerOption, fail, in_words
+from app.cli.stopping import INTERRUPTED, ended_as_by_ctrl_c
 
 
 class PresetName(StrEnum):
@@ -19,6 +20,7 @@ class PresetName(StrEnum):
     GUARDIANS = "guardians"
 
 
+@ended_as_by_ctrl_c()
 def bench(
     images: Annotated[Path, typer.Option(help="Folder of pictures, or one picture.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for results; the same command goes on in it.")],
@@ -102,6 +104,6 @@ def bench(
     )
     if outcome.interrupted:
         print("purifiqa: stopped; the same command goes on where it was", file=sys.stderr)
-        raise typer.Exit(130)
+        raise typer.Exit(INTERRUPTED)
     if findings.failures:
         raise typer.Exit(1)

@@ -17,6 +17,7 @@ from app.cli.options import (
     fail,
     in_words,
 )
+from app.cli.stopping import ended_as_by_ctrl_c
 
 
 class Format(StrEnum):
@@ -27,6 +28,7 @@ class Format(StrEnum):
     JPEG = "jpeg"
 
 
+@ended_as_by_ctrl_c()
 def purify(
     images: Images,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder; or a file name for one image.")],
@@ -45,6 +47,7 @@ def purify(
     _run("purify", images, fields, seed, server, in_flight, out, "json" if as_json else "table" if metrics else "files")
 
 
+@ended_as_by_ctrl_c()
 def score(
     images: Images,
     metrics: Annotated[

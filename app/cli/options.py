@@ -8,6 +8,8 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from app.cli.stopping import INTERRUPTED
+
 DATA_DIR = Path.home() / ".local" / "share" / "purifiqa"
 
 Images = Annotated[list[str], typer.Argument(help="Image files, folders, or patterns in quotes.")]
@@ -68,6 +70,6 @@ def end(failed: Iterable[tuple[Path, str]], *, interrupted: bool) -> None:
         print(f"{file}: {why}", file=sys.stderr)
     if interrupted:
         print("purifiqa: stopped; the rest was not done", file=sys.stderr)
-        raise typer.Exit(130)
+        raise typer.Exit(INTERRUPTED)
     if wrong:
         raise typer.Exit(1)

@@ -9,12 +9,13 @@ import functools
 import json
 from asyncio import TimerHandle, Transport
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from app.errors import MEDIA_TYPE, ProblemError
 from app.guard.headers import NOTHING
+from app.guard.lingering import Lingering
 from app.guard.settings import GuardSettings
 
 BUSY_RETRY_SECONDS = 5
@@ -65,7 +66,8 @@ class GuardedProtocol(HttpToolsProtocol):
         self._unfinished = 0
 
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
+        self._lingering = Lingering(transport, self._is_in_a_request)
+        super().connection_made(cast("Transport", self._lingering))
         if len(self.connections) > self._settings.max_connections:
             self._refuse(503, "too-busy", "There are too many connections.", {"Retry-After": str(BUSY_RETRY_SECONDS)})
             return
@@ -74,7 +76,12 @@ class GuardedProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._header.stop()
         self._reading.stop()
+        self._lingering.finish()
         super().connection_lost(exc)
+
+    def shutdown(self) -> None:
+        super().shutdown()
+        self._lingering.finish()
 
     def data_received(self, data: bytes) -> None:
         if self.transport.is_closing():
@@ -131,6 +138,10 @@ class GuardedProtocol(HttpToolsProtocol):
             self._watch_the_last()
         else:
             self.transport.abort()
+
+    def _is_in_a_request(self) -> bool:
+        """Return whether more of a request is to come, as far as it was read."""
+        return self._unfinished > 0 or (self.cycle is not None and self.cycle.more_body)
 
     def _header_is_late(self) -> None:
         if self.transport.is_closing():

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import shlex
+import signal
 import subprocess
 import sys
 from importlib.metadata import version
@@ -112,7 +113,8 @@ def test_the_format_is_that_of_the_file_name_given(run, folder, tmp_path):
     assert "not a name" in done.stderr
 
 
-def test_ctrl_c_keeps_what_is_done(run, folder, tmp_path, monkeypatch):
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_ctrl_c_and_sigterm_keep_what_is_done(run, folder, tmp_path, monkeypatch, number, status):
     from app.command import batch
 
     real, calls = batch._carry_out_here, []
@@ -120,12 +122,13 @@ def test_ctrl_c_keeps_what_is_done(run, folder, tmp_path, monkeypatch):
     def interrupted(*arguments):
         calls.append(1)
         if len(calls) == 2:
-            raise KeyboardInterrupt
+            signal.raise_signal(number)
         return real(*arguments)
 
     monkeypatch.setattr(batch, "_carry_out_here", interrupted)
     done = run("purify", folder, "-o", tmp_path / "out", "--json")
-    assert done.exit_code == 130
+    assert done.exit_code == status
+    assert "stopped; the rest was not done" in done.stderr
     assert len(json.loads(done.stdout)) == 1
     assert [path.name for path in (tmp_path / "out").rglob("*.*")] == ["a.png"]
 

@@ -3,6 +3,7 @@
 import csv
 import io
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -108,7 +109,7 @@ def test_a_picture_that_can_be_read_and_one_of_its_name_that_cannot_are_not_in_e
 def test_a_server_has_several_orders_at_a_time_and_answers_stay_in_order(run, server, tmp_path, photo_png, in_flight):
     import threading
 
-    from app.command.client import Client
+    from app.command.client import Client, ServerError
 
     folder = tmp_path / "many"
     folder.mkdir()
@@ -139,24 +140,28 @@ def test_a_server_has_several_orders_at_a_time_and_answers_stay_in_order(run, se
     assert most[0] == in_flight
 
 
-def test_ctrl_c_keeps_what_the_server_has_done_out_of_order(run, server, tmp_path, photo_png, monkeypatch):
-    from app.command.client import Client
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_ctrl_c_and_sigterm_keep_what_the_server_has_done_out_of_order(
+    run, server, tmp_path, photo_png, monkeypatch, number, status
+):
+    from app.command.client import Client, ServerError
 
     folder = tmp_path / "many"
     folder.mkdir()
-    for number, name in enumerate("abcd"):
-        (folder / f"{name}.png").write_bytes(photo_png + bytes(number))
+    for place, name in enumerate("abcd"):
+        (folder / f"{name}.png").write_bytes(photo_png + bytes(place))
     real = Client.order
 
     def order(self, kind, image, fields, **headers):
         if len(image) == len(photo_png) + 1:
             time.sleep(3)  # until the others are done
-            raise KeyboardInterrupt  # comes out where its answer is waited for
+            os.kill(os.getpid(), number)  # the main thread hears it, where it waits for the answer
+            raise ServerError("stopped")
         return real(self, kind, image, fields, **headers)
 
     monkeypatch.setattr(Client, "order", order)
     done = run("purify", folder, "-d", "flip", "-o", tmp_path / "out", "--server", server)
-    assert done.exit_code == 130
+    assert done.exit_code == status
     assert [line[-5:] for line in done.stdout.split()] == ["a.png", "c.png", "d.png"]
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.png", "c.png", "d.png"]
 

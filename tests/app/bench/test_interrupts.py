@@ -9,6 +9,7 @@ from multiprocessing.context import SpawnProcess
 import pytest
 
 from app.bench import pool
+from app.cli.stopping import ended_as_by_ctrl_c
 
 
 @pytest.fixture
@@ -16,6 +17,21 @@ def listening():
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("listening")
+def test_sigterm_while_a_process_starts_is_left_to_the_handler_that_was_there_before():
+    reached = []
+
+    def told_to_end_at_a_start():
+        with pool._interrupts_held_back():
+            signal.raise_signal(signal.SIGTERM)
+            reached.append("the end of the start")
+
+    with ended_as_by_ctrl_c(), pytest.raises(KeyboardInterrupt):
+        told_to_end_at_a_start()
+    assert reached
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
 
 @pytest.mark.usefixtures("listening")

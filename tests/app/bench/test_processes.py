@@ -115,6 +115,17 @@ def test_a_killed_worker_and_an_interrupt_cost_a_step_and_change_no_number(bench
     assert scores(out) == undisturbed
 
 
+def test_sigterm_stops_it_as_ctrl_c_does(bench, tmp_path):
+    process = bench()
+    wait_for(tmp_path / "out", 1, process)
+    process.terminate()  # the command alone, as `timeout` and `docker stop` do
+    assert process.wait() == 143, (tmp_path / "said").read_text()
+    said = (tmp_path / "said").read_text()
+    assert "the same command goes on where it was" in said
+    assert "Traceback" not in said
+    assert "**Incomplete" in (tmp_path / "out" / "report.md").read_text()
+
+
 def test_a_disk_that_is_full_stops_it_with_that_word_and_loses_nothing_that_was_finished(bench, tmp_path):
     out = tmp_path / "out"
     process = bench()

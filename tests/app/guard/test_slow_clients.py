@@ -73,6 +73,46 @@ def test_a_body_that_never_ends_is_ended(serve):
     assert (status, problem["code"]) == (408, "body-too-slow")
 
 
+def test_who_goes_on_sending_after_the_answer_still_reads_it_and_is_not_cut_off(serve):
+    port = serve(grace=0.2)
+    with connect(port) as client:
+        client.sendall(HALF)
+        assert select.select([client], [], [], 10)[0], "the answer is there"
+        for _ in range(20):  # a client that looks for an answer only when all is sent
+            client.sendall(b"x" * 4_000)
+            time.sleep(0.01)
+        received = b""
+        while data := client.recv(65_536):
+            received += data
+    assert received.startswith(b"HTTP/1.1 408")
+    wait_for(lambda: not serve.server.server_state.connections)
+
+
+def test_a_client_that_never_stops_sending_after_its_answer_is_hung_up_on(serve, monkeypatch):
+    monkeypatch.setattr("app.guard.lingering.LINGER_SECONDS", 0.5)
+    with connect(serve(grace=0.2)) as client:
+        client.sendall(HALF)
+        wait_for(lambda: is_hung_up_on(client))
+
+
+def is_hung_up_on(client):
+    try:
+        client.sendall(b"x" * 1_000)
+    except (ConnectionResetError, BrokenPipeError):
+        return True
+    return False
+
+
+def test_a_connection_that_waits_for_its_next_request_is_closed_at_once_when_the_service_stops(serve):
+    with connect(serve()) as client:
+        client.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert client.recv(65_536).startswith(b"HTTP/1.1 200")
+        [connection] = serve.server.server_state.connections
+        connection.loop.call_soon_threadsafe(connection.shutdown)
+        assert client.recv(65_536) == b""
+        wait_for(lambda: not serve.server.server_state.connections)
+
+
 def test_a_slow_but_steady_body_is_taken(serve, photo_png):
     port = serve(grace=0.3, body_min_rate=100)
 
