@@ -122,7 +122,7 @@ class Reconciler:
         if record.started is not None and record.seen is not None and record.seen - record.started > limit:
             return Failure(code="time-limit", detail="The job ran longer than a job with this defense may.")
         if record.setbacks + 1 >= MOST_SETBACKS:
-            detail = "The worker was lost each time it did this job; it is not tried again."
+            detail = "The worker was lost each time it did this job, perhaps for want of memory; it is not tried again."
             return Failure(code="worker-lost", detail=detail)
         return None
 
