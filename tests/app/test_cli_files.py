@@ -109,7 +109,7 @@ def test_a_picture_that_can_be_read_and_one_of_its_name_that_cannot_are_not_in_e
 def test_a_server_has_several_orders_at_a_time_and_answers_stay_in_order(run, server, tmp_path, photo_png, in_flight):
     import threading
 
-    from app.command.client import Client, ServerError
+    from app.command.client import Client
 
     folder = tmp_path / "many"
     folder.mkdir()
