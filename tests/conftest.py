@@ -163,7 +163,7 @@ def shared_service(tmp_path_factory):
     worker = start_worker(settings, folder / "worker.log")
     yield settings
     worker.send_signal(signal.SIGTERM)
-    worker.wait(20)
+    worker.wait(90)
     server.stop()
     shutil.rmtree(sockets)
 

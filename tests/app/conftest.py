@@ -1,3 +1,4 @@
+import signal
 import time
 
 import pytest
@@ -133,3 +134,11 @@ def hooked_client(hooked):
     """A client of such a service, without a worker: jobs stay queued until they are canceled."""
     with TestClient(create_app(hooked), raise_server_exceptions=False) as client:
         yield client
+
+
+@pytest.fixture
+def listening():
+    """Hear Ctrl-C, which who runs the tests in the background does not."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)

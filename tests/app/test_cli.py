@@ -113,6 +113,7 @@ def test_the_format_is_that_of_the_file_name_given(run, folder, tmp_path):
     assert "not a name" in done.stderr
 
 
+@pytest.mark.usefixtures("listening")
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_ctrl_c_and_sigterm_keep_what_is_done(run, folder, tmp_path, monkeypatch, number, status):
     from app.command import batch

@@ -140,6 +140,7 @@ def test_a_server_has_several_orders_at_a_time_and_answers_stay_in_order(run, se
     assert most[0] == in_flight
 
 
+@pytest.mark.usefixtures("listening")
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_ctrl_c_and_sigterm_keep_what_the_server_has_done_out_of_order(
     run, server, tmp_path, photo_png, monkeypatch, number, status

@@ -24,7 +24,7 @@ def job(server, photo_png):
 ])  # fmt: skip
 def test_head_is_answered_wherever_get_is_with_the_same_headers(server, job, path):
     place = server + job["links"].get(path, path)
-    head, get = httpx2.head(place, timeout=5), httpx2.get(place, timeout=5)
+    head, get = httpx2.head(place, timeout=30), httpx2.get(place, timeout=30)
     assert head.status_code == get.status_code
     assert head.content == b""
     told = [{name: value for name, value in answer.headers.items() if name not in OWN} for answer in (head, get)]

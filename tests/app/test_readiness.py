@@ -131,7 +131,7 @@ def test_a_stopping_api_answers_while_it_drains_and_ends_at_once_when_told_again
         assert wrong(httpx2.get(f"{url}/readyz")) == [("service", "draining")]
         assert httpx2.get(f"{url}/defenses").status_code == 200
         api.send_signal(signal.SIGTERM)
-        assert api.wait(30) in (0, -signal.SIGTERM), "uvicorn ends as if by the signal"
+        assert api.wait(90) in (0, -signal.SIGTERM), "uvicorn ends as if by the signal"
     finally:
         if api.poll() is None:
             api.kill()

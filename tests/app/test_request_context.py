@@ -178,7 +178,7 @@ def test_one_job_is_followed_from_the_request_to_the_worker_in_json_without_any_
             )
     finally:
         worker.terminate()
-        worker.wait(20)
+        worker.wait(90)
     text = capsys.readouterr().err + (tmp_path / "worker.log").read_text()
     events = [json.loads(line) for line in text.splitlines()]
     shared = {"request_id": "shop-42", "trace_id": TRACE, "job_id": answer.json()["id"]}

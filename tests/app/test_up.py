@@ -70,8 +70,8 @@ def leaves_nothing(service, stop, data_dir):
     family = service.family()
     assert len([process for process in family if "app.decoding.child" not in process.cmdline()]) == 3
     service.process.send_signal(stop)
-    assert service.process.wait(30) == 0
-    _, alive = psutil.wait_procs(family, timeout=5)
+    assert service.process.wait(90) == 0
+    _, alive = psutil.wait_procs(family, timeout=30)
     assert not alive
     assert list((data_dir / "incoming").iterdir()) == []
 
@@ -138,7 +138,7 @@ def test_nothing_outlives_a_supervisor_that_is_killed(up):
     service.address()
     family = service.family()
     service.process.kill()
-    _, alive = psutil.wait_procs(family, timeout=10)
+    _, alive = psutil.wait_procs(family, timeout=30)
     assert not alive
 
 
@@ -147,16 +147,16 @@ def test_two_services_do_not_share_a_folder_or_a_port(up, tmp_path):
     first = up()
     port = first.address().rpartition(":")[2]
     second, third = up(), up("--port", port, data_dir=tmp_path / "other")
-    assert second.process.wait(30) == 1
+    assert second.process.wait(90) == 1
     assert "--data-dir" in second.log_path.read_text()
-    assert third.process.wait(30) == 1
+    assert third.process.wait(90) == 1
     assert "--port" in third.log_path.read_text()
     assert "Traceback" not in second.log_path.read_text() + third.log_path.read_text()
 
 
 def test_a_service_that_others_could_reach_does_not_start_without_keys(up, tmp_path):
     service = up("--host", "0.0.0.0")
-    assert service.process.wait(30) == os.EX_CONFIG
+    assert service.process.wait(90) == os.EX_CONFIG
     assert "purifiqa keys new" in service.log_path.read_text()
     assert not (tmp_path / "data" / "valkey").exists()
 

@@ -10,6 +10,7 @@ import redis
 from conftest import start_worker
 from rq import Queue
 
+from models.diffusion.ffdnet import FFDNet
 from models.metric import MetricError
 from workers import worker as worker_module
 from workers.process.consumer import Consumer
@@ -44,10 +45,19 @@ def wait_for(condition, seconds=40):
         time.sleep(0.02)
 
 
-def test_a_running_job_that_is_canceled_makes_room_for_the_next_at_once(accept, queue, serve):
+def test_a_running_job_that_is_canceled_ends_long_before_its_last_step_and_makes_room_for_the_next(
+    accept, queue, serve, monkeypatch
+):
     accept("long", LONG)
     accept("next")
-    canceled = []
+    steps, canceled, denoise = [], [], FFDNet.forward
+
+    def slow(*arguments):
+        steps.append(time.time())
+        time.sleep(0.05)
+        return denoise(*arguments)
+
+    monkeypatch.setattr(FFDNet, "forward", slow)
 
     def cancel(_here):
         wait_for(lambda: queue.get("long").status is Status.RUNNING)
@@ -58,7 +68,9 @@ def test_a_running_job_that_is_canceled_makes_room_for_the_next_at_once(accept, 
     serve(cancel, max_jobs=2)
     assert queue.get("long").status is Status.CANCELED
     assert queue.get("next").status is Status.FINISHED
-    assert queue.get("next").started - canceled[0] < 5, "the contract is a second on a quiet machine"
+    after = sum(step > canceled[0] for step in steps)
+    assert after < 60, "the contract is a second on a quiet machine, of the seven or more that 150 steps take"
+    assert len(steps) > after
 
 
 def test_a_worker_that_has_no_time_to_finish_gives_its_job_back(accept, queue, broker, serve, caplog):
@@ -187,7 +199,7 @@ def test_a_worker_that_is_stuck_in_c_ends_and_its_job_has_broken_the_limit(
 ):
     monkeypatch.setenv("PURIFIQA_TIMEOUT_CHEAP", "1")
     accept("job1")
-    assert start(code=STUCK).wait(30) == 1
+    assert start(code=STUCK).wait(90) == 1
     assert "pbkdf2" in (tmp_path / "worker.log").read_text() or "Timeout" in (tmp_path / "worker.log").read_text()
     queue._settings = queue._settings.model_copy(update={"timeout_cheap": 1})
     queue.connection.delete("purifiqa:lease:job1")
@@ -245,11 +257,11 @@ def test_a_worker_killed_in_a_batch_loses_none_of_it(accept, start, queue, monke
     process = start(code=STUCK_IN_A_BATCH)
     wait_for(lambda: all(queue.get(name).status is Status.RUNNING for name in names), 60)
     process.send_signal(signal.SIGKILL)
-    assert process.wait(20) == -signal.SIGKILL
+    assert process.wait(90) == -signal.SIGKILL
     survivor = start()
     wait_for(lambda: all(queue.get(name).status.is_final for name in names), 60)
     survivor.terminate()
-    assert survivor.wait(20) == 0
+    assert survivor.wait(90) == 0
     assert {queue.get(name).status for name in names} == {Status.FINISHED}
     assert {queue.get(name).setbacks for name in names} == {1}
     assert "together" not in (tmp_path / "worker.log").read_text(), "each alone, for one of them may be the killer"

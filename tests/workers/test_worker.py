@@ -233,7 +233,7 @@ def test_a_worker_finishes_its_job_on_sigterm_leaves_its_lease_and_loses_nothing
     while not any(queue.get(f"job{number}").status is Status.FINISHED for number in range(30)):
         time.sleep(0.01)
     process.send_signal(signal.SIGTERM)
-    assert process.wait(20) == 0
+    assert process.wait(90) == 0
     assert queue.workers() == []
     states = {queue.get(f"job{number}").status for number in range(30)}
     assert states <= {Status.FINISHED, Status.QUEUED}, "none is left running"

@@ -12,16 +12,9 @@ from app.bench import pool
 from app.cli.stopping import ended_as_by_ctrl_c
 
 
-@pytest.fixture
-def listening():
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
 @pytest.mark.usefixtures("listening")
 def test_sigterm_while_a_process_starts_is_left_to_the_handler_that_was_there_before():
-    reached = []
+    reached, before = [], signal.getsignal(signal.SIGTERM)
 
     def told_to_end_at_a_start():
         with pool._interrupts_held_back():
@@ -31,7 +24,7 @@ def test_sigterm_while_a_process_starts_is_left_to_the_handler_that_was_there_be
     with ended_as_by_ctrl_c(), pytest.raises(KeyboardInterrupt):
         told_to_end_at_a_start()
     assert reached
-    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 @pytest.mark.usefixtures("listening")
