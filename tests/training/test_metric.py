@@ -74,9 +74,9 @@ def test_wide_layers_learn_slowly_so_that_their_steps_do_not_add_up(train, tmp_p
     train("--start", SHIPPED, "--steps", 1, "--rate", 1e-3)
     before = FRSurrogate.read().state_dict()
     after = torch.load(tmp_path / "out" / "checkpoint.pt", weights_only=True)["network"]
-    names = ("trunk.stem.weight", "trunk.stages.5.1.expand.weight", "trunk.stages.5.1.project.weight")
+    names = ("trunk.stem.weight", "trunk.stages.4.1.expand.weight", "trunk.stages.4.1.project.weight")
     moved = [float((after[name] - before[name]).abs().max()) for name in names]
-    assert moved == pytest.approx([1e-5, 1e-5 * 96 / 192, 1e-5 * 96 / 1152], rel=0.05), (
+    assert moved == pytest.approx([1e-5, 1e-5 * 96 / 112, 1e-5 * 96 / 672], rel=0.05), (
         "a hundredth of the rate at first"
     )
 
@@ -102,13 +102,13 @@ def test_what_this_machine_cannot_build_is_refused_before_any_image_is_made(trai
 
 @pytest.mark.slow
 def test_renewed_stages_are_those_of_imagenet_and_say_nothing_at_first(train, tmp_path):
-    train("--start", SHIPPED, "--steps", 1, "--rate", 0, "--renew", 5)
+    train("--start", SHIPPED, "--steps", 1, "--rate", 0, "--renew", 3)
     given, fresh = FRSurrogate.read().state_dict(), imagenet.trunk().state_dict()
     made = torch.load(tmp_path / "out" / "checkpoint.pt", weights_only=True)["network"]
     for name, weights in fresh.items():
-        renewed = name.startswith(("stages.5", "stages.6"))
+        renewed = name.startswith(("stages.3", "stages.4"))
         assert torch.equal(made[f"trunk.{name}"], weights if renewed else given[f"trunk.{name}"]), name
-    kept = FEATURES - 2 * 320
+    kept = FEATURES - 2 * 112
     for name in ("mean", "deviation"):
         assert torch.equal(made[name][:kept], given[name][:kept])
         assert not torch.isclose(made[name][kept:], given[name][kept:]).any()
@@ -118,13 +118,13 @@ def test_renewed_stages_are_those_of_imagenet_and_say_nothing_at_first(train, tm
 
 def test_a_stage_that_the_trunk_does_not_have_is_not_renewed(train, capsys):
     with pytest.raises(SystemExit):
-        train("--start", SHIPPED, "--renew", 7)
-    assert "argument --renew: invalid choice: 7" in capsys.readouterr().err
+        train("--start", SHIPPED, "--renew", 5)
+    assert "argument --renew: invalid choice: 5" in capsys.readouterr().err
 
 
 def test_stages_are_renewed_only_of_weights_that_are_given(train, capsys):
     with pytest.raises(SystemExit):
-        train("--renew", 5)
+        train("--renew", 3)
     assert "--renew goes with --start" in capsys.readouterr().err
 
 

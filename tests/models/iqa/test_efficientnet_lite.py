@@ -4,7 +4,7 @@ import pytest
 import torch
 from known_photographs import pixels, tensor
 
-from models.iqa.efficientnet_lite import TAP_CHANNELS, EfficientNetLite0
+from models.iqa.efficientnet_lite import PUBLISHED, TAP_CHANNELS, EfficientNetLite0
 from training import imagenet
 
 CATS = range(281, 286)
@@ -29,7 +29,10 @@ def test_the_folded_imagenet_weights_still_know_what_is_in_a_photograph(name, cl
     head = imagenet._fold(state, "_conv_head", "_bn1", "head")
     photo = torch.nn.functional.interpolate(tensor(pixels(name, 300)), size=(224, 224), mode="bicubic", antialias=True)
     with torch.no_grad():
-        deepest = imagenet.trunk()(photo.clamp(0, 1))[-1]
+        trunk = imagenet.trunk(PUBLISHED)
+        deepest = torch.nn.functional.relu6(trunk.stem(photo.clamp(0, 1) * 2 - 1))
+        for stage in trunk.stages:
+            deepest = stage(deepest)
         wide = torch.nn.functional.relu6(torch.nn.functional.conv2d(deepest, head["head.weight"], head["head.bias"]))
         logits = wide.mean((2, 3)) @ state["_fc.weight"].T + state["_fc.bias"]
     assert int(logits.argmax()) in classes
