@@ -98,8 +98,7 @@ def _go_on(published: Published, stream: BinaryIO, part: Path, told: Told) -> No
             here = 0
         elif not answer.headers.get("content-range", "").startswith(f"bytes {here}-"):
             raise DownloadError(f"{address} answers with another part than it was asked for")
-        length = answer.headers.get("content-length")
-        total = here + int(length) if length else None
+        total = _total(answer, here)
         _check_size(published, part, here, total)
         _validator(part).write_text(_strong(answer))
         told(here, total)
@@ -110,6 +109,17 @@ def _go_on(published: Published, stream: BinaryIO, part: Path, told: Told) -> No
             if here > (total or LARGEST):
                 raise DownloadError(f"{address} sends more than it should")
             told(here, total)
+        if total and here < total:
+            raise httpx2.ReadError("the server sent a part of the rest")
+
+
+def _total(answer: httpx2.Response, here: int) -> int | None:
+    """Return how many bytes the whole file has, None if that is not told; a server may send less than was asked for."""
+    whole = answer.headers.get("content-range", "").rpartition("/")[2]
+    if answer.status_code == 206 and whole.isdecimal():
+        return int(whole)
+    length = answer.headers.get("content-length")
+    return here + int(length) if length else None
 
 
 def _check_answer(published: Published, answer: httpx2.Response) -> None:

@@ -24,7 +24,7 @@ class Server(http.server.ThreadingHTTPServer):
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
         self.content, self.mark, self.break_after, self.status, self.kind = CONTENT, '"one"', [], 200, "application/x"
-        self.ranges = []
+        self.longest_part, self.ranges = None, []
 
     def handle_error(self, request, address):
         pass  # a client that goes away early is what some tests are about
@@ -51,10 +51,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.send_header("Content-Length", "0")
             self.end_headers()
             return
-        body = server.content[start:]
+        body = server.content[start:][: server.longest_part if start else None]
         self.send_response(206 if start else 200)
         if start:
-            self.send_header("Content-Range", f"bytes {start}-{len(server.content) - 1}/{len(server.content)}")
+            self.send_header("Content-Range", f"bytes {start}-{start + len(body) - 1}/{len(server.content)}")
         self.send_header("Content-Length", str(len(body)))
         self.send_header("Content-Type", server.kind)
         if server.mark:
@@ -113,6 +113,14 @@ def test_a_connection_that_breaks_is_gone_on_with(server, file, tmp_path):
     fetched, _ = pull(file, tmp_path)
     assert fetched.read_bytes() == CONTENT
     assert server.ranges == [None, "bytes=100000-", "bytes=100000-", "bytes=400000-"]
+
+
+def test_a_server_that_sends_less_than_the_rest_is_asked_for_more(server, file, tmp_path):
+    server.break_after, server.longest_part = [400_000], 100_000
+    fetched, told = pull(file, tmp_path)
+    assert fetched.read_bytes() == CONTENT
+    assert server.ranges == [None, "bytes=400000-", "bytes=500000-", "bytes=600000-"]
+    assert {of for _, of in told} == {len(CONTENT)}
 
 
 def test_what_an_interrupted_command_left_is_gone_on_with(server, file, tmp_path):
