@@ -25,6 +25,7 @@ NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
 WEIGHTS, FACTS = "model.safetensors", "facts.json"
 
+_UNREADABLE = "may not be read by the user that this runs as"
 _DAY = 86400
 _TRIES = 10
 """How often weights are put in their place where another process puts its own there."""
@@ -122,10 +123,10 @@ def availability(name: str, kind: str, published: Published | None = None) -> Av
         facts = find(name, kind)
     except CheckpointError as error:
         return unavailable(str(error), again(name, published))
-    if facts and (file := folder(name) / WEIGHTS).is_file():
-        return AVAILABLE
-    if facts:
+    if facts and not (file := folder(name) / WEIGHTS).is_file():
         return unavailable(f"{file} is missing", again(name, published))
+    if facts:
+        return AVAILABLE if os.access(file, os.R_OK) else unavailable(f"{file} {_UNREADABLE}", f"Run: chmod a+r {file}")
     if published:
         return unavailable(f"the weights {name} ({published.file}) were not added", published.cure)
     return unavailable(f"the weights {name} were not added", f"Run: purifiqa weights add {name} FILE")
@@ -160,6 +161,7 @@ def add(
             config=dict(config or {}),
         )
         (partial / FACTS).write_text(facts.model_dump_json(indent=2))
+        (partial / WEIGHTS).chmod((partial / FACTS).stat().st_mode)  # safetensors lets nobody else read what it writes
         _put(partial, place)
     except SafetensorError as error:
         room = f"make room, or set {WEIGHTS_DIR} to a folder elsewhere"
@@ -227,6 +229,8 @@ def verify(facts: Facts) -> None:
     file = folder(facts.name) / WEIGHTS
     if not file.is_file():
         raise CheckpointError(f"{file} is missing. {again(facts.name)}")
+    if not os.access(file, os.R_OK):
+        raise CheckpointError(f"{file} {_UNREADABLE}. Run: chmod a+r {file}")
     if digest(file) != facts.sha256:
         raise CheckpointError(f"{file} is not what was added. {again(facts.name)}")
 

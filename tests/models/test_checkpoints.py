@@ -102,3 +102,26 @@ def test_weights_that_were_changed_are_still_refused_at_once(add):
     thread.start()
     thread.join(60)
     assert found
+
+
+def test_added_weights_may_be_read_by_whoever_may_read_the_facts_about_them(add):
+    was = os.umask(0o022)
+    try:
+        add(1.0)
+    finally:
+        os.umask(was)
+    modes = [
+        (checkpoints.home() / "mine" / name).stat().st_mode & 0o777 for name in (checkpoints.FACTS, "model.safetensors")
+    ]
+    assert modes == [0o644, 0o644]
+
+
+def test_weights_that_this_user_may_not_read_are_unavailable_and_the_cure_is_told(add, monkeypatch):
+    facts = add(1.0)
+    monkeypatch.setattr(checkpoints.os, "access", lambda *_: False)  # tests may run as root, who reads everything
+    state = checkpoints.availability("mine", "metric")
+    assert not state.available
+    assert "may not be read" in state.explanation
+    assert "chmod a+r" in state.explanation
+    with pytest.raises(CheckpointError, match="chmod a"):
+        checkpoints.verify(facts)
