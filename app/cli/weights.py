@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from app.cli.options import JsonOption, said_plainly
+from app.cli.stopping import ended_as_by_ctrl_c
 
 weights = typer.Typer(no_args_is_help=True, help="Add, pull, list, verify and remove weights that are too big to ship.")
 
@@ -24,6 +25,7 @@ def list_weights(as_json: JsonOption = False) -> None:
 
 
 @weights.command()
+@ended_as_by_ctrl_c()
 def add(
     name: Annotated[str, typer.Argument(metavar="NAME", help="As in `purifiqa weights list`, or a new one.")],
     source: Annotated[Path, typer.Argument(metavar="FILE_OR_FOLDER", help="As published; a UNet2DModel is a folder.")],
@@ -37,6 +39,7 @@ def add(
 
 
 @weights.command()
+@ended_as_by_ctrl_c()
 def pull(
     name: WeightsName,
     force: Annotated[bool, typer.Option("--force", help="Replace what has this name.")] = False,

@@ -1,9 +1,12 @@
 import json
 import resource
 import shutil
+import signal
 
 import pytest
 from restoration_networks import compact, saved
+
+from models import checkpoints
 
 
 @pytest.fixture
@@ -128,3 +131,19 @@ def test_a_full_disk_is_told_in_one_line_and_the_older_weights_stay(run, network
     assert "cannot be written" in refused.output
     assert "make room, or set PURIFIQA_WEIGHTS_DIR" in refused.output
     assert run("weights", "verify", "mine").output == "mine: as it was added\n"
+
+
+def test_sigterm_ends_an_addition_and_leaves_nothing_half_written(run, network, tmp_path, monkeypatch):
+    save = checkpoints.save_file
+
+    def interrupted(*arguments):
+        save(*arguments)
+        signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(checkpoints, "save_file", interrupted)
+    was = signal.signal(signal.SIGTERM, lambda *_: None)  # or it would end the tests
+    try:
+        assert run("weights", "add", "mine", network).exit_code == 143
+    finally:
+        signal.signal(signal.SIGTERM, was)
+    assert list((tmp_path / "weights" / "purifiqa").iterdir()) == []
