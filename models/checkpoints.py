@@ -120,9 +120,12 @@ def _read_facts(file: Path) -> Facts | None:
 def availability(name: str, kind: str, published: Published | None = None) -> Availability:
     """Return whether weights of this name and kind are here, without reading them; `published` is where to get them."""
     try:
-        facts = find(name, kind)
+        facts = facts_of(name)
     except CheckpointError as error:
         return unavailable(str(error), again(name, published))
+    if facts and facts.kind != kind:
+        cure = again(name, published) if published else "Choose others: `purifiqa weights list` tells their kinds"
+        return unavailable(f"the weights {name} are of a {facts.kind}, not of a {kind}", cure)
     if facts and not (file := folder(name) / WEIGHTS).is_file():
         return unavailable(f"{file} is missing", again(name, published))
     if facts:

@@ -125,3 +125,10 @@ def test_weights_that_this_user_may_not_read_are_unavailable_and_the_cure_is_tol
     assert "chmod a+r" in state.explanation
     with pytest.raises(CheckpointError, match="chmod a"):
         checkpoints.verify(facts)
+
+
+def test_weights_of_another_kind_are_told_as_such_and_not_as_missing(add):
+    add(1.0)
+    told = checkpoints.availability("mine", "restorer").explanation
+    assert "are of a metric, not of a restorer" in told
+    assert "weights add" not in told
