@@ -126,10 +126,17 @@ def check_config(file: Path, config: Mapping[str, Any]) -> None:
         "it was not trained on DDPM's timesteps": config.get("time_embedding_type", "positional") != "positional",
         "it expects images in [0, 1]": config.get("center_input_sample"),
         "block_out_channels is no list": not isinstance(config.get("block_out_channels"), list | tuple),
+        "sample_size is no size in pixels": not _is_size(config.get("sample_size")),
     }
     for why, is_wrong in wrong.items():
         if is_wrong:
             raise CheckpointError(f"{file} cannot be used as a denoiser: {why}")
+
+
+def _is_size(found: Any) -> bool:
+    """Return whether this is a side in pixels, a list of them, or nothing, which diffusers allows too."""
+    sides = found if isinstance(found, list | tuple) else [found or 1]
+    return all(type(side) is int and side > 0 for side in sides)
 
 
 def check_schedule(file: Path, config: Mapping[str, Any]) -> None:

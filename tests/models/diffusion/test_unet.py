@@ -122,6 +122,15 @@ def test_weights_that_do_not_fit_their_configuration_are_refused(home):
         published.add("mine", home / "mine")
 
 
+@pytest.mark.parametrize("size", ["32", 32.5, -32, [32, "x"], True])
+def test_a_unet_whose_size_is_no_size_is_refused_and_not_found_out_when_it_purifies(home, size):
+    save_unet(home / "mine")
+    config = json.loads((home / "mine" / "config.json").read_text())
+    (home / "mine" / "config.json").write_text(json.dumps({**config, "sample_size": size}))
+    with pytest.raises(CheckpointError, match="sample_size is no size"):
+        published.add("mine", home / "mine")
+
+
 def test_kept_weights_that_were_changed_are_refused_before_they_are_used(home):
     save_unet(home / "changed")
     published.add("changed", home / "changed")
