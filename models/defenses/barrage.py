@@ -50,7 +50,7 @@ class Barrage(Defense):
     @field_validator("among", mode="before")
     @classmethod
     def _flat(cls, among: Any) -> Any:
-        if isinstance(among, Iterable):
+        if isinstance(among, Iterable) and not isinstance(among, str | bytes | dict):
             among = tuple(among)
             names = [one.get("name") if isinstance(one, dict) else getattr(one, "name", None) for one in among]
             if any(name in MADE_OF_DEFENSES for name in names):

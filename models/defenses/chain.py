@@ -39,7 +39,7 @@ class Chain(Defense):
     @classmethod
     def _flat(cls, steps: Any) -> Any:
         # Before the steps are built: a deep nest must cost nothing.
-        if isinstance(steps, Iterable):
+        if isinstance(steps, Iterable) and not isinstance(steps, str | bytes | dict):
             steps = tuple(steps)
             if any(isinstance(step, Chain) or (isinstance(step, dict) and step.get("name") == NAME) for step in steps):
                 raise ValueError("a chain cannot hold a chain; list its steps instead")

@@ -125,3 +125,10 @@ def test_a_deep_nest_is_refused_at_once():
     text = '{"name": "barrage", "among": [' * 400 + '{"name": "flip"}' + "]}" * 400
     with pytest.raises(ValidationError, match="a barrage cannot hold"):
         parse_defense(text)
+
+
+@pytest.mark.parametrize("among", ["flip", {"name": "flip"}])
+def test_what_is_no_list_to_draw_from_is_told_once_and_not_letter_by_letter(among):
+    with pytest.raises(ValidationError) as refused:
+        make_defense({"name": "barrage", "among": among})
+    assert [(one["loc"], one["type"]) for one in refused.value.errors()] == [(("among",), "tuple_type")]

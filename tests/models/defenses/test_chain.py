@@ -157,3 +157,10 @@ def test_a_deep_nest_of_chains_is_refused_at_once():
 def test_other_steps_are_refused_with_a_reason(steps, reason):
     with pytest.raises(ValidationError, match=reason):
         parse_defense(json.dumps({"name": "chain", "steps": steps}))
+
+
+@pytest.mark.parametrize("steps", ["flip", {"name": "flip"}])
+def test_what_is_no_list_of_steps_is_told_once_and_not_letter_by_letter(steps):
+    with pytest.raises(ValidationError) as refused:
+        make_defense({"name": "chain", "steps": steps})
+    assert [(one["loc"], one["type"]) for one in refused.value.errors()] == [(("steps",), "tuple_type")]
