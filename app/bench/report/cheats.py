@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from app.bench.cells import CLEAN, Cell
 from app.bench.parameters import Apart, Manifest
-from app.bench.report.markdown import shown, table
+from app.bench.report.markdown import plain, shown, table
 from app.bench.report.wins import on_the_same
 from models.attack import Goal
 from models.evaluation.bootstrap import Mean
@@ -81,7 +81,7 @@ def cheats(found: Sequence[Standing], unmade: Sequence[str] = ()) -> Iterator[st
         yield "In order: of the pairs of pictures that opinions put in an order, the share that scores put in the same,"
         yield "while nobody cheats, and while the worse one of the two does."
     if unmade:
-        yield f"Left out, as measured on fewer than {FEWEST} pictures: {', '.join(unmade)}."
+        yield f"Left out, as measured on fewer than {FEWEST} pictures: {plain(', '.join(unmade))}."
     yield ""
     header, rows = ["defense", "climb ↓"], [[one.defense, shown(one.climb)] for one in found]
     if any(one.through and one.before != one.climb for one in found):

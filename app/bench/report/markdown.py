@@ -33,7 +33,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]
     """Yield the lines of a table, and an empty one. Its cells are texts: names of files may look like Markdown."""
 
     def line(cells: Sequence[str]) -> str:
-        return f"| {' | '.join(_plain(cell).replace('|', '/') for cell in cells)} |"
+        return f"| {' | '.join(plain(cell).replace('|', '/') for cell in cells)} |"
 
     yield line(header)
     yield "|---" * len(header) + "|"
@@ -43,11 +43,11 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]
 
 def picture(title: str, file: Path) -> str:
     """Return the line that shows a picture; `file` is its path below the report's folder."""
-    alternative = re.sub(r"[][]", r"\\\g<0>", _plain(title))
+    alternative = re.sub(r"[][]", r"\\\g<0>", plain(title))
     return f"![{alternative}]({file.as_posix()})\n"
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """Return a text on one line in which Markdown finds no HTML, link, code or emphasis."""
     return " ".join(_ACTIVE.sub(r"\\\g<0>", text).split())
 

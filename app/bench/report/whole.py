@@ -12,7 +12,7 @@ from app.bench.parameters import Manifest
 from app.bench.presets import group_of
 from app.bench.report import agreements, beside_the_paper, cheats, doubts, summary, wins
 from app.bench.report.html import to_html
-from app.bench.report.markdown import NOTHING, number, picture, shown, significant, table
+from app.bench.report.markdown import NOTHING, number, picture, plain, shown, significant, table
 from app.bench.report.summary import Row
 from models.attack_checks import PAGE
 from models.metric import MetricCard
@@ -116,12 +116,13 @@ def _groups(manifest: Manifest, findings: Findings, metric: str, *, adaptive: bo
     found = summary.grouped(findings.cells, manifest.parameters, metric, adaptive=adaptive, by_group=True)
     if len(found) < 2:
         return
+    made = {cell.attack for cell in findings.cells if (cell.metric, cell.adaptive) == (metric, adaptive)}
     members: dict[str, list[str]] = {}
-    for attack in manifest.parameters.attacks:
-        members.setdefault(group_of(attack.label.partition("(")[0]), []).append(attack.label)
+    for label in (attack.label for attack in manifest.parameters.attacks if attack.label in made):
+        members.setdefault(group_of(label.partition("(")[0]), []).append(label)
     labels = [one.label for one in manifest.parameters.defenses if any(one.label in means for means in found.values())]
     told = [f"{group} = {', '.join(members[group])}" for group in found if members[group] != [group]]
-    yield f"Gain (lower is better) by group of attacks{': ' if told else ''}{'; '.join(told)}.\n"
+    yield f"Gain (lower is better) by group of attacks{': ' if told else ''}{plain('; '.join(told))}.\n"
     yield from table(
         ("defense", *found), [[label, *(shown(means.get(label)) for means in found.values())] for label in labels]
     )
