@@ -93,7 +93,7 @@ def find_defenses(
     texts: Sequence[str], *, is_preset: bool, availability: Callable[[Item], Availability] | None = None
 ) -> Found:
     """Return the defenses that the texts name, `none` first in any case; otherwise as `find_attacks`."""
-    texts = ["none", *(text for text in texts if text != "none")]
+    texts = ["none", *(text for text in texts if not _is_undefended(text))]
     return _find("defense", texts, lambda text: _item(parse_defense(text), availability), is_preset=is_preset)
 
 
@@ -141,6 +141,13 @@ def slug(label: str) -> str:
     if readable == label:
         return readable
     return f"{readable}-{hashlib.sha256(label.encode()).hexdigest()[:8]}"
+
+
+def _is_undefended(text: str) -> bool:
+    try:
+        return parse_defense(text).name == "none"
+    except ValueError:
+        return False
 
 
 def _find(

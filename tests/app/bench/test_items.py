@@ -30,8 +30,10 @@ def test_a_label_tells_what_differs_from_the_defaults():
     assert find_defenses([chain], is_preset=False).items[1].label == "chain(steps=jpeg(quality=30) + unsharp)"
 
 
-def test_the_undefended_score_is_always_measured_and_first():
-    assert [item.label for item in find_defenses(["jpeg", "none"], is_preset=False).items] == ["none", "jpeg"]
+def test_the_undefended_score_is_always_measured_and_first_however_it_is_named():
+    for undefended in ("none", '{"name": "none"}', ' {"name":"none"}'):
+        found = find_defenses(["jpeg", undefended], is_preset=False)
+        assert [item.label for item in found.items] == ["none", "jpeg"]
 
 
 def test_all_parameters_are_kept_so_that_new_defaults_are_noticed():
