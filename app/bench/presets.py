@@ -101,11 +101,11 @@ PRESETS: Mapping[str, Preset] = {
 }  # fmt: skip
 
 GROUPS: Mapping[str, tuple[str, ...]] = {
-    "fgsm": GRADIENT_ATTACKS,
+    "iterated fgsm": GRADIENT_ATTACKS,
     "zhang": ZHANG_ATTACKS,
     "black-box": ("square", "nes", "parsimonious", "onepixel"),
 }
-"""The groups of arXiv 2404.06957, and one of ours; any other attack is a group of its own."""
+"""The groups of arXiv 2404.06957, and one of ours; any other attack, such as `fgsm`, is a group of its own."""
 
 
 def group_of(name: str) -> str:

@@ -16,7 +16,7 @@ CLEAN_SCORES = [1.0, 2.0, 3.0, 4.0]
 def parameters():
     return Parameters(
         size=None, seed=0, device="cpu", pictures=(), metrics=find_metrics(["entropy"], is_preset=False).items,
-        attacks=find_attacks(["ifgsm", "fgsm", "madc"], is_preset=False).items,
+        attacks=find_attacks(["ifgsm", "mifgsm", "fgsm", "madc"], is_preset=False).items,
         defenses=find_defenses(["jpeg", "flip"], is_preset=False).items, pairs=(), gallery=0, adaptive=("jpeg",),
     )  # fmt: skip
 
@@ -68,7 +68,19 @@ def test_gains_are_told_by_attack_or_by_group_and_what_was_not_measured_is_absen
         "ifgsm": {"jpeg": 0.1}, "fgsm": {"none": 0.6, "jpeg": 0.3},
     }  # fmt: skip
     together = grouped(measured(), parameters, "entropy", adaptive=False, by_group=True)
-    assert [round(row["jpeg"].value, 6) for row in together.values()] == [0.2]
+    assert {group: round(row["jpeg"].value, 6) for group, row in together.items()} == {
+        "iterated fgsm": 0.1,
+        "fgsm": 0.3,
+    }
+
+
+def test_the_attack_of_one_step_is_not_in_the_papers_group_of_iterated_ones(parameters):
+    found = [*measured(), *cells("mifgsm", "jpeg", [1, 2, 3, 4], gain=0.2)]
+    means = {
+        group: round(row["jpeg"].value, 6)
+        for group, row in grouped(found, parameters, "entropy", adaptive=False, by_group=True).items()
+    }
+    assert means == {"iterated fgsm": 0.15, "fgsm": 0.3}
 
 
 def test_what_equals_another_in_both_is_on_the_front_with_it():
