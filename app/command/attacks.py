@@ -18,11 +18,11 @@ from models.attack import Attack, AttackError, AttackUnavailableError, NoGradien
 from models.attack_alone import AttackedImage, AttackFacts, AttackScores, attack_alone, score_attack
 from models.attack_checks import Flag, check_defense, check_effect, check_gradients
 from models.attacks import UnknownAttackError, parse_attack
-from models.defense import Defense, DefenseUnavailableError
+from models.defense import Defense, DefenseUnavailableError, PurificationError
 from models.images import ImageError, decode
-from models.metric import Metric, MetricUnavailableError, UnsuitableSizeError
+from models.metric import Metric, MetricError, MetricUnavailableError, UnsuitableSizeError
 from models.metrics import find_metric
-from models.perturbation.universal import Recipe, learn, save
+from models.perturbation.universal import Recipe, center, learn, save
 from workers.worker import pick_device
 
 UNIVERSAL = "uap"
@@ -191,10 +191,10 @@ def _pictures(images: list[ImageFile], order: Order, side: int, left_out: list[t
     for image in images:
         try:
             picture = _read(image.path, order.settings)[0]
-            height, width = (min(side, edge) for edge in picture.shape[1:])
-            seen = (height, width) if order.defense is None else order.defense.output_size((height, width))
-            order.metric.check_size(*seen)
-        except (ImageError, OSError, UnsuitableSizeError) as error:
+            seen = center(picture, side)[None]
+            with torch.no_grad():
+                order.metric(seen if order.defense is None else order.defense(seen, order.seed))
+        except (ImageError, OSError, UnsuitableSizeError, MetricError, PurificationError) as error:
             left_out.append((image.path, str(error)))
             continue
         yield picture

@@ -88,7 +88,7 @@ def learn(
     pattern = torch.zeros(3, recipe.side, recipe.side)
     adam = torch.optim.Adam([pattern], lr=recipe.learning_rate)
     order = torch.Generator().manual_seed(recipe.seed)
-    crops = [_center(image, recipe.side).clone() for image in images]
+    crops = [center(image, recipe.side).clone() for image in images]
     if not crops:
         raise ValueError("a universal perturbation needs images to learn from")
     sign, fresh = recipe.goal.sign(metric), itertools.count(1)
@@ -149,7 +149,8 @@ def _load(file: Path, _changed: int) -> Universal:
     return Universal(pattern=pattern, facts=facts)
 
 
-def _center(image: Tensor, side: int) -> Tensor:
+def center(image: Tensor, side: int) -> Tensor:
+    """Return the middle of an image, (3, H, W), that a pattern of `side` pixels is learned on: at most as large."""
     height, width = image.shape[1:]
     top, left = max(0, height - side) // 2, max(0, width - side) // 2
     return image[:, top : top + side, left : left + side]

@@ -10,7 +10,7 @@ import pytest
 from standin_metrics import Standin, undefined_at
 
 from models.availability import unavailable
-from models.metric import MetricUnavailableError
+from models.metric import MetricUnavailableError, UndefinedScoreError
 from models.metrics import metrics
 from models.perturbation.universal import load
 
@@ -185,6 +185,23 @@ def test_a_pattern_is_learned_on_what_can_be_used_and_the_rest_is_named(run, fol
     assert done.stdout.strip() == str(pattern)
     assert "broken.png" in done.stderr
     assert "tiny.png" in done.stderr
+    assert load(pattern).facts.images == 2
+
+
+def test_an_image_that_the_metric_has_no_score_for_is_not_learned_from_and_named(run, folder, tmp_path, monkeypatch):
+    cv2.imwrite(str(folder / "flat.png"), np.full((20, 24, 3), 128, np.uint8))
+    score = Standin.score
+
+    def of_textures(self, images):
+        if bool((images.std(dim=(1, 2, 3)) == 0).any()):
+            raise UndefinedScoreError("standin is not defined for this image")
+        return score(self, images)
+
+    monkeypatch.setattr(Standin, "score", of_textures)
+    pattern = tmp_path / "pattern.safetensors"
+    done = run("attack", folder, "-a", "uap", "-m", "standin", "--learn", "--epochs", "1", "-o", pattern)
+    assert (done.exit_code, done.stdout.strip()) == (1, str(pattern))
+    assert "flat.png: standin is not defined" in done.stderr
     assert load(pattern).facts.images == 2
 
 
