@@ -18,7 +18,7 @@ from workers.orders import MAX_SAMPLES, Order
 from workers.reports import Report
 from workers.settings import WorkerSettings
 from workers.state.broker import refusals
-from workers.state.keys import ENDS, OPEN, TOTALS, WEBHOOKS, job_keys, jobs_of
+from workers.state.keys import ENDS, OPEN, TOTALS, WEBHOOKS, in_flight_key, job_keys, jobs_of
 from workers.state.measures import QUEUE_SECONDS, RUN_SECONDS
 from workers.state.presence import Presence
 from workers.state.record import Failure, JobRecord, Status
@@ -150,6 +150,7 @@ class Ledger(Presence):
             pipe.zrem(ENDS, job_id)
             pipe.zrem(jobs_of(record.origin.owner), job_id)
             pipe.zrem(WEBHOOKS, job_id)
+            pipe.zrem(in_flight_key(record.origin.owner), job_id)
             pipe.execute()
         return record
 

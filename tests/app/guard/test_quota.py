@@ -52,3 +52,12 @@ def test_a_batch_that_no_wait_would_let_in_is_told_the_limit_and_not_to_wait(ope
     assert not list(client.app.state.services.store.owners())
     assert send([photo_png, b"no image", photo_png], key).status_code == 202, "one that cannot be used takes no place"
     problem(send([photo_png] * 2, keys["alice"]), 429, "too-many-jobs")
+
+
+def test_an_erased_job_gives_its_place_back_at_once(open_client, keys, submit, broker):
+    client = open_client(max_in_flight=1)
+    for _ in range(3):
+        answer = submit(client, keys["alice"])
+        assert answer.status_code == 202
+        assert client.delete(answer.headers["location"], headers=keys["alice"]).status_code == 204
+    assert broker.zcard("purifiqa:inflight:alice") == 0
