@@ -38,7 +38,7 @@ async def answer(request: Request, services: Services, accepted: Accepted, form:
         return await run_sync(_batch_answer, services, batch, records, headers, seconds is not None)
     [record] = records
     if record.status is Status.FINISHED and form is not None and seconds is not None:
-        return image_response(request, services, record, headers)
+        return await run_sync(image_response, request, services, record, headers)
     return await run_sync(_job_answer, services, record, headers, seconds is not None)
 
 

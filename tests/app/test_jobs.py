@@ -2,6 +2,10 @@
 
 import pytest
 
+from app.ending import erase
+from app.images import image_response
+from workers.state.store import Store
+
 WAIT = {"Prefer": "wait=30"}
 
 
@@ -43,6 +47,36 @@ def test_an_image_that_is_no_longer_in_the_store_is_gone_although_its_record_is_
     answer = client.get(job["result"]["image_url"])
     assert (answer.status_code, answer.json()["code"]) == (410, "job-expired")
     assert client.get(job["links"]["self"]).status_code == 200
+
+
+def test_an_image_that_is_erased_while_it_is_sent_arrives_whole(client, order, monkeypatch):
+    job = order(defense="none", headers=WAIT).json()
+    before = client.get(job["result"]["image_url"])
+
+    def erased(request, services, record):
+        answer = image_response(request, services, record)
+        erase(services, record.id)
+        return answer
+
+    monkeypatch.setattr("app.routes.jobs.image_response", erased)
+    answer = client.get(job["result"]["image_url"])
+    assert answer.status_code == 200
+    assert answer.content == before.content
+    assert int(answer.headers["content-length"]) == len(answer.content)
+
+
+def test_an_image_that_is_erased_while_it_is_asked_for_is_unknown(client, order, monkeypatch):
+    job = order(defense="none", headers=WAIT).json()
+    path = Store.path
+
+    def late(self, owner, role):
+        monkeypatch.undo()
+        erase(client.app.state.services, job["id"])
+        return path(self, owner, role)
+
+    monkeypatch.setattr(Store, "path", late)
+    answer = client.get(job["result"]["image_url"])
+    assert (answer.status_code, answer.json()["code"]) == (404, "job-unknown")
 
 
 def test_a_queued_job_can_be_canceled_twice_and_never_runs(idle_client, broker, photo_png):
