@@ -109,6 +109,19 @@ def test_who_has_seen_all_that_has_happened_so_far_is_told_what_happens_next(add
     assert [event for event, _, _ in stream] == ["canceled"]
 
 
+def test_a_stream_after_an_id_that_is_yet_to_come_ends_with_the_job(address, played, photo_png):
+    job = submit(address, photo_png)
+
+    async def told():
+        async with asyncio.timeout(10):
+            async for change in played.events.follow(job["id"], "9999999999999-0"):
+                assert change is None
+                played.cancel(job["id"])
+        await played.close()
+
+    asyncio.run(told())
+
+
 def test_who_has_seen_the_end_is_told_not_to_come_back(address, played, photo_png):
     job = submit(address, photo_png)
     played.cancel(job["id"])

@@ -86,12 +86,17 @@ class Events:
         return False
 
     async def _read(self, job_id: str, after: str, seconds: float) -> list[Change] | None:
-        """Return the changes after one, waiting for them so long; None: the job is gone. Raises BROKER_ERRORS."""
+        """Return the changes after one, waiting for them so long; None: there will be none. Raises BROKER_ERRORS."""
         key = job_keys(job_id).events
         answer: Any = await self._redis.xread({key: after}, block=max(1, int(seconds * 1000)))
-        if not answer and not await self._redis.exists(key):
+        if not answer and await self._is_over(key) and not await self.has_more(job_id, after):
             return None
         return [_change(entry) for _, entries in answer for entry in entries]
+
+    async def _is_over(self, key: str) -> bool:
+        """Return whether the job has ended or is gone: whoever waits for what comes after a later id waits in vain."""
+        last: Any = await self._redis.xrevrange(key, count=1)
+        return not last or _change(last[0]).status.is_final
 
 
 def is_change_id(text: str) -> bool:
