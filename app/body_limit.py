@@ -1,4 +1,6 @@
-"""A limit on request bodies, counted as they arrive, answered as a problem also where the body is never read."""
+"""Limits on request bodies, one and all together, counted as they arrive, answered as problems also where the body is
+never read.
+"""
 
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -7,14 +9,23 @@ from app.errors import ProblemError, field_problem, respond
 
 FORM_OVERHEAD = 256_000
 """Bytes allowed beside the image: the other fields and the multipart boundaries."""
+BUSY_RETRY_SECONDS = 5
+
+
+def let_go(request: Request) -> None:
+    """Say that nothing of the request's body is held any more, although it has not been answered yet."""
+    request.state.let_go()
 
 
 class BodyLimit:
-    """ASGI middleware that answers 413 to a body over `max_bytes`, declared or chunked."""
+    """ASGI middleware that answers 413 to a body over `max_bytes`, declared or chunked, and 503 to what would make the
+    bodies that are held at once more than `max_held` bytes. One alone may always be.
+    """
 
-    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
+    def __init__(self, app: ASGIApp, max_bytes: int, max_held: int) -> None:
         self._app = app
-        self._max_bytes = max_bytes
+        self._max_bytes, self._max_held = max_bytes, max_held
+        self._held = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, or refuse it."""
@@ -26,20 +37,40 @@ class BodyLimit:
         if declared.isdecimal() and int(declared) > self._max_bytes:
             await respond(request, self._too_large(int(declared)))(scope, receive, send)
             return
-        total = 0
+        total = held = 0
+
+        def release() -> None:
+            nonlocal held
+            self._held -= held
+            held = 0
 
         async def counted() -> Message:
-            nonlocal total
+            nonlocal total, held
             message = await receive()
-            total += len(message.get("body", b""))
+            size = len(message.get("body", b""))
+            total += size
             if total > self._max_bytes:
                 raise self._too_large(None)
+            if size and self._held > held and self._held + size > self._max_held:
+                raise self._too_many()
+            self._held += size
+            held += size
             return message
 
-        await self._app(scope, counted, send)
+        scope.setdefault("state", {})["let_go"] = release
+        try:
+            await self._app(scope, counted, send)
+        finally:
+            release()
 
     def _too_large(self, actual: int | None) -> ProblemError:
         return field_problem(
             413, "body", "body-too-large", f"the request is larger than {self._max_bytes} bytes",
             limit=self._max_bytes, actual=actual,
+        )  # fmt: skip
+
+    def _too_many(self) -> ProblemError:
+        return ProblemError(
+            503, "too-busy", f"Orders of {self._max_held} bytes are being received already; nothing was accepted.",
+            headers={"Retry-After": str(BUSY_RETRY_SECONDS)},
         )  # fmt: skip

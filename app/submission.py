@@ -5,6 +5,7 @@ from collections.abc import Callable
 from fastapi import Request, Response
 
 from app.answering import answer
+from app.body_limit import let_go
 from app.errors import FieldError, ProblemError, field_problem, image_problem
 from app.guard.admission import check_work
 from app.guard.callers import Caller
@@ -31,7 +32,10 @@ async def submit(
     order_for: Callable[[ImageFacts], AnyOrder],
     answer_form: ImageFormat | None = None,
 ) -> Response:
-    """Take the orders of a request and answer it. `order_for` makes the order of one image. Raises ProblemError."""
+    """Take the orders of a request and answer it; `images` is empty then. `order_for` makes the order of one image.
+
+    Raises ProblemError.
+    """
     manner = _manner(request, services, caller, images, form, answer_form)
     accepted: Accepted
     if len(images) == 1:
@@ -41,6 +45,8 @@ async def submit(
         raise ProblemError(406, "not-acceptable", "Several images can only be answered as application/json.")
     else:
         accepted = await take_all(services, await _drafts(services, images, order_for), manner)
+    images.clear()  # they are in the store: whoever waits now for the answer holds nothing
+    let_go(request)
     return await answer(request, services, accepted, answer_form)
 
 

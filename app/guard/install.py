@@ -11,7 +11,7 @@ from app.guard.settings import GuardSettings, listed
 
 def install_inner(app: FastAPI, settings: GuardSettings, *, keys_are_on: bool) -> None:
     """Add the limits on what comes in; the counting of requests belongs around them."""
-    app.add_middleware(BodyLimit, max_bytes=settings.max_bytes + FORM_OVERHEAD)
+    app.add_middleware(BodyLimit, max_bytes=settings.max_bytes + FORM_OVERHEAD, max_held=settings.max_receiving_bytes)
     app.add_middleware(BodyDeadline, seconds=settings.body_seconds, pace=settings.body_min_rate)
     if not keys_are_on:
         app.add_middleware(

@@ -54,6 +54,9 @@ class GuardSettings(WorkerSettings):
         description="Most of that work that an attack may keep in memory at once, for a gradient; 1 to 2 GB a unit.",
     )
     max_connections: int = Field(500, ge=1, le=100_000, description="Connections to one API process at a time.")
+    max_receiving_bytes: int = Field(
+        1_000_000_000, ge=1, description="Bytes of orders that one API process holds until they are in the store."
+    )
     header_seconds: float = Field(10, gt=0, le=600, description="Longest that a request's header may take to arrive.")
     body_seconds: float = Field(300, gt=0, le=3_600, description="Longest that a request's body may take to arrive.")
     body_min_rate: int = Field(
