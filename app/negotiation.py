@@ -25,7 +25,7 @@ def accepted_form(request: Request, asked: ImageFormat | None) -> ImageFormat | 
     """
     offers = [(asked or one).media_type for one in ((asked,) if asked else reversed(ImageFormat))]
     offers.append(JSON)  # the last offer wins a tie, such as */*
-    accept = ", ".join(request.headers.getlist("accept")) or "*/*"
+    accept = ", ".join(request.headers.getlist("accept")).lower() or "*/*"  # IMAGE/PNG is the same (RFC 9110, 8.3.1)
     try:
         best = mimeparse.best_match(offers, accept)
     except mimeparse.MimeTypeParseException:

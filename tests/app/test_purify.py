@@ -105,6 +105,12 @@ def test_a_form_of_answer_we_do_not_have_is_refused_before_anything_is_done(orde
     assert "image/png" in answer.json()["detail"]
 
 
+def test_the_case_of_what_is_accepted_does_not_matter(idle_client, photo_png):
+    for accept, status in (("IMAGE/PNG", 202), ("Application/JSON", 202), ("image/png;Q=0, Text/HTML", 406)):
+        answer = idle_client.post("/purify", files={"image": photo_png}, headers={"Accept": accept})
+        assert answer.status_code == status, accept
+
+
 @pytest.mark.parametrize("accept", [["text/html", "application/json"], [""]])
 def test_what_is_accepted_may_be_said_in_several_lines_or_left_empty(idle_client, photo_png, accept):
     headers = [("Accept", one) for one in accept]
