@@ -20,7 +20,7 @@ from app.guard.openapi import describe
 from app.guard.room import Room
 from app.head import HeadLikeGet
 from app.request_context import RequestContext, is_watching
-from app.routes import attack, batches, catalogue, events, health, jobs, listing, purify, score
+from app.routes import attack, batches, catalogue, events, health, jobs, listing, page, purify, score
 from app.services import Services
 from app.settings import Settings
 from app.telemetry import RequestMetrics, make_registry
@@ -86,7 +86,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     app.state.draining = False
     app.state.registry = make_registry(queue, store)
-    for routes in (purify, score, attack, listing, jobs, events, batches, catalogue, health):
+    for routes in (purify, score, attack, listing, jobs, events, batches, catalogue, health, page):
         app.include_router(routes.router)
     errors.install(app)
     documentation.install(app, functools.partial(describe, keys_are_on=keys is not None))

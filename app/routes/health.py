@@ -3,7 +3,6 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Request, Response
-from fastapi.responses import RedirectResponse
 from pydantic import BaseModel, Field
 
 from app.documentation import problems
@@ -69,9 +68,3 @@ def prometheus(request: Request) -> Response:
     """Text exposition; the quality metrics are at `/iqa-metrics`."""
     body, media_type = exposition(request.app)
     return Response(body, media_type=media_type)
-
-
-@router.get("/", include_in_schema=False)
-def root() -> RedirectResponse:
-    """Send a person to the documentation page."""
-    return RedirectResponse("/docs")

@@ -1,0 +1,195 @@
+/* One image, many tries: order, follow, show. */
+
+import { Problem, call, follow, get, useKey } from "./api.js";
+import { parametersForm } from "./parameters.js";
+import { compare } from "./viewer.js";
+
+const part = (id) => document.getElementById(id);
+const WAIT_SECONDS = 5;
+const PREFERRED = ["fr-surrogate", "piqe"];
+
+let image = null;
+let imageUrl = "";
+let defenses = [];
+let parameters = () => ({});
+let running = null;
+let kept = [];
+
+function tell(state) {
+  part("state").textContent = state;
+}
+
+function complain(error) {
+  part("problem").textContent = error ? error.message : "";
+  part("problem").hidden = !error;
+  if (error?.status === 401) part("key-row").hidden = false;
+  if (error) tell("");
+}
+
+function element(name, text, properties = {}) {
+  return Object.assign(document.createElement(name), { textContent: text, ...properties });
+}
+
+async function loadCatalogue() {
+  let metrics;
+  [defenses, metrics] = await Promise.all([get("/defenses"), get("/iqa-metrics")]);
+  for (const one of defenses) {
+    const option = new Option(one.name, one.name);
+    option.disabled = !one.availability.available;
+    if (option.disabled) option.text += " (weights are not here)";
+    part("defense").add(option);
+  }
+  const usable = metrics.filter((one) => one.availability.available);
+  part("metrics").replaceChildren(...usable.flatMap((one) => {
+    const box = element("input", "", { type: "checkbox", value: one.name, id: `metric-${one.name}`, name: "metric" });
+    box.checked = PREFERRED.includes(one.name);
+    const label = element("label", ` ${one.name}`, { htmlFor: box.id, title: one.summary });
+    label.prepend(box);
+    return [label, document.createElement("br")];
+  }));
+}
+
+function chooseDefense() {
+  const chosen = defenses.find((one) => one.name === part("defense").value);
+  part("summary").textContent = chosen?.summary ?? "";
+  parameters = chosen ? parametersForm(part("parameters"), chosen.parameters) : () => ({});
+  part("parameters-box").hidden = !chosen || Object.keys(chosen.parameters.properties).length < 2;
+  if (part("parameters").querySelector("textarea")) part("parameters-box").open = true;
+}
+
+function chooseImage(file) {
+  if (!file) return;
+  image = file;
+  URL.revokeObjectURL(imageUrl);
+  imageUrl = URL.createObjectURL(file);
+  part("chosen").src = imageUrl;
+  part("chosen").alt = `The chosen image, ${file.name}`;
+  part("chosen").hidden = false;
+  part("asked").textContent = file.name;
+  part("image").required = false;
+  part("tried").replaceChildren();
+  part("results").hidden = true;
+  for (const url of kept) URL.revokeObjectURL(url);
+  kept = [];
+}
+
+function order() {
+  const fields = new Map();
+  const name = part("defense").value;
+  const given = parameters();
+  if (name) fields.set("defense", Object.keys(given).length ? JSON.stringify({ name, ...given }) : name);
+  const chosen = [...document.querySelectorAll("[name=metric]:checked")].map((box) => box.value);
+  fields.set("metrics", chosen.join(","));
+  if (part("seed").value) fields.set("seed", part("seed").value);
+  return fields;
+}
+
+function command(fields) {
+  const quoted = (text) => `'${text.replaceAll("'", "'\\''")}'`;
+  const given = [["image", `@${image.name}`], ...fields].map(([name, value]) => `-F ${quoted(`${name}=${value}`)}`);
+  return `curl -s ${given.join(" ")} -H 'Prefer: wait=30' ${location.origin}/purify`;
+}
+
+async function purify(event) {
+  event.preventDefault();
+  complain(null);
+  if (!image) return complain(new Error("Choose an image first."));
+  part("send").disabled = true;
+  tell("Sending.");
+  try {
+    const fields = order();
+    const form = new FormData();
+    form.append("image", image, image.name);
+    for (const [name, value] of fields) form.append(name, value);
+    const headers = { Prefer: `wait=${WAIT_SECONDS}` };
+    const answer = await call("POST", "/purify", { body: form, headers });
+    const job = await follow(await answer.json(), showProgress);
+    if (job.status !== "finished") throw new Problem(0, job.error ?? { detail: `The job was ${job.status}.` });
+    await keep(job, fields);
+    tell("Done.");
+  } catch (error) {
+    complain(error);
+  } finally {
+    showProgress(null);
+    part("send").disabled = false;
+  }
+}
+
+function showProgress(job) {
+  running = job;
+  part("cancel").hidden = part("progress").hidden = !job;
+  if (!job) return;
+  part("progress").value = job.progress;
+  tell(job.status === "queued" ? `Waiting${job.position ? `, number ${job.position}` : ""}.` : "Purifying.");
+}
+
+async function cancel() {
+  if (running) await call("POST", `${running.links.self}/cancel`).catch(complain);
+}
+
+async function keep(job, fields) {
+  const blob = await (await call("GET", job.result.image_url)).blob();
+  const [url, beforeUrl] = [blob, image].map((one) => URL.createObjectURL(one));
+  kept.push(url, beforeUrl);
+  const made = { job, url, beforeUrl, name: image.name, text: command(fields) };
+  const label = fields.get("defense") ?? `${job.defense.name}, the default`;
+  const shifts = job.result.scores.map((one) => `${one.metric} ${rounded(one.original)} → ${rounded(one.defended)}`);
+  const entry = element("li", [label, ...shifts].join("; "));
+  const view = element("button", "show", { type: "button", ariaLabel: `Show the result of ${label}` });
+  view.addEventListener("click", () => show(made, entry));
+  entry.append(" ", view);
+  part("tried").prepend(entry);
+  await show(made, entry);
+}
+
+function rounded(value) {
+  return value === null ? "none" : Number(value.toPrecision(4)).toString();
+}
+
+async function show(made, entry) {
+  for (const one of part("tried").children) one.removeAttribute("aria-current");
+  entry.setAttribute("aria-current", "true");
+  part("results").hidden = false;
+  part("scores").replaceChildren(...made.job.result.scores.map((one) => {
+    const row = document.createElement("tr");
+    row.append(
+      element("th", one.version ? `${one.metric} (version ${one.version})` : one.metric, { scope: "row" }),
+      ...[one.original, one.defended, one.shift].map((value) => element("td", rounded(value), { className: "number" })),
+      element("td", one.higher_is_better ? "higher" : "lower"),
+      element("td", one.human_trained ? "learned from them" : "never seen"),
+    );
+    return row;
+  }));
+  part("job").textContent = JSON.stringify(made.job, null, 2);
+  part("command").textContent = made.text;
+  const { name } = made.job.defense;
+  Object.assign(part("save"), { href: made.url, download: `${made.name.replace(/\.[^.]*$/, "")}-${name}.png` });
+  await compare(made.beforeUrl, made.url);
+}
+
+async function start() {
+  complain(null);
+  try {
+    await loadCatalogue();
+  } catch (error) {
+    complain(error);
+  }
+}
+
+part("order").addEventListener("submit", purify);
+part("cancel").addEventListener("click", cancel);
+part("defense").addEventListener("change", chooseDefense);
+part("image").addEventListener("change", (event) => chooseImage(event.target.files[0]));
+part("key").addEventListener("change", (event) => {
+  useKey(event.target.value);
+  if (!defenses.length) start();
+});
+document.addEventListener("paste", (event) => chooseImage(event.clipboardData.files[0]));
+for (const [name, isOver] of [["dragenter", true], ["dragover", true], ["dragleave", false], ["drop", false]]) {
+  part("drop").addEventListener(name, (event) => {
+    event.preventDefault();
+    part("drop").classList.toggle("over", isOver);
+    if (name === "drop") chooseImage(event.dataTransfer.files[0]);
+  });
+}
+start();
