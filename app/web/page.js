@@ -87,7 +87,8 @@ function order() {
 function command(fields) {
   const quoted = (text) => `'${text.replaceAll("'", "'\\''")}'`;
   const given = [["image", `@${image.name}`], ...fields].map(([name, value]) => `-F ${quoted(`${name}=${value}`)}`);
-  return `curl -s ${given.join(" ")} -H 'Prefer: wait=30' ${location.origin}/purify`;
+  const key = part("key").value ? ' -H "Authorization: Bearer $PURIFIQA_API_KEY"' : "";
+  return `curl -s ${given.join(" ")} -H 'Prefer: wait=30'${key} ${location.origin}/purify`;
 }
 
 async function purify(event) {
