@@ -33,6 +33,7 @@ function element(name, text, properties = {}) {
 async function loadCatalogue() {
   let metrics;
   [defenses, metrics] = await Promise.all([get("/defenses"), get("/iqa-metrics")]);
+  part("defense").length = 1;
   for (const one of defenses) {
     const option = new Option(one.name, one.name);
     option.disabled = !one.availability.available;
@@ -84,9 +85,9 @@ function order() {
   return fields;
 }
 
-function command(fields) {
+function command(fields, name) {
   const quoted = (text) => `'${text.replaceAll("'", "'\\''")}'`;
-  const given = [["image", `@${image.name}`], ...fields].map(([name, value]) => `-F ${quoted(`${name}=${value}`)}`);
+  const given = [["image", `@${name}`], ...fields].map(([field, value]) => `-F ${quoted(`${field}=${value}`)}`);
   const key = part("key").value ? ' -H "Authorization: Bearer $PURIFIQA_API_KEY"' : "";
   return `curl -s ${given.join(" ")} -H 'Prefer: wait=30'${key} ${location.origin}/purify`;
 }
@@ -94,19 +95,20 @@ function command(fields) {
 async function purify(event) {
   event.preventDefault();
   complain(null);
-  if (!image) return complain(new Error("Choose an image first."));
+  const sent = image;  // another may be chosen meanwhile
+  if (!sent) return complain(new Error("Choose an image first."));
   part("send").disabled = true;
   tell("Sending.");
   try {
     const fields = order();
     const form = new FormData();
-    form.append("image", image, image.name);
+    form.append("image", sent, sent.name);
     for (const [name, value] of fields) form.append(name, value);
     const headers = { Prefer: `wait=${WAIT_SECONDS}` };
     const answer = await call("POST", "/purify", { body: form, headers });
     const job = await follow(await answer.json(), showProgress);
     if (job.status !== "finished") throw new Problem(0, job.error ?? { detail: `The job was ${job.status}.` });
-    await keep(job, fields);
+    await keep(job, fields, sent);
     tell("Done.");
   } catch (error) {
     complain(error);
@@ -128,11 +130,11 @@ async function cancel() {
   if (running) await call("POST", `${running.links.self}/cancel`).catch(complain);
 }
 
-async function keep(job, fields) {
+async function keep(job, fields, sent) {
   const blob = await (await call("GET", job.result.image_url)).blob();
-  const [url, beforeUrl] = [blob, image].map((one) => URL.createObjectURL(one));
+  const [url, beforeUrl] = [blob, sent].map((one) => URL.createObjectURL(one));
   kept.push(url, beforeUrl);
-  const made = { job, url, beforeUrl, name: image.name, text: command(fields) };
+  const made = { job, url, beforeUrl, name: sent.name, text: command(fields, sent.name) };
   const label = fields.get("defense") ?? `${job.defense.name}, the default`;
   const shifts = job.result.scores.map((one) => `${one.metric} ${rounded(one.original)} → ${rounded(one.defended)}`);
   const entry = element("li", [label, ...shifts].join("; "));
