@@ -9,6 +9,7 @@ from models.diffusion.network import Network
 
 FAR = 0.9999
 """Share of activations that the scale of a layer is to hold; what is beyond it is clipped."""
+TINY = 1e-6
 
 
 def rounded(network: Network, noisy: list[tuple[Tensor, Tensor]]) -> Network:
@@ -41,7 +42,7 @@ def rounded(network: Network, noisy: list[tuple[Tensor, Tensor]]) -> Network:
 
 class _Rounding:
     def __init__(self, low: float, high: float) -> None:
-        self.step = (high - low) / 255
+        self.step = max(high - low, TINY) / 255  # a layer may give nothing but zeros
         self.lowest = round(low / self.step)
 
     def __call__(self, _: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor]:
