@@ -5,11 +5,10 @@ never read.
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.errors import ProblemError, field_problem, respond
+from app.errors import TOO_BUSY_RETRY_SECONDS, ProblemError, field_problem, respond
 
 FORM_OVERHEAD = 256_000
 """Bytes allowed beside the image: the other fields and the multipart boundaries."""
-BUSY_RETRY_SECONDS = 5
 
 
 def let_go(request: Request) -> None:
@@ -72,5 +71,5 @@ class BodyLimit:
     def _too_many(self) -> ProblemError:
         return ProblemError(
             503, "too-busy", f"Orders of {self._max_held} bytes are being received already; nothing was accepted.",
-            headers={"Retry-After": str(BUSY_RETRY_SECONDS)},
+            headers={"Retry-After": str(TOO_BUSY_RETRY_SECONDS)},
         )  # fmt: skip

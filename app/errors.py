@@ -25,6 +25,7 @@ log = logging.getLogger("purifiqa.api")
 MEDIA_TYPE = "application/problem+json"
 BROKER_RETRY_SECONDS = 5
 BUSY_RETRY_SECONDS = 10
+TOO_BUSY_RETRY_SECONDS = 5
 MAX_FIELD_ERRORS = 20
 _IMAGE_STATUS = {"unsupported-image": 415, "animated-image": 415, "image-too-large": 413}
 _PLAIN = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}

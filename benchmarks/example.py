@@ -7,7 +7,6 @@ scores as it comes and behind a defense.
 import argparse
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
@@ -15,14 +14,15 @@ from torch import Tensor
 
 from models.attacks import parse_attack
 from models.defenses import make_defense
+from models.filters import gaussian_blur
 from models.images import ImageLimits, decode
 from models.metrics import find_metric
 
 METRIC = "fr-surrogate"
 ATTACK = '{"name": "ifgsm", "epsilon": 4}'
 DEFENSE = {"name": "chain", "steps": [{"name": "flip"}, {"name": "jpeg"}]}
-BLUR = 1.5
-"""Sigma in pixels."""
+KERNEL, SIGMA = 13, 1.5
+"""Of the blur, in pixels."""
 WIDTH, GAP, LINE = 340, 16, 30
 GRAY, GREEN, RED = (90, 90, 90), (20, 120, 60), (190, 40, 40)
 
@@ -35,7 +35,7 @@ def main() -> None:
     options = parser.parse_args()
     photo, _ = decode(options.photo.read_bytes(), ImageLimits())
     metric, defense = find_metric(METRIC), make_defense(DEFENSE)
-    blurred = (blur(photo) * 255).round() / 255
+    blurred = (gaussian_blur(photo, KERNEL, SIGMA) * 255).round() / 255
     attacked = parse_attack(ATTACK)(blurred, metric)
     images = {"a photograph": photo, "blurred": blurred, "blurred, and attacked": attacked}
     with torch.no_grad():
@@ -45,14 +45,10 @@ def main() -> None:
         print(f"{title}: {plain:.0f}, behind the defense {defended:.0f}")
 
 
-def blur(image: Tensor) -> Tensor:
-    pixels = cv2.GaussianBlur(image[0].permute(1, 2, 0).numpy(), (0, 0), BLUR)
-    return torch.from_numpy(pixels).permute(2, 0, 1)[None]
-
-
 def draw(images: dict[str, Tensor], scores: list[tuple[float, float]]) -> Image.Image:
     """Return the images, (1, 3, H, W), in a row with their titles and scores below; green is the one that wins."""
-    height = round(WIDTH * next(iter(images.values())).shape[2] / next(iter(images.values())).shape[3])
+    rows, columns = next(iter(images.values())).shape[2:]
+    height = round(WIDTH * rows / columns)
     canvas = Image.new("RGB", (3 * WIDTH + 2 * GAP, height + 3 * LINE + 8), "white")
     pen, font = ImageDraw.Draw(canvas), ImageFont.load_default(19)
     best = [max(of_one) for of_one in zip(*scores, strict=True)]

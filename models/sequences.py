@@ -1,6 +1,7 @@
 """Defenses one after the other: how they purify, how what they moved is put back, and what they are together."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -9,6 +10,12 @@ from models.availability import AVAILABLE, Availability
 from models.defense import Aligned, Cost, Defense
 from models.noise import Noise
 from models.progress import tracked
+
+
+def listed(given: Any) -> tuple[Any, ...] | None:
+    """Return what was given as a list of defenses, None if it is no list: words and objects can be gone through too."""
+    is_list = isinstance(given, Iterable) and not isinstance(given, str | bytes | dict)
+    return tuple(given) if is_list else None
 
 
 def purify(steps: Sequence[Defense], images: Tensor, noise: Noise) -> Tensor:

@@ -14,10 +14,10 @@ EPSILON = 1e-3
 """What batch normalization added to the variance when these weights were trained."""
 
 
-def trunk(published: Sequence[Stage] = STAGES) -> EfficientNetLite0:
+def trunk(stages: Sequence[Stage] = STAGES) -> EfficientNetLite0:
     """Return the trunk with ImageNet weights, batch normalization folded in. Raises ValueError without the package."""
     state = torch.load(_file(), map_location="cpu", weights_only=True)
-    network = EfficientNetLite0(published)
+    network = EfficientNetLite0(stages)
     folded = _fold(state, "_conv_stem", "_bn0", "stem")
     blocks = [(s, b) for s, stage in enumerate(network.stages) for b in range(len(stage))]  # type: ignore[arg-type]
     for number, (stage, block) in enumerate(blocks):

@@ -73,7 +73,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         type=int,
         choices=range(len(STAGES)),
         metavar="STAGE",
-        help="with --start: stages from this one on, 0 to 4, are ImageNet's again",
+        help=f"with --start: stages from this one on, 0 to {len(STAGES) - 1}, are ImageNet's again",
     )
     parser.add_argument("--contents", type=int, default=944, help="crops of photographs")
     parser.add_argument("--first", type=int, default=0, help="number of the first of them; training on: others are new")

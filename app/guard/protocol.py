@@ -13,12 +13,11 @@ from typing import Any, cast
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from app.errors import MEDIA_TYPE, ProblemError
+from app.errors import MEDIA_TYPE, TOO_BUSY_RETRY_SECONDS, ProblemError
 from app.guard.headers import NOTHING
 from app.guard.lingering import Lingering
 from app.guard.settings import GuardSettings
 
-BUSY_RETRY_SECONDS = 5
 MAX_HEADER_BYTES = 65_536
 """Most that may come without a header's end or a part of a body: the parser copies all of it with each piece."""
 
@@ -69,7 +68,8 @@ class GuardedProtocol(HttpToolsProtocol):
         self._lingering = Lingering(transport, self._is_in_a_request)
         super().connection_made(cast("Transport", self._lingering))
         if len(self.connections) > self._settings.max_connections:
-            self._refuse(503, "too-busy", "There are too many connections.", {"Retry-After": str(BUSY_RETRY_SECONDS)})
+            later = {"Retry-After": str(TOO_BUSY_RETRY_SECONDS)}
+            self._refuse(503, "too-busy", "There are too many connections.", later)
             return
         self._header.start(self._settings.header_seconds, self._header_is_late)
 

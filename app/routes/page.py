@@ -5,16 +5,14 @@ from pathlib import Path
 from fastapi import APIRouter, Response
 
 from app.errors import ProblemError
+from app.guard.headers import NOTHING
 
 router = APIRouter(include_in_schema=False)
 
 FOLDER = Path(__file__).parent.parent / "web"
 KINDS = {".html": "text/html", ".css": "text/css", ".js": "text/javascript"}
 FILES = {file.name: file.read_bytes() for file in FOLDER.iterdir() if file.suffix in KINDS}
-POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; connect-src 'self'; "
-    "frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
-)
+POLICY = f"{NOTHING}; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; connect-src 'self'"
 
 
 @router.get("/")

@@ -1,4 +1,4 @@
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import torch
@@ -50,8 +50,8 @@ class Barrage(Defense):
     @field_validator("among", mode="before")
     @classmethod
     def _flat(cls, among: Any) -> Any:
-        if isinstance(among, Iterable) and not isinstance(among, str | bytes | dict):
-            among = tuple(among)
+        if (found := sequences.listed(among)) is not None:
+            among = found
             names = [one.get("name") if isinstance(one, dict) else getattr(one, "name", None) for one in among]
             if any(name in MADE_OF_DEFENSES for name in names):
                 raise ValueError("a barrage cannot hold a chain or a barrage")

@@ -1,4 +1,3 @@
-from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator
@@ -39,8 +38,8 @@ class Chain(Defense):
     @classmethod
     def _flat(cls, steps: Any) -> Any:
         # Before the steps are built: a deep nest must cost nothing.
-        if isinstance(steps, Iterable) and not isinstance(steps, str | bytes | dict):
-            steps = tuple(steps)
+        if (found := sequences.listed(steps)) is not None:
+            steps = found
             if any(isinstance(step, Chain) or (isinstance(step, dict) and step.get("name") == NAME) for step in steps):
                 raise ValueError("a chain cannot hold a chain; list its steps instead")
         return steps

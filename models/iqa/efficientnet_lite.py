@@ -62,17 +62,17 @@ class Block(nn.Module):
 class EfficientNetLite0(nn.Module):
     """0.69 M parameters; gives the features of every resolution."""
 
-    def __init__(self, published: Sequence[Stage] = STAGES) -> None:
+    def __init__(self, stages: Sequence[Stage] = STAGES) -> None:
         super().__init__()
         self.stem = nn.Conv2d(3, STEM, 3, 2, 1)
-        channels, stages = STEM, []
-        for stage in published:
+        channels, made = STEM, []
+        for stage in stages:
             blocks = []
             for index in range(stage.blocks):
                 blocks.append(Block(channels, stage, stage.stride if index == 0 else 1))
                 channels = stage.channels
-            stages.append(nn.Sequential(*blocks))
-        self.stages = nn.ModuleList(stages)
+            made.append(nn.Sequential(*blocks))
+        self.stages = nn.ModuleList(made)
 
     def forward(self, images: Tensor) -> Sequence[Tensor]:
         """Map RGB in [0, 1], (N, 3, H, W), to features (N, TAP_CHANNELS[i], H / 2^(i+1), W / 2^(i+1))."""

@@ -17,9 +17,11 @@ def test_every_file_of_the_page_comes_with_a_policy_that_lets_nothing_else_run(c
     answer = client.get(path)
     assert answer.status_code == 200
     assert answer.content == FILES[path.removeprefix("/web/") if path != "/" else "index.html"]
-    policy = answer.headers["content-security-policy"]
-    assert policy.startswith("default-src 'none'; script-src 'self'; style-src 'self';")
-    assert "unsafe" not in policy
+    policy = dict(one.split(" ", 1) for one in answer.headers["content-security-policy"].split("; "))
+    assert policy.pop("img-src") == "'self' blob: data:"
+    own = dict.fromkeys(("script-src", "style-src", "connect-src"), "'self'")
+    none = dict.fromkeys(("default-src", "frame-ancestors", "base-uri", "form-action"), "'none'")
+    assert policy == own | none
     kind = {"/": "html", "html": "html", "css": "css", "js": "javascript"}[path.rpartition(".")[2]]
     assert answer.headers["content-type"].startswith(f"text/{kind}")
 

@@ -55,6 +55,13 @@ def answer_to(port, *parts, pause=0.0):
     return int(head.split()[1]), json.loads(body)
 
 
+def read_all_is_well(client):
+    received = b""
+    while not received.endswith(b'{"status":"ok"}'):  # it may come in parts
+        received += (part := client.recv(65_536))
+        assert part, received
+
+
 def test_a_body_that_stops_coming_is_answered_and_hung_up_on(serve):
     status, problem = answer_to(serve(grace=0.5), HALF)
     assert (status, problem["code"]) == (408, "body-too-slow")
@@ -106,9 +113,7 @@ def is_hung_up_on(client):
 def test_a_connection_that_waits_for_its_next_request_is_closed_at_once_when_the_service_stops(serve):
     with connect(serve()) as client:
         client.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
-        received = b""
-        while not received.endswith(b'{"status":"ok"}'):
-            received += client.recv(65_536)
+        read_all_is_well(client)
         [connection] = serve.server.server_state.connections
         connection.loop.call_soon_threadsafe(connection.shutdown)
         assert client.recv(65_536) == b""
@@ -139,9 +144,7 @@ def test_a_header_that_does_not_come_to_an_end_is_answered(serve, start):
 def test_the_second_header_on_a_connection_has_its_time_too(serve):
     with connect(serve(header_seconds=0.5)) as client:
         client.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
-        first = b""
-        while not first.endswith(b'{"status":"ok"}'):  # it may come in parts
-            first += client.recv(65_536)
+        read_all_is_well(client)
         client.sendall(b"GET /livez HT")
         assert client.recv(65_536).startswith(b"HTTP/1.1 408")
 
