@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from app.cli.options import JsonOption
+from app.cli.options import JsonOption, said_plainly
 
 
 def defenses(
@@ -21,4 +21,5 @@ def metrics(as_json: JsonOption = False) -> None:
     """List the metrics, their ranges, and what a missing one needs."""
     from app.command import listing
 
-    listing.metrics(as_json=as_json)
+    with said_plainly():
+        listing.metrics(as_json=as_json)

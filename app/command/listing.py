@@ -161,9 +161,13 @@ def _parameters(fields: dict[str, Any], skip: tuple[str, ...] = ("name",)) -> li
 
 def metrics(*, as_json: bool) -> None:
     """Print the metrics and whether each can be used on this machine."""
-    from app.routes.catalogue import list_metrics
+    from app.routes.catalogue import metric_entries
+    from workers.defaults import check_defaults
+    from workers.settings import WorkerSettings
 
-    entries = list_metrics()
+    settings = WorkerSettings()
+    check_defaults(settings)
+    entries = metric_entries(settings)
     if as_json:
         print(json.dumps([entry.model_dump(mode="json") for entry in entries], indent=2))
         return

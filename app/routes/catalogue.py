@@ -9,13 +9,15 @@ from pydantic import BaseModel, Field
 from app.documentation import problems
 from app.guard.admission import attacks_are_on
 from app.guard.callers import reader
+from app.services import ServicesDep
 from models.attack import Attack
 from models.attacks import ORDERABLE
 from models.availability import Availability
 from models.defense import Cost
 from models.defenses import DEFENSES, make_defense
 from models.metric import MetricCard
-from models.metrics import metrics
+from models.metrics import find_metric, metrics
+from workers.settings import WorkerSettings
 
 router = APIRouter(tags=["catalogue"], dependencies=[Depends(reader)])
 
@@ -53,6 +55,7 @@ class AttackEntry(BaseModel):
 class MetricEntry(MetricCard):
     """A metric's facts, and whether it can be used here."""
 
+    default: bool = Field(description="Whether the service scores by it where an order names no metrics.")
     availability: Availability
 
 
@@ -110,9 +113,19 @@ def attack_entries(kinds: Iterable[type[Attack]]) -> list[AttackEntry]:
 @router.get(
     "/iqa-metrics", operation_id="list_metrics", summary="Every metric, with its range, license and availability"
 )
-def list_metrics() -> list[MetricEntry]:
+def list_metrics(services: ServicesDep) -> list[MetricEntry]:
     """In alphabetical order, each under the shortest name that reaches it."""
+    return metric_entries(services.settings)
+
+
+def metric_entries(settings: WorkerSettings) -> list[MetricEntry]:
+    """Return what there is to tell of every metric."""
+    default = {find_metric(name).card.name for name in settings.default_metric_names}
     return [
-        MetricEntry(**{**metric.card.model_dump(), "name": name}, availability=metric.availability())
+        MetricEntry(
+            **{**metric.card.model_dump(), "name": name},
+            default=metric.card.name in default,
+            availability=metric.availability(),
+        )
         for name, metric in metrics().items()
     ]

@@ -6,7 +6,6 @@ import { compare } from "./viewer.js";
 
 const part = (id) => document.getElementById(id);
 const WAIT_SECONDS = 5;
-const PREFERRED = ["fr-surrogate", "piqe"];
 
 let image = null;
 let imageUrl = "";
@@ -43,7 +42,7 @@ async function loadCatalogue() {
   const usable = metrics.filter((one) => one.availability.available);
   part("metrics").replaceChildren(...usable.flatMap((one) => {
     const box = element("input", "", { type: "checkbox", value: one.name, id: `metric-${one.name}`, name: "metric" });
-    box.checked = PREFERRED.includes(one.name);
+    box.checked = one.default;
     const label = element("label", ` ${one.name}`, { htmlFor: box.id, title: one.summary });
     label.prepend(box);
     return [label, document.createElement("br")];

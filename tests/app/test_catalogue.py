@@ -32,6 +32,12 @@ def test_every_metric_is_listed_with_range_license_and_cure(client):
     for entry in listed.values():
         usable = entry["availability"]
         assert usable["available"] or (usable["reason"] and usable["cure"])
+    assert {name for name, entry in listed.items() if entry["default"]} == {"fr-surrogate", "piqe"}
+
+
+def test_the_metrics_that_an_operator_made_the_default_are_told_under_the_names_of_the_list(open_client):
+    listed = open_client(default_metrics="niqe, spaq").get("/iqa-metrics").json()
+    assert [entry["name"] for entry in listed if entry["default"]] == ["niqe", "spaq-bl"]
 
 
 def test_the_openapi_page_describes_forms_parameters_errors_and_binary_answers(client):

@@ -213,7 +213,16 @@ def test_defenses_and_metrics_are_listed(run):
     listed = run("metrics").stdout
     assert "piqe" in listed
     assert "0 to 100" in listed
-    assert len(json.loads(run("metrics", "--json").stdout)) > 50
+    entries = json.loads(run("metrics", "--json").stdout)
+    assert len(entries) > 50
+    assert [entry["name"] for entry in entries if entry["default"]] == ["fr-surrogate", "piqe"]
+
+
+def test_metrics_are_not_listed_beside_a_default_that_does_not_exist(run, monkeypatch):
+    monkeypatch.setenv("PURIFIQA_DEFAULT_METRICS", "niqee")
+    done = run("metrics")
+    assert done.exit_code == 1
+    assert done.stderr == "purifiqa: PURIFIQA_DEFAULT_METRICS: there is no metric 'niqee'; did you mean 'niqe'?\n"
 
 
 def test_health_is_0_only_if_the_service_is_ready(run, server):
