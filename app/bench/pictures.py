@@ -29,14 +29,15 @@ def prepare(
     """Read the pictures below `folder` in the order of their names, at most `most` usable ones, and `keep` each as PNG.
 
     `size` is (width, height) or None. `check_size` raises ValueError for a height and width that an attack or a metric
-    refuses. A picture that cannot be used is skipped, with the reason, and so are the results of other studies.
+    refuses. A picture that cannot be used is skipped, with the reason, and so are copies of another (means and their
+    intervals count pictures as independent) and the results of other studies.
     Raises BenchError if there is no picture that can be used.
     """
     try:
         files, others = find_images([str(folder)], out)
     except FilesError as error:
         raise BenchError(str(error)) from error
-    pictures: list[Picture] = []
+    pictures: dict[str, Picture] = {}
     skipped = [_skipped(file, why) for file, why in others]
     places = {place for file in files for place in _places(file, folder)}
     studies = {place for place in places if Folder(place).holds_a_study()}
@@ -52,17 +53,19 @@ def prepare(
             continue
         try:
             data = file.path.read_bytes()
+            digest = hashlib.sha256(data).hexdigest()
+            if digest in pictures:
+                raise ValueError(f"it is a copy of {pictures[digest].name}")  # noqa: TRY301 - a reason as any other
             image = fit(decode(data, limits)[0], size)
             check_size(image.shape[2], image.shape[3])
         except (OSError, ValueError) as error:  # ImageError is a ValueError
             skipped.append(_skipped(file, str(error)))
             continue
-        picture = _picture(file, data, image, seed)
-        keep(picture.key, encode(image, ImageFormat.PNG))
-        pictures.append(picture)
+        pictures[digest] = _picture(file, digest, image, seed)
+        keep(pictures[digest].key, encode(image, ImageFormat.PNG))
     if not pictures:
         raise BenchError(f"{folder}: none of {len(skipped)} pictures can be used: {_reasons(skipped)}")
-    return tuple(pictures), tuple(skipped)
+    return tuple(pictures.values()), tuple(skipped)
 
 
 def _places(file: ImageFile, folder: Path) -> list[Path]:
@@ -103,8 +106,7 @@ def _skipped(file: ImageFile, reason: str) -> Skipped:
     return Skipped(kind="image", name=_name_of(file), reason=reason)
 
 
-def _picture(file: ImageFile, data: bytes, image: Tensor, seed: int) -> Picture:
-    digest = hashlib.sha256(data).hexdigest()
+def _picture(file: ImageFile, digest: str, image: Tensor, seed: int) -> Picture:
     return Picture(
         name=str(file.name),
         key=slug(str(file.name)),

@@ -61,6 +61,14 @@ def test_a_limit_counts_usable_pictures_and_seeds_do_not_depend_on_company(photo
     assert all_of_them[0].seed != all_of_them[1].seed
 
 
+def test_a_copy_is_no_further_picture_and_says_whose_it_is(photos):
+    (photos / "copy.png").write_bytes((photos / "a.png").read_bytes())
+    pictures, skipped, kept = prepared(photos)
+    assert [picture.name for picture in pictures] == ["a.png", "b.png"]
+    assert set(kept) == {"a.png", "b.png"}
+    assert ("copy.png", "it is a copy of a.png") in [(one.name, one.reason) for one in skipped]
+
+
 def test_a_folder_without_pictures_and_one_with_broken_ones_only_are_errors(tmp_path, photos):
     (tmp_path / "empty").mkdir()
     with pytest.raises(BenchError, match="no PNG, JPEG or WebP"):

@@ -6,6 +6,7 @@ import re
 
 import pytest
 import torch
+from PIL import Image, ImageOps
 
 from app.bench import cells, study
 from app.bench.choices import Choices, draft, settle
@@ -249,7 +250,8 @@ def test_other_parameters_are_refused_unless_they_only_add(choices):
 @pytest.mark.parametrize("add", [False, True])
 def test_a_picture_that_changed_is_told_as_another_of_its_name(choices, add):
     settled(choices)
-    (choices.images / "b.png").write_bytes((choices.images / "a.png").read_bytes())
+    with Image.open(choices.images / "a.png") as picture:
+        ImageOps.mirror(picture).save(choices.images / "b.png")
     with pytest.raises(BenchError, match=r"pictures:? with another b.png(\.|$)"):
         settled(dataclasses.replace(choices, add=add))
 
