@@ -33,6 +33,12 @@ def read_key(request: Request) -> str | None:
     return key
 
 
+def scope_of(request: Request, owner: str) -> tuple[str, ...] | None:
+    """Return the key that was sent and all that it counts within; None if none was. Raises a 400 problem."""
+    key = read_key(request)
+    return (owner, request.url.path, key) if key else None
+
+
 def fingerprint(form: BaseModel, images: Sequence[bytes], *facts: object) -> str:
     """Return a digest of what was sent: the same for the same order, however its defense or attack is spaced."""
     fields: dict[str, Any] = form.model_dump(mode="json", exclude_none=True)

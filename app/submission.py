@@ -9,7 +9,7 @@ from app.body_limit import let_go
 from app.errors import FieldError, ProblemError, field_problem, image_problem
 from app.guard.admission import check_work
 from app.guard.callers import Caller
-from app.idempotency import fingerprint, read_key
+from app.idempotency import fingerprint, scope_of
 from app.intake import Accepted, Draft, Manner, take, take_all
 from app.request_context import traced
 from app.schemas import OrderForm
@@ -58,14 +58,14 @@ def _manner(
     form: OrderForm,
     answer_form: ImageFormat | None,
 ) -> Manner:
-    owner, key = caller.id, read_key(request)
+    key = scope_of(request, caller.id)
     webhook = chosen_webhook(form.webhook, services.settings) if form.webhook else ""
     cached = {one.strip().lower() for one in ",".join(request.headers.getlist("cache-control")).split(",")}
     return Manner(
-        origin=traced(Origin(owner=owner, webhook=webhook)),
+        origin=traced(Origin(owner=caller.id, webhook=webhook)),
         seeded=form.seed is not None,
         fresh=bool(cached & ANEW),
-        key=(owner, request.url.path, key) if key else None,
+        key=key,
         fingerprint=fingerprint(form, images, answer_form) if key else "",
     )
 

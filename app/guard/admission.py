@@ -12,6 +12,7 @@ from app.documents import seconds_until_shorter
 from app.errors import ProblemError, field_problem
 from app.guard.callers import Caller, SubmitterDep
 from app.guard.settings import GuardSettings
+from app.idempotency import scope_of
 from app.services import Services, ServicesDep
 from models.images import ImageFacts
 from workers.orders import Order
@@ -25,7 +26,7 @@ async def _admit(request: Request, caller: SubmitterDep, services: ServicesDep) 
     count = _declared(request)
     measured = await run_sync(services.room.check, count)
     try:
-        await run_sync(_check_bounds, services, caller)
+        await run_sync(_check_bounds, services, caller, scope_of(request, caller.id))
         yield caller
     except BaseException:
         services.room.give_back(count, measured)
@@ -40,7 +41,9 @@ def _declared(request: Request) -> int:
     return int(text) if text.isdecimal() else 0
 
 
-def _check_bounds(services: Services, caller: Caller) -> None:
+def _check_bounds(services: Services, caller: Caller, key: tuple[str, ...] | None) -> None:
+    if key and services.queue.claims.stands(key):
+        return  # what was accepted already takes no further place
     settings = services.settings
     if services.queue.depth() >= settings.max_queued:
         raise ProblemError(

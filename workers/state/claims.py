@@ -87,7 +87,7 @@ class Claims:
 
         `scope` is everything that makes two keys the same: the owner, the route, the key itself. Raises BROKER_ERRORS.
         """
-        name = idempotency_key(hashlib.sha256(json.dumps(scope).encode()).hexdigest())
+        name = _name_of(scope)
         claim = Claim(name, fingerprint, place)
         while True:
             with refusals():
@@ -98,6 +98,11 @@ class Claims:
                 return claim
             if found:  # it may have ended just now
                 return Earlier(name=name, **json.loads(found))
+
+    def stands(self, scope: tuple[str, ...]) -> bool:
+        """Return whether a key stands for something or is claimed; `scope` as in `take`. Raises BROKER_ERRORS."""
+        with refusals():
+            return bool(self._redis.exists(_name_of(scope)))
 
     def renew(self, claim: Claim) -> None:
         """Let an unused claim last as long as a new one. Raises ClaimLostError, BROKER_ERRORS."""
@@ -120,3 +125,7 @@ class Claims:
         facts = Claim(earlier.name, earlier.fingerprint, earlier.place)
         with refusals():
             self._release(keys=[earlier.name], args=[facts.value(kept=earlier.kept)])
+
+
+def _name_of(scope: tuple[str, ...]) -> str:
+    return idempotency_key(hashlib.sha256(json.dumps(scope).encode()).hexdigest())

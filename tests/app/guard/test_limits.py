@@ -171,6 +171,18 @@ def test_one_job_too_many_is_said_before_the_body_is_read(open_client, keys, sub
     problem(answer, 429, "too-many-jobs")
 
 
+@pytest.mark.parametrize("bound", ["max_queued", "max_in_flight"])
+def test_an_order_that_is_sent_again_is_answered_however_little_room_there_is(open_client, keys, submit, bound):
+    client = open_client(**{bound: 1})
+    first = keys["alice"] | {"Idempotency-Key": "first"}
+    job = submit(client, first).json()["id"]
+    assert submit(client, keys["alice"] | {"Idempotency-Key": "second"}).status_code in (429, 503)
+    again = submit(client, first)
+    assert (again.status_code, again.json()["id"], again.headers["idempotency-replayed"]) == (202, job, "true")
+    assert submit(client, keys["alice"] | {"Idempotency-Key": "second"}).status_code in (429, 503)
+    assert submit(client, keys["bob"] | {"Idempotency-Key": "first"}).status_code == 202 + 301 * (bound == "max_queued")
+
+
 def test_retry_after_grows_with_the_queue_and_shrinks_with_workers(settings):
     def services(depth, workers):
         queue = JobQueue(settings)
