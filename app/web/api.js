@@ -1,11 +1,15 @@
 /* Calls of the service. What it refuses becomes a Problem, with the words that it said. */
 
+const PATIENCE_SECONDS = 120;
+const PASSES = [0, 429, 502, 503, 504];
+
 export class Problem extends Error {
-  constructor(status, document) {
+  constructor(status, document, seconds = 0) {
     const fields = (document.errors ?? []).map((one) => `${one.field}: ${one.detail}`);
     const said = [document.detail ?? document.title ?? `The service answered ${status}.`, ...fields];
     super([...new Set(said)].join("\n"));
     this.status = status;
+    this.seconds = seconds;
   }
 }
 
@@ -24,22 +28,42 @@ export async function call(method, path, { body, headers = {}, signal } = {}) {
     if (error.name === "AbortError") throw error;
     throw new Problem(0, { detail: "The service does not answer." });
   }
-  if (!answer.ok) throw new Problem(answer.status, await answer.json().catch(() => ({})));
-  return answer;
+  if (answer.ok) return answer;
+  const seconds = Number(answer.headers.get("Retry-After")) || 0;
+  throw new Problem(answer.status, await answer.json().catch(() => ({})), seconds);
 }
 
 export async function get(path) {
   return (await call("GET", path)).json();
 }
 
-/* The job once it has ended; `tell` is given each state before. */
+const pass = (seconds) => new Promise((resume) => setTimeout(resume, 1000 * seconds));
+
+/* What is at `path`, read as `kind`; asked for again while the service restarts or is too busy, which `tell` is told. */
+export async function insist(path, kind, tell) {
+  const end = Date.now() + 1000 * PATIENCE_SECONDS;
+  for (let pause = 1; ; pause = Math.min(15, 2 * pause)) {
+    try {
+      return await (await call("GET", path))[kind]();
+    } catch (error) {
+      const { status = 0, seconds = 0 } = error;
+      const wait = Math.max(pause, seconds);
+      if (!PASSES.includes(status) || Date.now() + 1000 * wait > end) throw error;
+      tell(error);
+      await pass(wait);
+    }
+  }
+}
+
+/* The job once it has ended; `tell` is given each state before, and why it could not be asked for. */
 export async function follow(job, tell) {
-  let pause = 300;
+  let pause = 0.3;
   while (job.status === "queued" || job.status === "running") {
     tell(job);
-    await new Promise((resume) => setTimeout(resume, pause));
-    pause = Math.min(2000, pause * 1.3);
-    job = await get(job.links.self);
+    await pass(pause);
+    pause = Math.min(2, pause * 1.3);
+    const last = job;
+    job = await insist(job.links.self, "json", (error) => tell(last, error));
   }
   return job;
 }

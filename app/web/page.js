@@ -1,6 +1,6 @@
 /* One image, many tries: order, follow, show. */
 
-import { Problem, call, follow, get, useKey } from "./api.js";
+import { Problem, call, follow, get, insist, useKey } from "./api.js";
 import { parametersForm } from "./parameters.js";
 import { compare } from "./viewer.js";
 
@@ -117,12 +117,17 @@ async function purify(event) {
   }
 }
 
-function showProgress(job) {
+function showProgress(job, trouble) {
   running = job;
   part("cancel").hidden = part("progress").hidden = !job;
   if (!job) return;
   part("progress").value = job.progress;
-  tell(job.status === "queued" ? `Waiting${job.position ? `, number ${job.position}` : ""}.` : "Purifying.");
+  if (trouble) tell(askingAgain(trouble));
+  else tell(job.status === "queued" ? `Waiting${job.position ? `, number ${job.position}` : ""}.` : "Purifying.");
+}
+
+function askingAgain(trouble) {
+  return `${trouble.message} Asking again.`;
 }
 
 async function cancel() {
@@ -130,7 +135,7 @@ async function cancel() {
 }
 
 async function keep(job, fields, sent) {
-  const blob = await (await call("GET", job.result.image_url)).blob();
+  const blob = await insist(job.result.image_url, "blob", (trouble) => tell(askingAgain(trouble)));
   const [url, beforeUrl] = [blob, sent].map((one) => URL.createObjectURL(one));
   kept.push(url, beforeUrl);
   const made = { job, url, beforeUrl, name: sent.name, text: command(fields, sent.name) };

@@ -2,6 +2,7 @@ import signal
 import time
 
 import pytest
+from page_with_standin import CHROMIUM, StandIn
 from starlette.testclient import TestClient
 from typer.testing import CliRunner
 from webhook_receiver import SECRET
@@ -142,3 +143,26 @@ def listening():
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """A real browser; who asks for one is skipped where there is none."""
+    if not CHROMIUM:
+        pytest.skip("chromium is not installed")
+    with (
+        pytest.importorskip("playwright.sync_api").sync_playwright() as playwright,
+        playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"]) as running,
+    ):
+        yield running
+
+
+@pytest.fixture
+def standin(browser):
+    """The page in a browser, behind it a service that answers what a test says. No script of the page may fail."""
+    page = browser.new_page()
+    page.set_default_timeout(20_000)
+    standin = StandIn(page)
+    yield standin
+    page.close()
+    assert not standin.errors

@@ -1,13 +1,11 @@
 """The page at `/`: its own files, nothing from elsewhere, and in a real browser an image in and scores out."""
 
 import re
-import shutil
 
 import pytest
 
 from app.routes.page import FILES
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 HTML = FILES["index.html"].decode()
 SCRIPTS = {name: text.decode() for name, text in FILES.items() if name.endswith(".js")}
 
@@ -55,17 +53,6 @@ def test_each_control_has_a_label():
         name = re.search(r'id="([\w-]+)"', control).group(1)
         is_within = re.search(rf"<label>\s*{re.escape(control)}", HTML)
         assert is_within or f'for="{name}"' in HTML or "aria-label=" in control, name
-
-
-@pytest.fixture
-def browser():
-    if not CHROMIUM:
-        pytest.skip("chromium is not installed")
-    with (
-        pytest.importorskip("playwright.sync_api").sync_playwright() as playwright,
-        playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"]) as running,
-    ):
-        yield running
 
 
 @pytest.mark.slow

@@ -1,0 +1,31 @@
+"""The page at `/` in a browser, with a service that fails, is too busy or restarts."""
+
+import pytest
+from page_with_standin import chosen, job, problem
+
+pytestmark = pytest.mark.slow
+
+STATE, PROBLEM = "#state", "#problem"
+
+
+def test_a_job_is_followed_through_a_restart_of_the_service_and_through_answers_that_it_is_too_busy(standin):
+    standin.answers["POST", "/purify"] = [{"json": job("running")}]
+    busy = problem(429, "This key may send 10 orders per second.", **{"Retry-After": "1"})
+    standin.answers["GET", "/jobs/1"] = [None, busy, {"json": job("running")}, {"json": job()}]
+    standin.answers["GET", "/jobs/1/image"].insert(0, None)
+    page = chosen(standin.open())
+    page.click("#send")
+    page.get_by_text("The service does not answer. Asking again.").wait_for()
+    page.get_by_text("Done.").wait_for()
+    assert page.is_hidden(PROBLEM)
+    assert standin.asked.count("POST /purify") == 1
+
+
+def test_a_job_that_is_unknown_is_not_asked_for_again(standin):
+    standin.answers["POST", "/purify"] = [{"json": job("running")}]
+    standin.answers["GET", "/jobs/1"] = [problem(404, "There is no such job.")]
+    page = chosen(standin.open())
+    page.click("#send")
+    page.locator(PROBLEM).wait_for()
+    assert page.inner_text(PROBLEM) == "There is no such job."
+    assert standin.asked.count("GET /jobs/1") == 1
