@@ -7,6 +7,7 @@ export class Problem extends Error {
   constructor(status, document, seconds = 0) {
     const fields = (document.errors ?? []).map((one) => `${one.field}: ${one.detail}`);
     const said = [document.detail ?? document.title ?? `The service answered ${status}.`, ...fields];
+    if (seconds) said.push(`Try again in ${seconds} s.`);
     super([...new Set(said)].join("\n"));
     this.status = status;
     this.seconds = seconds;

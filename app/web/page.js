@@ -127,7 +127,7 @@ function showProgress(job, trouble) {
 }
 
 function askingAgain(trouble) {
-  return `${trouble.message} Asking again.`;
+  return `${trouble.message.split("\n")[0]} Asking again.`;
 }
 
 async function cancel() {

@@ -29,3 +29,12 @@ def test_a_job_that_is_unknown_is_not_asked_for_again(standin):
     page.locator(PROBLEM).wait_for()
     assert page.inner_text(PROBLEM) == "There is no such job."
     assert standin.asked.count("GET /jobs/1") == 1
+
+
+def test_a_refusal_tells_when_to_try_again(standin):
+    refused = problem(503, "10000 jobs are waiting already; nothing was accepted.", **{"Retry-After": "7"})
+    standin.answers["POST", "/purify"] = [refused]
+    page = chosen(standin.open())
+    page.click("#send")
+    page.locator(PROBLEM).wait_for()
+    assert page.inner_text(PROBLEM).splitlines()[1] == "Try again in 7 s."
