@@ -10,6 +10,7 @@ const WAIT_SECONDS = 5;
 let image = null;
 let imageUrl = "";
 let defenses = [];
+let catalogue = null;
 let parameters = () => ({});
 let running = null;
 let kept = [];
@@ -27,6 +28,15 @@ function complain(error) {
 
 function element(name, text, properties = {}) {
   return Object.assign(document.createElement(name), { textContent: text, ...properties });
+}
+
+/* What can be ordered, asked for once and, where that failed, again: without it no metrics can be ticked. */
+function haveCatalogue() {
+  catalogue ??= loadCatalogue().catch((error) => {
+    catalogue = null;
+    throw error;
+  });
+  return catalogue;
 }
 
 async function loadCatalogue() {
@@ -99,6 +109,7 @@ async function purify(event) {
   part("send").disabled = true;
   tell("Sending.");
   try {
+    await haveCatalogue();
     const fields = order();
     const form = new FormData();
     form.append("image", sent, sent.name);
@@ -177,7 +188,7 @@ async function show(made, entry) {
 async function start() {
   complain(null);
   try {
-    await loadCatalogue();
+    await haveCatalogue();
   } catch (error) {
     complain(error);
   }

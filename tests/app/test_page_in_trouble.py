@@ -1,7 +1,7 @@
 """The page at `/` in a browser, with a service that fails, is too busy or restarts."""
 
 import pytest
-from page_with_standin import chosen, job, problem
+from page_with_standin import METRIC, ORIGIN, chosen, job, problem
 
 pytestmark = pytest.mark.slow
 
@@ -38,3 +38,13 @@ def test_a_refusal_tells_when_to_try_again(standin):
     page.click("#send")
     page.locator(PROBLEM).wait_for()
     assert page.inner_text(PROBLEM).splitlines()[1] == "Try again in 7 s."
+
+
+def test_an_order_sent_after_the_catalogue_could_not_be_had_asks_for_the_default_metrics_all_the_same(standin):
+    standin.answers["GET", "/iqa-metrics"] = [problem(503, "The queue cannot be reached."), {"json": [METRIC]}]
+    page = standin.page
+    page.goto(ORIGIN)
+    page.locator(PROBLEM).wait_for()
+    chosen(page).click("#send")
+    page.locator("#tried li").wait_for()
+    assert 'name="metrics"\r\n\r\npiqe\r\n' in standin.sent[0]
