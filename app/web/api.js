@@ -21,6 +21,7 @@ export function useKey(text) {
 }
 
 export async function call(method, path, { body, headers = {}, signal } = {}) {
+  if (/[^!-~]/.test(key)) throw new Problem(401, { detail: "No API key has such characters; copy it once more." });
   const given = key ? { ...headers, Authorization: `Bearer ${key}` } : headers;
   let answer;
   try {
@@ -40,7 +41,7 @@ export async function get(path) {
 
 const pass = (seconds) => new Promise((resume) => setTimeout(resume, 1000 * seconds));
 
-/* What is at `path`, read as `kind`; asked for again while the service restarts or is too busy, which `tell` is told. */
+/* What is at `path`, read as `kind`; asked for again while the service restarts or is too busy; `tell` is told why. */
 export async function insist(path, kind, tell) {
   const end = Date.now() + 1000 * PATIENCE_SECONDS;
   for (let pause = 1; ; pause = Math.min(15, 2 * pause)) {

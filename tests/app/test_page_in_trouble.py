@@ -48,3 +48,13 @@ def test_an_order_sent_after_the_catalogue_could_not_be_had_asks_for_the_default
     chosen(page).click("#send")
     page.locator("#tried li").wait_for()
     assert 'name="metrics"\r\n\r\npiqe\r\n' in standin.sent[0]
+
+
+def test_a_key_with_a_character_that_no_header_takes_is_told_as_such(standin):
+    standin.answers["GET", "/defenses"] = [problem(401, "Send an API key.")]
+    page = standin.page
+    page.goto(ORIGIN)
+    page.fill("#key", "purifiqa_abc\u200b")
+    page.press("#key", "Tab")
+    page.get_by_text("No API key has such characters").wait_for()
+    assert page.is_visible("#key")
