@@ -195,6 +195,10 @@ async function start() {
 }
 
 part("order").addEventListener("submit", purify);
+part("order").addEventListener("invalid", ({ target }) => {
+  const box = target.closest("details");
+  if (box) box.open = true;  // else the browser could not show what is wrong, and nothing would happen
+}, true);
 part("cancel").addEventListener("click", cancel);
 part("defense").addEventListener("change", chooseDefense);
 part("image").addEventListener("change", (event) => chooseImage(event.target.files[0]));

@@ -1,0 +1,18 @@
+"""What is entered on the page at `/`, in a browser: parameters, an image, by mouse and by keyboard."""
+
+import pytest
+from page_with_standin import chosen
+
+pytestmark = pytest.mark.slow
+
+
+def test_a_wrong_parameter_in_a_closed_box_opens_the_box(standin):
+    page = chosen(standin.open())
+    page.select_option("#defense", "jpeg")
+    page.click("#parameters-box summary")
+    page.fill("#parameter-quality", "500")
+    page.click("#parameters-box summary")
+    page.click("#send")
+    page.wait_for_timeout(200)
+    assert page.evaluate("document.activeElement.id") == "parameter-quality"
+    assert not standin.sent
