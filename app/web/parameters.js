@@ -27,7 +27,8 @@ function control(name, schema) {
   const shown = (value) => (typeof value === "string" ? value : JSON.stringify(value));
   if (schema.default !== undefined) input.value = shown(schema.default);
   else if (schema.examples) input.value = shown(schema.examples[0]);
-  return [input, () => (input.value.trim() === "" ? undefined : isText && !isNumber ? word(input.value, kinds) : read(name, input))];
+  const read = isNumber ? Number : isText ? (text) => word(text, kinds) : (text) => parsed(name, text);
+  return [input, () => (input.value.trim() === "" ? undefined : read(input.value))];
 }
 
 function word(text, kinds) {
@@ -35,9 +36,9 @@ function word(text, kinds) {
   return takesNumbers && Number.isFinite(Number(text)) ? Number(text) : text.trim();
 }
 
-function read(name, input) {
+function parsed(name, text) {
   try {
-    return JSON.parse(input.value);
+    return JSON.parse(text);
   } catch {
     throw new Error(`${name} is not JSON.`);
   }
