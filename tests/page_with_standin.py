@@ -86,19 +86,20 @@ class StandIn:
             route.fulfill(**answer)
 
 
-def dropped(page: Any, target: str, name: str, kind: str = "drop", field: str = "dataTransfer") -> bool:
-    """Drop (or paste) the picture of the page's own canvas as a file; return whether the browser would act itself."""
+def handed(page: Any, kind: str, target: str, name: str, text: str = "") -> bool:
+    """Drag, drop or paste a file, and `text` with it; return whether the page kept the browser from acting itself."""
     return page.evaluate(
-        """async ([target, name, kind, field]) => {
-          const canvas = new OffscreenCanvas(8, 8);
-          canvas.getContext("2d").fillRect(0, 0, 4, 4);
+        """([kind, target, name, text]) => {
           const data = new DataTransfer();
-          data.items.add(new File([await canvas.convertToBlob()], name, { type: "image/png" }));
-          const Kind = kind === "paste" ? ClipboardEvent : DragEvent;
-          const event = new Kind(kind, { bubbles: true, cancelable: true, [field]: data });
-          return document.querySelector(target).dispatchEvent(event);
+          data.items.add(new File(["not looked at"], name, { type: "image/png" }));
+          if (text) data.setData("text/plain", text);
+          const facts = { bubbles: true, cancelable: true };
+          const event = kind === "paste"
+            ? new ClipboardEvent(kind, { ...facts, clipboardData: data })
+            : new DragEvent(kind, { ...facts, dataTransfer: data });
+          return !document.querySelector(target).dispatchEvent(event);
         }""",
-        [target, name, kind, field],
+        [kind, target, name, text],
     )
 
 

@@ -83,6 +83,15 @@ function chooseImage(file) {
   kept = [];
 }
 
+/* Choose an image that was not chosen by the control, which would go on showing another and not take that anew. */
+function receiveImage(file) {
+  if (!file) return;
+  const data = new DataTransfer();
+  data.items.add(file);
+  part("image").files = data.files;
+  chooseImage(file);
+}
+
 function order() {
   const fields = new Map();
   const name = part("defense").value;
@@ -206,12 +215,17 @@ part("key").addEventListener("change", (event) => {
   useKey(event.target.value);
   if (!defenses.length) start();
 });
-document.addEventListener("paste", (event) => chooseImage(event.clipboardData.files[0]));
+document.addEventListener("paste", (event) => {
+  const { files, types } = event.clipboardData;
+  const isText = types.includes("text/plain") && event.target.closest?.("input, textarea");
+  if (!isText) receiveImage(files[0]);  // a copied cell or paragraph is text and a picture of it
+});
 for (const [name, isOver] of [["dragenter", true], ["dragover", true], ["dragleave", false], ["drop", false]]) {
-  part("drop").addEventListener(name, (event) => {
+  document.addEventListener(name, (event) => {  // beside the frame, the browser would leave the page for the file
+    if (!event.dataTransfer.types.includes("Files")) return;
     event.preventDefault();
     part("drop").classList.toggle("over", isOver);
-    if (name === "drop") chooseImage(event.dataTransfer.files[0]);
+    if (name === "drop") receiveImage(event.dataTransfer.files[0]);
   });
 }
 start();

@@ -1,7 +1,7 @@
 """What is entered on the page at `/`, in a browser: parameters, an image, by mouse and by keyboard."""
 
 import pytest
-from page_with_standin import chosen
+from page_with_standin import chosen, handed
 
 pytestmark = pytest.mark.slow
 
@@ -28,3 +28,24 @@ def test_a_number_may_be_written_as_browsers_take_it(standin, typed, sent):
     page.click("#send")
     page.locator("#tried li").wait_for()
     assert f'{{"name":"jpeg","sigma":{sent}}}' in standin.sent[0]
+
+
+@pytest.mark.parametrize("event", ["drop", "paste"])
+def test_the_control_shows_the_image_that_was_dropped_or_pasted(standin, event):
+    page = chosen(standin.open(), "picked.png")
+    handed(page, event, "#drop", "other.png")
+    assert page.evaluate("Array.from(document.getElementById('image').files, (one) => one.name)") == ["other.png"]
+    assert page.inner_text("#asked") == "other.png"
+
+
+def test_an_image_dropped_beside_the_frame_is_taken_and_does_not_make_the_browser_leave_the_page(standin):
+    page = standin.open()
+    assert handed(page, "dragover", "header", "a.png")
+    assert handed(page, "drop", "header", "a.png")
+    assert page.inner_text("#asked") == "a.png"
+
+
+def test_text_pasted_into_a_field_stays_text_although_a_picture_of_it_comes_along(standin):
+    page = chosen(standin.open(), "picked.png")
+    handed(page, "paste", "#seed", "cells.png", "12")
+    assert page.inner_text("#asked") == "picked.png"
