@@ -110,12 +110,20 @@ function command(fields, name) {
   return `curl -s ${given.join(" ")} -H 'Prefer: wait=30'${key} ${location.origin}/purify`;
 }
 
+const isBusy = () => part("send").ariaDisabled === "true";
+
+/* Not `disabled`, which would take the focus away from whoever pressed it by keyboard. */
+function setBusy(busy) {
+  part("send").ariaDisabled = String(busy);
+}
+
 async function purify(event) {
   event.preventDefault();
+  if (isBusy()) return;
   complain(null);
   const sent = image;  // another may be chosen meanwhile
   if (!sent) return complain(new Error("Choose an image first."));
-  part("send").disabled = true;
+  setBusy(true);
   tell("Sending.");
   try {
     await haveCatalogue();
@@ -133,12 +141,13 @@ async function purify(event) {
     complain(error);
   } finally {
     showProgress(null);
-    part("send").disabled = false;
+    setBusy(false);
   }
 }
 
 function showProgress(job, trouble) {
   running = job;
+  if (!job && document.activeElement === part("cancel")) part("send").focus();
   part("cancel").hidden = part("progress").hidden = !job;
   if (!job) return;
   part("progress").value = job.progress;

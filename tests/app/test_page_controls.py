@@ -1,7 +1,7 @@
 """What is entered on the page at `/`, in a browser: parameters, an image, by mouse and by keyboard."""
 
 import pytest
-from page_with_standin import chosen, handed
+from page_with_standin import chosen, handed, job, problem
 
 pytestmark = pytest.mark.slow
 
@@ -49,3 +49,27 @@ def test_text_pasted_into_a_field_stays_text_although_a_picture_of_it_comes_alon
     page = chosen(standin.open(), "picked.png")
     handed(page, "paste", "#seed", "cells.png", "12")
     assert page.inner_text("#asked") == "picked.png"
+
+
+def test_whoever_works_by_keyboard_stays_where_they_were_and_sends_nothing_twice(standin):
+    standin.answers["POST", "/purify"] = [{"json": job("running")}]
+    standin.answers["GET", "/jobs/1"] = [{"json": job("running")}, {"json": job()}]
+    page = chosen(standin.open())
+    page.focus("#send")
+    page.keyboard.press("Enter")
+    page.get_by_text("Purifying.").wait_for()
+    page.keyboard.press("Enter")
+    page.get_by_text("Done.").wait_for()
+    assert page.evaluate("document.activeElement.id") == "send"
+    assert len(standin.sent) == 1
+
+
+def test_the_focus_goes_from_a_cancel_that_vanishes_to_the_button_beside_it(standin):
+    standin.answers["POST", "/purify"] = [{"json": job("running")}]
+    standin.answers["POST", "/jobs/1/cancel"] = [{"json": job("canceled")}]
+    standin.answers["GET", "/jobs/1"] = [{"json": job("canceled")}]
+    page = chosen(standin.open())
+    page.click("#send")
+    page.click("#cancel")
+    page.get_by_text("The job was canceled.").wait_for()
+    assert page.evaluate("document.activeElement.id") == "send"
