@@ -81,6 +81,8 @@ function chooseImage(file) {
   part("results").hidden = true;
   for (const url of kept) URL.revokeObjectURL(url);
   kept = [];
+  if (!isBusy()) complain(null);
+  if (!isBusy()) tell("");
 }
 
 /* Choose an image that was not chosen by the control, which would go on showing another and not take that anew. */
@@ -136,6 +138,7 @@ async function purify(event) {
     const job = await follow(await answer.json(), showProgress);
     if (job.status !== "finished") throw new Problem(0, job.error ?? { detail: `The job was ${job.status}.` });
     await keep(job, fields, sent);
+    complain(null);  // as of a cancel that came too late
     tell("Done.");
   } catch (error) {
     complain(error);

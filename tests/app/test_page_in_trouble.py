@@ -5,7 +5,7 @@ from page_with_standin import METRIC, ORIGIN, chosen, job, problem
 
 pytestmark = pytest.mark.slow
 
-STATE, PROBLEM = "#state", "#problem"
+PROBLEM = "#problem"
 
 
 def test_a_job_is_followed_through_a_restart_of_the_service_and_through_answers_that_it_is_too_busy(standin):
@@ -58,3 +58,23 @@ def test_a_key_with_a_character_that_no_header_takes_is_told_as_such(standin):
     page.press("#key", "Tab")
     page.get_by_text("No API key has such characters").wait_for()
     assert page.is_visible("#key")
+
+
+def test_a_cancel_that_came_too_late_is_no_problem_once_the_result_is_there(standin):
+    standin.answers["POST", "/purify"] = [{"json": job("running")}]
+    standin.answers["GET", "/jobs/1"] = [{"json": job("running")}, {"json": job()}]
+    standin.answers["POST", "/jobs/1/cancel"] = [problem(409, "The job is finished; there is nothing to cancel.")]
+    page = chosen(standin.open())
+    page.click("#send")
+    page.click("#cancel")
+    page.get_by_text("Done.").wait_for()
+    assert page.is_hidden(PROBLEM)
+
+
+def test_what_was_wrong_with_one_image_is_not_said_of_the_next(standin):
+    standin.answers["POST", "/purify"] = [problem(413, "image: the file is larger than 25000000 bytes")]
+    page = chosen(standin.open())
+    page.click("#send")
+    page.locator(PROBLEM).wait_for()
+    chosen(page, "b.png")
+    assert page.is_hidden(PROBLEM)
