@@ -16,7 +16,7 @@ let running = null;
 let kept = [];
 
 function tell(state) {
-  part("state").textContent = state;
+  if (part("state").textContent !== state) part("state").textContent = state;  // what is set anew is read out anew
 }
 
 function complain(error) {
@@ -155,7 +155,7 @@ function showProgress(job, trouble) {
   if (!job) return;
   part("progress").value = job.progress;
   if (trouble) tell(askingAgain(trouble));
-  else tell(job.status === "queued" ? `Waiting${job.position ? `, number ${job.position}` : ""}.` : "Purifying.");
+  else tell(job.status === "queued" ? `Waiting${job.position ? `, ${job.position} before it` : ""}.` : "Purifying.");
 }
 
 function askingAgain(trouble) {

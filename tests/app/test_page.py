@@ -47,8 +47,8 @@ def test_what_scripts_look_for_is_on_the_page():
 
 
 def test_each_control_has_a_label():
-    controls = re.findall(r"<(?:input|select)\b[^>]*>", HTML)
-    assert len(controls) == 7
+    controls = re.findall(r"<(?:input|select|progress)\b[^>]*>", HTML)
+    assert len(controls) == 8
     for control in controls:
         name = re.search(r'id="([\w-]+)"', control).group(1)
         is_within = re.search(rf"<label>\s*{re.escape(control)}", HTML)

@@ -78,3 +78,20 @@ def test_what_was_wrong_with_one_image_is_not_said_of_the_next(standin):
     page.locator(PROBLEM).wait_for()
     chosen(page, "b.png")
     assert page.is_hidden(PROBLEM)
+
+
+def test_a_job_that_waits_tells_how_many_wait_before_it_and_tells_it_once(standin):
+    waiting = {"json": job("queued", position=1)}
+    standin.answers["POST", "/purify"] = [waiting]
+    standin.answers["GET", "/jobs/1"] = [waiting, waiting, {"json": job("running")}, {"json": job()}]
+    page = chosen(standin.open())
+    page.evaluate(
+        """() => {
+          window.told = [];
+          const state = document.getElementById("state");
+          new MutationObserver(() => told.push(state.textContent)).observe(state, { childList: true });
+        }"""
+    )
+    page.click("#send")
+    page.get_by_text("Done.").wait_for()
+    assert page.evaluate("told") == ["Sending.", "Waiting, 1 before it.", "Purifying.", "Done."]
