@@ -107,7 +107,8 @@ function order() {
 
 function command(fields, name) {
   const quoted = (text) => `'${text.replaceAll("'", "'\\''")}'`;
-  const given = [["image", `@${name}`], ...fields].map(([field, value]) => `-F ${quoted(`${field}=${value}`)}`);
+  const file = `@"${name.replace(/["\\]/g, "\\$&")}"`;  // curl ends it at a comma or semicolon otherwise
+  const given = [["image", file], ...fields].map(([field, value]) => `-F ${quoted(`${field}=${value}`)}`);
   const key = part("key").value ? ' -H "Authorization: Bearer $PURIFIQA_API_KEY"' : "";
   return `curl -s ${given.join(" ")} -H 'Prefer: wait=30'${key} ${location.origin}/purify`;
 }

@@ -72,7 +72,7 @@ def test_in_a_browser_an_image_is_purified_and_its_scores_and_problems_are_shown
     assert page.locator("#scores th").all_inner_texts() == ["fr-surrogate (version 9)", "piqe (version 1)"]
     assert "difference" not in page.get_attribute("#stage", "class")
     assert page.evaluate("e => [e.naturalWidth, e.naturalHeight]", page.query_selector("#after")) == [128, 96]
-    assert "a '\\''quoted'\\'' <b>.png" in page.text_content("#command")
+    assert "-F 'image=@\"a '\\''quoted'\\'' <b>.png\"'" in page.text_content("#command")
     page.check("#show-difference")
     assert page.is_visible("#difference")
 
