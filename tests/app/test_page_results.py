@@ -3,7 +3,7 @@
 import shlex
 
 import pytest
-from page_with_standin import chosen
+from page_with_standin import chosen, job
 
 pytestmark = pytest.mark.slow
 
@@ -26,3 +26,11 @@ def shown(standin):
 def test_the_command_names_a_file_whatever_it_is_called(shown):
     words = shlex.split(shown("""a;b,"c'\\.png""").text_content("#command"))
     assert words[words.index("-F") + 1] == 'image=@"a;b,\\"c\'\\\\.png"'
+
+
+def test_long_names_and_parameters_fit_on_a_small_screen(standin, shown):
+    standin.page.set_viewport_size({"width": 360, "height": 700})
+    standin.answers["POST", "/purify"] = [{"json": job(defense={"name": "w" * 90})}]
+    page = shown(f"{'a' * 90}.png")
+    assert "w" * 90 in page.inner_text("#tried")
+    assert page.evaluate("document.documentElement.scrollWidth") == 360
