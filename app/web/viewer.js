@@ -11,6 +11,8 @@ async function loaded(image, url) {
 function pixels(image) {
   const canvas = new OffscreenCanvas(image.naturalWidth, image.naturalHeight);
   const context = canvas.getContext("2d");
+  context.fillStyle = "#fff";  // as the service sees what is transparent
+  context.fillRect(0, 0, canvas.width, canvas.height);
   context.drawImage(image, 0, 0);
   return context.getImageData(0, 0, canvas.width, canvas.height);
 }

@@ -3,7 +3,7 @@
 import shlex
 
 import pytest
-from page_with_standin import chosen, job
+from page_with_standin import chosen, job, png
 
 pytestmark = pytest.mark.slow
 
@@ -34,3 +34,13 @@ def test_long_names_and_parameters_fit_on_a_small_screen(standin, shown):
     page = shown(f"{'a' * 90}.png")
     assert "w" * 90 in page.inner_text("#tried")
     assert page.evaluate("document.documentElement.scrollWidth") == 360
+
+
+def test_what_is_transparent_is_white_as_the_service_sees_it(shown):
+    page = shown(data=png((128, 96), (0, 0, 0, 0)), result=png((128, 96), (255, 255, 255)))
+    assert page.evaluate("getComputedStyle(document.getElementById('before')).backgroundColor") == "rgb(255, 255, 255)"
+    page.check("#show-difference")
+    drawn = page.evaluate(
+        "Array.from(document.getElementById('difference').getContext('2d').getImageData(5, 5, 1, 1).data)"
+    )
+    assert drawn == [128, 128, 128, 255]
