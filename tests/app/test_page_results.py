@@ -44,3 +44,22 @@ def test_what_is_transparent_is_white_as_the_service_sees_it(shown):
         "Array.from(document.getElementById('difference').getContext('2d').getImageData(5, 5, 1, 1).data)"
     )
     assert drawn == [128, 128, 128, 255]
+
+
+def test_the_line_is_where_the_images_meet_also_where_they_are_larger_than_the_screen(shown):
+    large = png((3000, 2000))
+    page = shown(data=large, result=large)
+    for _ in range(2):
+        line, width, height, whole = page.evaluate(
+            """() => {
+              const [line, box] = [getComputedStyle(document.getElementById("stage"), "::after"),
+                document.getElementById("before").getBoundingClientRect()];
+              return [parseFloat(line.left), box.width, parseFloat(line.height), box.height];
+            }"""
+        )
+        assert (line, height) == (pytest.approx(width / 2, abs=1), pytest.approx(whole, abs=1))
+        page.check("#enlarge")
+    assert width == 3000
+    page.focus("#view")
+    page.keyboard.press("ArrowRight")
+    page.wait_for_function("() => document.getElementById('view').scrollLeft > 0")
