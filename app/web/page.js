@@ -176,7 +176,7 @@ async function keep(job, fields, sent) {
   const shifts = job.result.scores.map((one) => `${one.metric} ${rounded(one.original)} → ${rounded(one.defended)}`);
   const entry = element("li", [label, ...shifts].join("; "));
   const view = element("button", "show", { type: "button", ariaLabel: `Show the result of ${label}` });
-  view.addEventListener("click", () => show(made, entry));
+  view.addEventListener("click", () => show(made, entry).catch(complain));
   entry.append(" ", view);
   part("tried").prepend(entry);
   await show(made, entry);

@@ -1,6 +1,7 @@
 /* Two images to compare: one over the other where they are of one size, else side by side; and their difference. */
 
 const TIMES = 10;
+let latest = 0;
 const part = (id) => document.getElementById(id);
 
 async function loaded(image, url) {
@@ -28,9 +29,16 @@ function drawDifference() {
   canvas.getContext("2d").putImageData(after, 0, 0);
 }
 
+/* Show two images, unless others are to be shown before they are there. */
 export async function compare(beforeUrl, afterUrl) {
   const [before, after] = [part("before"), part("after")];
-  await Promise.all([loaded(before, beforeUrl), loaded(after, afterUrl)]);
+  const mine = (latest += 1);
+  try {
+    await Promise.all([loaded(before, beforeUrl), loaded(after, afterUrl)]);
+  } catch (error) {
+    if (mine === latest) throw error;
+  }
+  if (mine !== latest) return;
   const alike = before.naturalWidth === after.naturalWidth && before.naturalHeight === after.naturalHeight;
   part("stage").classList.toggle("over", alike);
   part("slider-row").hidden = !alike;

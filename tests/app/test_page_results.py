@@ -63,3 +63,13 @@ def test_the_line_is_where_the_images_meet_also_where_they_are_larger_than_the_s
     page.focus("#view")
     page.keyboard.press("ArrowRight")
     page.wait_for_function("() => document.getElementById('view').scrollLeft > 0")
+
+
+def test_a_result_that_is_left_for_another_before_it_is_there_is_no_error(standin, shown):
+    page = shown(data=png((2000, 1500)))
+    page.click("#send")
+    page.locator("#tried li").nth(1).wait_for()
+    page.evaluate("() => { for (const one of document.querySelectorAll('#tried button')) one.click(); }")
+    page.wait_for_timeout(300)
+    assert page.is_hidden("#problem")
+    assert not standin.errors
