@@ -174,7 +174,8 @@ async function keep(job, fields, sent) {
   const made = { job, url, beforeUrl, name: sent.name, text: command(fields, sent.name) };
   const label = fields.get("defense") ?? `${job.defense.name}, the default`;
   const shifts = job.result.scores.map((one) => `${one.metric} ${rounded(one.original)} → ${rounded(one.defended)}`);
-  const entry = element("li", [label, ...shifts].join("; "));
+  const whose = sent === image ? [] : [sent.name];  // the tries below are of another
+  const entry = element("li", [...whose, label, ...shifts].join("; "));
   const view = element("button", "show", { type: "button", ariaLabel: `Show the result of ${label}` });
   view.addEventListener("click", () => show(made, entry).catch(complain));
   entry.append(" ", view);

@@ -73,3 +73,15 @@ def test_a_result_that_is_left_for_another_before_it_is_there_is_no_error(standi
     page.wait_for_timeout(300)
     assert page.is_hidden("#problem")
     assert not standin.errors
+
+
+def test_a_result_of_an_image_that_is_no_longer_the_chosen_one_tells_whose_it_is(standin, shown):
+    standin.answers["POST", "/purify"] = [{"json": job("running")}, {"json": job()}]
+    page = chosen(standin.open(), "first.png")
+    page.click("#send")
+    page.locator("#progress").wait_for()
+    chosen(page, "second.png")
+    page.get_by_text("Done.").wait_for()
+    page.click("#send")
+    page.locator("#tried li").nth(1).wait_for()
+    assert [one.startswith("first.png; ") for one in page.locator("#tried li").all_inner_texts()] == [False, True]
