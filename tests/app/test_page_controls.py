@@ -1,7 +1,7 @@
 """What is entered on the page at `/`, in a browser: parameters, an image, by mouse and by keyboard."""
 
 import pytest
-from page_with_standin import chosen, handed, job, problem
+from page_with_standin import chosen, handed, job
 
 pytestmark = pytest.mark.slow
 

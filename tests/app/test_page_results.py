@@ -1,9 +1,11 @@
 """What the page at `/` shows of a result, in a browser: the images, their difference, the order as a command."""
 
+import io
 import shlex
 
 import pytest
 from page_with_standin import chosen, job, png
+from PIL import Image
 
 pytestmark = pytest.mark.slow
 
@@ -85,3 +87,12 @@ def test_a_result_of_an_image_that_is_no_longer_the_chosen_one_tells_whose_it_is
     page.click("#send")
     page.locator("#tried li").nth(1).wait_for()
     assert [one.startswith("first.png; ") for one in page.locator("#tried li").all_inner_texts()] == [False, True]
+
+
+def test_each_half_of_the_picture_is_the_image_that_is_named_below_it(shown):
+    page = shown(data=png((200, 100), (255, 0, 0)), result=png((200, 100), (0, 0, 255)))
+    picture = Image.open(io.BytesIO(page.locator("#stage").screenshot())).convert("RGB")
+    left, right = page.inner_text("#slider-row").split()[0], page.inner_text("#slider-row").split()[-1]
+    assert (left, right) == ("as", "purified")
+    assert picture.getpixel((50, 50)) == (255, 0, 0)
+    assert picture.getpixel((150, 50)) == (0, 0, 255)
