@@ -51,6 +51,7 @@ class StandIn:
         }
         self.asked: list[str] = []
         self.sent: list[str] = []
+        self.keys: list[str] = []
         self.errors: list[str] = []
         self.page = page
         page.on("pageerror", lambda error: self.errors.append(str(error)))
@@ -72,6 +73,7 @@ class StandIn:
             return
         self.asked.append(f"{method} {path}")
         if method == "POST":
+            self.keys.append(route.request.headers.get("idempotency-key", ""))
             self.sent.append((route.request.post_data_buffer or b"").decode(errors="replace"))
         answers = self.answers[method, path]
         answer = answers.pop(0) if len(answers) > 1 else answers[0]

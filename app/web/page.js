@@ -13,6 +13,7 @@ let defenses = [];
 let catalogue = null;
 let parameters = () => ({});
 let running = null;
+let unanswered = null;
 let kept = [];
 
 function tell(state) {
@@ -113,6 +114,15 @@ function command(fields, name) {
   return `curl -s ${given.join(" ")} -H 'Prefer: wait=30'${key} ${location.origin}/purify`;
 }
 
+/* The same for what is sent again because no answer came: it may have been accepted, and is not to be done twice. */
+function keyOf(sent, fields) {
+  const text = JSON.stringify([...fields]);
+  if (unanswered?.sent !== sent || unanswered.text !== text) {
+    unanswered = { sent, text, key: crypto.getRandomValues(new Uint32Array(4)).join("-") };
+  }
+  return unanswered.key;
+}
+
 const isBusy = () => part("send").ariaDisabled === "true";
 
 /* Not `disabled`, which would take the focus away from whoever pressed it by keyboard. */
@@ -134,8 +144,9 @@ async function purify(event) {
     const form = new FormData();
     form.append("image", sent, sent.name);
     for (const [name, value] of fields) form.append(name, value);
-    const headers = { Prefer: `wait=${WAIT_SECONDS}` };
+    const headers = { Prefer: `wait=${WAIT_SECONDS}`, "Idempotency-Key": keyOf(sent, fields) };
     const answer = await call("POST", "/purify", { body: form, headers });
+    unanswered = null;
     const job = await follow(await answer.json(), showProgress);
     if (job.status !== "finished") throw new Problem(0, job.error ?? { detail: `The job was ${job.status}.` });
     await keep(job, fields, sent);

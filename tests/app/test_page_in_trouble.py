@@ -95,3 +95,17 @@ def test_a_job_that_waits_tells_how_many_wait_before_it_and_tells_it_once(standi
     page.click("#send")
     page.get_by_text("Done.").wait_for()
     assert page.evaluate("told") == ["Sending.", "Waiting, 1 before it.", "Purifying.", "Done."]
+
+
+def test_an_order_whose_answer_was_lost_is_sent_again_as_the_same_one(standin):
+    standin.answers["POST", "/purify"] = [None, {"json": job()}]
+    page = chosen(standin.open())
+    page.click("#send")
+    page.locator(PROBLEM).wait_for()
+    for done in (1, 2):
+        page.click("#send")
+        page.locator("#tried li").nth(done - 1).wait_for()
+        page.get_by_text("Done.").wait_for()
+    first, again, another = standin.keys
+    assert first == again != another
+    assert first
