@@ -14,9 +14,14 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shuti
 ORIGIN = "http://page.test"
 THERE = {"available": True}
 QUALITY = {"type": "integer", "default": 50, "minimum": 1, "maximum": 100}
+NETWORK = {"type": "string", "default": "real-esrgan"}
 JPEG = {
     "name": "jpeg", "summary": "A file", "availability": THERE,
     "parameters": {"properties": {"name": {}, "quality": QUALITY, "sigma": {"type": "number", "default": 1}}},
+}  # fmt: skip
+RESTORE = {
+    "name": "restore", "summary": "A network.", "parameters": {"properties": {"name": {}, "network": NETWORK}},
+    "availability": {"available": False, "reason": "real-esrgan is not here", "cure": "Pull it"},
 }  # fmt: skip
 METRIC = {"name": "piqe", "summary": "Blocks", "default": True, "availability": THERE}
 SCORE = {
@@ -43,7 +48,7 @@ class StandIn:
 
     def __init__(self, page: Any) -> None:
         self.answers: dict[tuple[str, str], list[Any]] = {
-            ("GET", "/defenses"): [{"json": [JPEG]}],
+            ("GET", "/defenses"): [{"json": [JPEG, RESTORE]}],
             ("GET", "/iqa-metrics"): [{"json": [METRIC]}],
             ("POST", "/purify"): [{"json": job()}],
             ("GET", "/jobs/1"): [{"json": job()}],

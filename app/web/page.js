@@ -46,8 +46,7 @@ async function loadCatalogue() {
   part("defense").length = 1;
   for (const one of defenses) {
     const option = new Option(one.name, one.name);
-    option.disabled = !one.availability.available;
-    if (option.disabled) option.text += " (weights are not here)";
+    if (!one.availability.available) option.text += " (its usual weights are not here)";  // others may be
     part("defense").add(option);
   }
   const usable = metrics.filter((one) => one.availability.available);
@@ -62,7 +61,9 @@ async function loadCatalogue() {
 
 function chooseDefense() {
   const chosen = defenses.find((one) => one.name === part("defense").value);
-  part("summary").textContent = chosen?.summary ?? "";
+  const { reason, cure } = chosen?.availability ?? {};
+  const why = reason ? ` Not usable so: ${reason}. ${cure}` : "";
+  part("summary").textContent = (chosen?.summary ?? "") + why;
   parameters = chosen ? parametersForm(part("parameters"), chosen.parameters) : () => ({});
   part("parameters-box").hidden = !chosen || Object.keys(chosen.parameters.properties).length < 2;
   if (part("parameters").querySelector("textarea")) part("parameters-box").open = true;
