@@ -42,6 +42,7 @@ export async function compare(beforeUrl, afterUrl) {
   const alike = before.naturalWidth === after.naturalWidth && before.naturalHeight === after.naturalHeight;
   part("stage").classList.toggle("over", alike);
   part("slider-row").hidden = !alike;
+  part("sides").hidden = alike;
   part("show-difference").disabled = !alike;
   if (!alike) part("show-difference").checked = false;
   showDifference();

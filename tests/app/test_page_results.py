@@ -96,3 +96,11 @@ def test_each_half_of_the_picture_is_the_image_that_is_named_below_it(shown):
     assert (left, right) == ("as", "purified")
     assert picture.getpixel((50, 50)) == (255, 0, 0)
     assert picture.getpixel((150, 50)) == (0, 0, 255)
+
+
+def test_words_tell_which_image_is_which_also_where_they_are_of_two_sizes(shown):
+    page = shown(data=png((128, 96)), result=png((64, 64)))
+    assert page.inner_text("#sides") == "first as it came, then purified: of two sizes"
+    first, second = (page.locator(one).bounding_box() for one in ("#before", "#after"))
+    assert (first["x"], first["y"]) < (second["x"], second["y"])
+    assert page.is_hidden("#slider-row")
