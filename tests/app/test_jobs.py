@@ -91,6 +91,17 @@ def test_a_queued_job_can_be_canceled_twice_and_never_runs(idle_client, broker, 
     assert not [key for key in broker.scan_iter("rq:*") if job["id"].encode() in key]
 
 
+def test_canceling_again_and_again_writes_nothing_more(idle_client, photo_png):
+    job = idle_client.post("/purify", files={"image": photo_png}).json()
+    manifest = idle_client.app.state.services.store.path(job["id"], "manifest")
+    written = []
+    for _ in range(3):
+        assert idle_client.post(job["links"]["cancel"]).status_code == 200
+        written.append(manifest.read_bytes())
+    assert b'"canceled"' in written[0]
+    assert len(set(written)) == 1
+
+
 def test_a_finished_job_cannot_be_canceled(client, order):
     job = order(defense="none", headers=WAIT).json()
     answer = client.post(f"{job['links']['self']}/cancel")
