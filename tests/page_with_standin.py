@@ -3,7 +3,6 @@
 import io
 import json
 import shutil
-from collections.abc import Callable
 from typing import Any
 
 from PIL import Image
@@ -82,8 +81,6 @@ class StandIn:
             self.sent.append((route.request.post_data_buffer or b"").decode(errors="replace"))
         answers = self.answers[method, path]
         answer = answers.pop(0) if len(answers) > 1 else answers[0]
-        if isinstance(answer, Callable):
-            answer = answer(route)
         if answer is None:
             route.abort("connectionrefused")
         else:

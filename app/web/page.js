@@ -146,9 +146,9 @@ async function purify(event) {
     form.append("image", sent, sent.name);
     for (const [name, value] of fields) form.append(name, value);
     const headers = { Prefer: `wait=${WAIT_SECONDS}`, "Idempotency-Key": keyOf(sent, fields) };
-    const answer = await call("POST", "/purify", { body: form, headers });
+    const accepted = await (await call("POST", "/purify", { body: form, headers })).json();
     unanswered = null;
-    const job = await follow(await answer.json(), showProgress);
+    const job = await follow(accepted, showProgress);
     if (job.status !== "finished") throw new Problem(0, job.error ?? { detail: `The job was ${job.status}.` });
     await keep(job, fields, sent);
     complain(null);  // as of a cancel that came too late
