@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from anyio.to_thread import run_sync
 from fastapi import Request, Response
 
 from app.answering import answer
@@ -36,7 +37,7 @@ async def submit(
 
     Raises ProblemError.
     """
-    manner = _manner(request, services, caller, images, form, answer_form)
+    manner = await _manner(request, services, caller, images, form, answer_form)
     accepted: Accepted
     if len(images) == 1:
         image = await check_image(services, images[0])
@@ -50,7 +51,7 @@ async def submit(
     return await answer(request, services, accepted, answer_form)
 
 
-def _manner(
+async def _manner(
     request: Request,
     services: Services,
     caller: Caller,
@@ -66,7 +67,7 @@ def _manner(
         seeded=form.seed is not None,
         fresh=bool(cached & ANEW),
         key=key,
-        fingerprint=fingerprint(form, images, answer_form) if key else "",
+        fingerprint=await run_sync(fingerprint, form, images, answer_form) if key else "",
     )
 
 
