@@ -24,6 +24,7 @@ READY_SECONDS = 300
 POLL_SECONDS = 0.2
 LONGEST_SOCKET_FOLDER = 90
 WORKER_GRACE_SECONDS = 150.0  # longer than a job with a cheap defense may run
+GIVE_BACK_SECONDS = 5.0  # that a worker which is told again may take until it has given its job back
 
 
 @dataclass
@@ -111,12 +112,28 @@ class Supervisor:
         api.stop()
         for worker in workers:
             worker.ask_to_stop()
-        deadline = time.monotonic() + WORKER_GRACE_SECONDS
-        while any(worker.is_running for worker in workers) and self.stopping < 2 and time.monotonic() < deadline:
-            time.sleep(POLL_SECONDS)
+        self._wait_for(workers, _worker_grace(), told=2)
+        for worker in workers:
+            worker.ask_to_stop()  # told again, it gives its job back, which costs the job none of its tries
+        self._wait_for(workers, GIVE_BACK_SECONDS, told=3)
         for worker in workers:
             worker.stop(at_once=True)
         broker.stop()
+
+    def _wait_for(self, workers: list[Part], seconds: float, told: int) -> None:
+        """Wait until the workers have ended, for so long at most, or until told so often to stop."""
+        deadline = time.monotonic() + seconds
+        while any(worker.is_running for worker in workers) and self.stopping < told and time.monotonic() < deadline:
+            time.sleep(POLL_SECONDS)
+
+
+def _worker_grace() -> float:
+    """Return how long workers may take to end: longer than they may go on with their jobs, as the operator sets it."""
+    try:
+        theirs = float(os.environ.get("PURIFIQA_STOP_GRACE") or 0)
+    except ValueError:  # no worker has started with that
+        theirs = 0
+    return max(WORKER_GRACE_SECONDS, theirs + 30)
 
 
 def _check_port(host: str, port: int) -> None:

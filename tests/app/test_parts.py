@@ -3,11 +3,12 @@
 import os
 import signal
 import sys
+import threading
 import time
 
 import pytest
 
-from app.command import parts
+from app.command import parts, supervisor
 from app.command.parts import QUICK_DEATHS_ALLOWED, Part, StartError, service_parts
 from app.command.supervisor import Supervisor
 
@@ -87,3 +88,43 @@ def test_a_part_that_was_killed_from_outside_and_started_anew_leaves_no_pipe_ope
     part.stop(at_once=True)
     assert before.stdout.closed
     assert "valkey: last words" in caplog.text
+
+
+TOLD_TWICE = """
+import pathlib, signal, sys, time
+told = []
+signal.signal(signal.SIGTERM, lambda *_: told.append(1))
+place = pathlib.Path(sys.argv[1])
+(place / "is ready").touch()
+while len(told) < 2:
+    time.sleep(0.01)
+(place / "given back").touch()
+"""
+"""A worker in the middle of a long job."""
+
+
+@pytest.mark.parametrize("ended_by", ["a second Ctrl-C", "the end of its grace"])
+def test_a_worker_that_does_not_end_in_time_is_told_again_so_that_it_gives_its_job_back(
+    tmp_path, monkeypatch, ended_by
+):
+    everything = Supervisor("127.0.0.1", 0, tmp_path, 1)
+    if ended_by == "a second Ctrl-C":
+        everything.stopping = 1
+        threading.Timer(0.5, everything._on_signal, (signal.SIGINT, None)).start()
+    else:
+        monkeypatch.setattr(supervisor, "_worker_grace", lambda: 0.5)
+    worker = Part("worker 1", [sys.executable, "-S", "-c", TOLD_TWICE, str(tmp_path)], {})
+    others = [Part(name, ["sleep", "60"], {}) for name in ("valkey", "api")]
+    for part in (worker, *others):
+        part.start()
+    while not (tmp_path / "is ready").exists():
+        time.sleep(0.01)
+    everything._stop([others[0], worker, others[1]])
+    assert (tmp_path / "given back").exists()
+
+
+@pytest.mark.parametrize(("grace", "seconds"), [(None, 150), ("", 150), ("5", 150), ("600", 630), ("long", 150)])
+def test_workers_may_take_longer_to_end_than_their_jobs_may_go_on(monkeypatch, grace, seconds):
+    if grace is not None:
+        monkeypatch.setenv("PURIFIQA_STOP_GRACE", grace)
+    assert supervisor._worker_grace() == seconds
