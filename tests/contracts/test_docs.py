@@ -1,5 +1,6 @@
 """The documentation is tested: tables are generated, commands run, examples work, names are spelled one way."""
 
+import ast
 import contextlib
 import io
 import json
@@ -15,7 +16,10 @@ from pathlib import Path
 import pytest
 
 from app.command import listing
+from app.decoding.pool import UndecodableImageError
+from app.errors import image_problem
 from app.settings import Settings
+from models.images import ImageError
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
@@ -57,6 +61,48 @@ def test_every_word_for_what_was_done_to_an_image_is_explained():
     [rows] = re.findall(r"\| word \| what it means \|\n(.*)", (ROOT / "docs" / "api.md").read_text(), re.DOTALL)
     told = {word for row in rows.splitlines() for word in re.findall(r"`([^`]*)`", row.split("|")[1])}
     assert told - {"exif-orientation-N"} == words
+
+
+def raised_codes():
+    """The codes of every problem that the source names, with the status where it stands beside it."""
+    places = {"ProblemError": (0, 1), "_refuse": (0, 1), "field_problem": (0, 2)}  # of the status, of the code
+    for file in [*(ROOT / "app").rglob("*.py"), *(ROOT / "workers").rglob("*.py")]:
+        for call in (node for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.Call)):
+            name = getattr(call.func, "id", getattr(call.func, "attr", ""))
+            if name == "Failure":
+                found = (None, next((one.value for one in call.keywords if one.arg == "code"), None))
+            elif name in places and len(call.args) > max(places[name]):
+                found = tuple(call.args[place] for place in places[name])
+            else:
+                continue
+            status, code = (one.value if isinstance(one, ast.Constant) else None for one in found)
+            if code:
+                yield code, status
+    assert UndecodableImageError in every_subclass(ImageError)
+    for kind in every_subclass(ImageError):
+        yield kind.code, image_problem(kind("")).status
+
+
+def every_subclass(kind):
+    for one in kind.__subclasses__():
+        yield one
+        yield from every_subclass(one)
+
+
+def test_every_code_of_a_problem_is_explained_under_its_status():
+    text = (ROOT / "docs" / "api.md").read_text()
+    [rows] = re.findall(r"\| status \| codes \|\n\|---\|---\|\n((?:\|.*\n)*)", text)
+    told = {}
+    for row in rows.splitlines():
+        _, statuses, codes, _ = row.split("|")
+        for code in re.findall(r"`([a-z]+(?:-[a-z]+)*)`", codes):
+            told.setdefault(code, set()).update(int(one) for one in re.findall(r"\d+", statuses))
+    raised = set(raised_codes())
+    for code, status in raised:
+        assert code in told, code
+        assert status is None or status in told[code], (code, status)
+    built = {"too-much-work", "too-much-memory", "job-unknown", "batch-unknown", "batch-expired", "attacks-off"}
+    assert told.keys() - {code for code, _ in raised} - built == {"errors"}
 
 
 def test_every_variable_named_anywhere_is_a_setting():
