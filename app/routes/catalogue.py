@@ -32,7 +32,7 @@ class DefenseEntry(BaseModel):
     stochastic: bool = Field(description="Whether the result depends on the seed.")
     differentiable: bool = Field(description="Whether exact gradients run through it; if not: straight-through.")
     weights: tuple[str, ...] = Field(description="Names of the weight files it needs; empty: none.")
-    license: str = Field(description="Licence of its code and weights.")
+    license: str = Field(description="License of its code and weights.")
     parameters: dict[str, Any] = Field(description="JSON Schema of the object to send as `defense`.")
     availability: Availability
 
