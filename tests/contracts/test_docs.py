@@ -12,6 +12,7 @@ import sys
 import tomllib
 from importlib.metadata import version
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
@@ -53,6 +54,15 @@ def test_a_table_is_the_catalogues(kind):
 def test_every_setting_is_documented_as_it_is():
     text = (ROOT / "docs" / "settings.md").read_text()
     assert settings_table() in text, f"the table should be:\n{settings_table()}"
+
+
+def test_the_words_that_a_setting_takes_are_told():
+    text = " ".join((ROOT / "docs" / "settings.md").read_text().split())
+    told = dict(re.findall(r"`PURIFIQA_([A-Z_]+)` is ((?:`\w+`(?:, | or )?)+)", text))
+    takes = {name: get_args(field.annotation) for name, field in Settings.model_fields.items()}
+    assert {name: tuple(re.findall(r"\w+", words.replace(" or ", " "))) for name, words in told.items()} == {
+        name.upper(): words for name, words in takes.items() if words and all(isinstance(word, str) for word in words)
+    }
 
 
 def test_every_word_for_what_was_done_to_an_image_is_explained():
