@@ -63,7 +63,7 @@ class Judged(NamedTuple):
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("sections", nargs="*", choices=[[], *SECTIONS], help="which to print; all by default")
+    parser.add_argument("sections", nargs="*", choices=[[], *SECTIONS], metavar="SECTION", help="all by default")
     parser.add_argument("--photos", type=Path, required=True, help="folder of photographs, none of them trained on")
     parser.add_argument("--side", type=int, default=384, help="side of the center crops")
     parser.add_argument("--shrunk", action="store_true", help="whole photographs, shrunk until that is their side")

@@ -48,7 +48,7 @@ LEVELS = (5.0, 13.8, 15.0, 25.0, 50.0)
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("sections", nargs="*", choices=[[], *SECTIONS], help="which to print; all by default")
+    parser.add_argument("sections", nargs="*", choices=[[], *SECTIONS], metavar="SECTION", help="all by default")
     parser.add_argument("--photos", type=Path, required=True, help="folder of photographs, none of them trained on")
     parser.add_argument("--side", type=int, default=512, help="side of the center crops")
     parser.add_argument("--count", type=int, help="at most so many photographs")
