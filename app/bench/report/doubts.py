@@ -144,7 +144,7 @@ def _weaker(
 ) -> Iterator[Doubt]:
     """Tell of an attack through a defense that moves the defended score less its way than one that knows of none."""
     one, other = (_moved_its_way(cells, sign) for cells in _shared(adaptive, transfer))
-    if one is not None and other is not None and one < WEAKER * other:
+    if one is not None and other is not None and one < min(WEAKER * other, other):
         why = f"it moves the defended score its way by {one:.3g}; without knowing of the defense, by {other:.3g}"
         yield *place, WEAKER_THAN_TRANSFER, why
 

@@ -56,6 +56,10 @@ LOWER = "fgsm(goal=lower)"
             [(SQUARE, "jpeg", "no-effect"), (SQUARE, "jpeg", "weaker-than-transfer")],
         ),
         ([cell(SQUARE, "jpeg", adaptive=True, score=5.5), cell(SQUARE, "jpeg", score=4)], []),
+        (
+            [cell(SQUARE, "jpeg", adaptive=True, score=4.05), cell(SQUARE, "jpeg", score=4)],
+            [(SQUARE, "jpeg", "no-effect")],
+        ),
         ([cell(SQUARE, "jpeg", adaptive=True, score=5.6), cell(SQUARE, "jpeg", score=5.5)], []),
         (
             [cell("ifgsm", "random-noise", adaptive=True), cell(SQUARE, "random-noise", adaptive=True, score=7)],
@@ -84,6 +88,7 @@ LOWER = "fgsm(goal=lower)"
         "hardly weaker",
         "further the wrong way",
         "transfer the wrong way",
+        "transfer a little further the wrong way",
         "stronger",
         "black box through a defense",
         "black box on other pictures",
