@@ -8,6 +8,7 @@ from torch import Tensor
 
 from models.attack import Attack
 from models.defense import Defense
+from models.metric import Metric
 
 PAGE = "docs/attacks.md"
 VANISHING = 1e-3
@@ -21,6 +22,7 @@ class Code(StrEnum):
     VANISHING_GRADIENT = "vanishing-gradient"
     RANDOMNESS_NOT_AVERAGED = "randomness-not-averaged"
     STRAIGHT_THROUGH = "straight-through"
+    MADE_FOR_ANOTHER = "made-for-another"
     BLACK_BOX_WINS = "black-box-wins"
     NO_EFFECT = "no-effect"
 
@@ -61,6 +63,22 @@ def check_defense(attack: Attack, defense: Defense | None) -> list[Flag]:
         flags.append(Flag(Code.RANDOMNESS_NOT_AVERAGED, message))
     if attack.white_box and not defense.is_differentiable:
         flags.append(Flag(Code.STRAIGHT_THROUGH, f"gradients are those of a stand-in for {defense.name}"))
+    return flags
+
+
+def check_purpose(attack: Attack, metric: Metric, defense: Defense | None) -> list[Flag]:
+    """Flag what was made beforehand and is used on another metric, or with another defense, than it was made for."""
+    if not attack.universal or not attack.availability().available:
+        return []
+    flags = []
+    if not attack.misleads(metric):
+        name = f"{metric.card.name}, version {metric.card.version}"
+        flags.append(Flag(Code.MADE_FOR_ANOTHER, f"{attack.name} was made against another metric than {name}"))
+    if not attack.goes_through(defense):
+        why = "through a defense, which is not there"
+        if defense is not None:
+            why = f"but not through {defense.name} with these parameters: it knows nothing of it"
+        flags.append(Flag(Code.MADE_FOR_ANOTHER, f"{attack.name} was made beforehand, {why}"))
     return flags
 
 

@@ -16,7 +16,7 @@ from app.orders import chosen_defense, chosen_metrics, wrong_attack
 from app.settings import Settings
 from models.attack import Attack, AttackError, AttackUnavailableError, NoGradientError
 from models.attack_alone import AttackedImage, AttackFacts, AttackScores, attack_alone, score_attack
-from models.attack_checks import Flag, check_defense, check_effect, check_gradients
+from models.attack_checks import Flag, check_defense, check_effect, check_gradients, check_purpose
 from models.attacks import UnknownAttackError, parse_attack
 from models.defense import Defense, DefenseUnavailableError, PurificationError
 from models.images import ImageError, decode
@@ -160,7 +160,8 @@ def _measure(order: Order, images: Tensor, made: AttackedImage, file: Path, outp
 def _doubts(order: Order, first_slopes: list[float | None], gained: list[float | None]) -> list[Flag]:
     slopes = torch.tensor([torch.nan if one is None else one for one in first_slopes])
     known = torch.tensor([one for one in gained if one is not None])
-    return [*check_gradients(slopes), *check_defense(order.attack, order.defense), *check_effect(known)]
+    made = [*check_defense(order.attack, order.defense), *check_purpose(order.attack, order.metric, order.defense)]
+    return [*check_gradients(slopes), *made, *check_effect(known)]
 
 
 def learn_pattern(order: Order, arguments: list[str], out: Path, epochs: int) -> list[tuple[Path, str]]:

@@ -50,7 +50,7 @@ class Uap(Attack):
 
     def goes_through(self, defense: Defense | None) -> bool:
         through = load(Path(self.file)).facts.defense
-        if defense is None:
+        if defense is None or defense == NoDefense():
             return through in (None, NoDefense().model_dump_json())
         return through == defense.model_dump_json()
 

@@ -120,6 +120,31 @@ def test_a_pattern_is_learned_and_then_used(run, folder, tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("learned", "used", "words"),
+    [
+        ((), (), ()),
+        ((), ("-d", "none"), ()),
+        (("-d", "flip"), ("-d", "flip"), ()),
+        ((), ("-d", "flip"), ("not through flip",)),
+        (("-d", "flip"), (), ("which is not there",)),
+        ((), ("-m", "piqe"), ("another metric than piqe",)),
+        (("-d", "flip"), ("-m", "piqe", "-d", "jpeg"), ("another metric", "through jpeg")),
+    ],
+)
+def test_a_pattern_that_was_learned_for_something_else_is_doubted(run, folder, tmp_path, learned, used, words):
+    pattern = tmp_path / "pattern.safetensors"
+    how = ("-m", "standin", "--learn", "--epochs", "1", "-o", pattern)
+    done = run("attack", folder, "-a", "uap", *learned, *how)
+    assert done.exit_code == 0, done.output
+    attack = json.dumps({"name": "uap", "file": str(pattern)})
+    metric = () if "-m" in used else ("-m", "standin")
+    done = run("attack", folder, "-a", attack, *metric, *used, "-o", tmp_path / "out")
+    assert done.exit_code == 0, done.output
+    assert done.stderr.count("docs/attacks.md#made-for-another") == len(words)
+    assert all(part in " ".join(done.stderr.split()) for part in words)
+
+
+@pytest.mark.parametrize(
     ("options", "told"),
     [
         (["-a", "ifgms", "-m", "standin"], "did you mean 'ifgsm'"),
