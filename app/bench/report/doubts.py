@@ -56,6 +56,9 @@ def doubts(parameters: Parameters, cells: Sequence[Cell]) -> Iterator[Doubt]:
             flags += check_defense(attack, defenses[through])
         flags += _beaten(attacks, by_place, (metric, label, through, adaptive), sign)
         named = through if adaptive else "nothing"
+        if same := sum(cell.measures.get("linf") == 0 for cell in its):
+            why = f"{same} of {len(its)} attacked pictures are the clean ones, which raises the mean PSNR and quality"
+            yield metric, label, named, CHANGES_NOTHING, why
         yield from ((metric, label, named, str(flag.code), flag.message) for flag in flags)
         if adaptive:
             transfer = by_place.get((metric, label, through, False), [])

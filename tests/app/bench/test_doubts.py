@@ -40,6 +40,11 @@ LOWER = "fgsm(goal=lower)"
         ([cell("ifgsm", score=4.9)], [("ifgsm", "nothing", "no-effect")]),
         ([cell("ifgsm"), cell(SQUARE, score=7)], [(SQUARE, "nothing", "black-box-wins")]),
         ([cell("ifgsm"), cell(SQUARE, score=7, linf=25)], []),
+        ([cell("ifgsm"), cell("ifgsm", image="b", score=5.1, linf=0)], [("ifgsm", "nothing", "changes-nothing")]),
+        (
+            [cell(SQUARE, "jpeg", adaptive=True, linf=0), cell(SQUARE, "jpeg", linf=0)],
+            [(SQUARE, "jpeg", "changes-nothing")],
+        ),
         ([cell("ifgsm", "jpeg", adaptive=True)], [("ifgsm", "jpeg", "straight-through")]),
         ([cell("ifgsm", "random-noise", adaptive=True)], [("ifgsm", "random-noise", "randomness-not-averaged")]),
         (
@@ -81,6 +86,8 @@ LOWER = "fgsm(goal=lower)"
         "no effect",
         "black box",
         "stronger black box",
+        "an attack that leaves a picture as it was",
+        "an attack that leaves a picture as it was through a defense",
         "bpda",
         "no eot",
         "weaker",
