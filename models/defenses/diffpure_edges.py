@@ -8,6 +8,7 @@ from torch import Tensor
 from models.diffusion.defense import DiffusionDefense
 from models.filters import gaussian_blur
 from models.noise import Noise
+from models.tensors import clamp_to_image
 
 LUMA = (0.299, 0.587, 0.114)
 
@@ -28,7 +29,7 @@ class DiffPureEdges(DiffusionDefense):
     spread: int = Field(1, ge=0, le=7, description="Pixels by which the mask is widened and softened.")
 
     def purify(self, images: Tensor, noise: Noise) -> Tensor:
-        purified = self.diffuse(images, noise).clamp(0, 1)
+        purified = clamp_to_image(self.diffuse(images, noise))
         mask = self._mask(purified if self.mask_from == "purified" else images)
         return torch.lerp(purified, images, self.strength * mask)
 

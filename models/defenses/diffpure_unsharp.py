@@ -6,6 +6,7 @@ from torch import Tensor
 from models.diffusion.defense import DiffusionDefense
 from models.filters import OddKernel, gaussian_blur
 from models.noise import Noise
+from models.tensors import clamp_to_image
 
 
 class DiffPureUnsharp(DiffusionDefense):
@@ -24,5 +25,5 @@ class DiffPureUnsharp(DiffusionDefense):
     amount: float = Field(1, ge=0, le=10, description="How many times the lost detail is added.")
 
     def purify(self, images: Tensor, noise: Noise) -> Tensor:
-        purified = self.diffuse(images, noise).clamp(0, 1)
+        purified = clamp_to_image(self.diffuse(images, noise))
         return purified + self.amount * (purified - gaussian_blur(purified, self.kernel, self.sigma))

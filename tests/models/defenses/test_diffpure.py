@@ -238,6 +238,17 @@ def test_unsharp_sharpens_what_the_denoiser_smoothed():
     torch.testing.assert_close(sharp, unsharp(smooth, 1), rtol=0, atol=1e-6)
 
 
+@pytest.mark.parametrize(("name", "twin"), [("diffpure-unsharp", "unsharp"), ("diffpure-edges", "none")])
+def test_without_diffusion_black_and_white_keep_their_gradient(name, twin):
+    picture = (CUP > 0.5).float()
+    slopes = []
+    for defense in (make_defense({"name": name, "timestep": 0}), make_defense({"name": twin})):
+        leaf = picture.clone().requires_grad_()
+        (slope,) = torch.autograd.grad((defense(leaf, 1) * CUP).sum(), leaf)
+        slopes.append(slope)
+    torch.testing.assert_close(*slopes, rtol=0, atol=1e-5)
+
+
 def test_blended_edges_bring_back_edges_and_leave_flat_regions_purified():
     purified = diffpure(timestep=50)(CUP, 1)
     blended = make_defense({"name": "diffpure-edges", "timestep": 50, "strength": 1})(CUP, 1)
