@@ -1,8 +1,10 @@
 """Image files named on a command line: which they are, and where their purified twins go."""
 
+import contextlib
 import glob
 import itertools
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,6 +34,18 @@ LeftOut = tuple[ImageFile, str]
 """What lies in a folder and cannot be read, and why."""
 
 
+@contextlib.contextmanager
+def _refusals_told() -> Iterator[None]:
+    """Turn what the system says of a name (too long, in a folder that is shut, links in a circle) into FilesError."""
+    try:
+        yield
+    except OSError as error:
+        raise FilesError(f"{error.filename}: {error.strerror}") from error
+    except RuntimeError as error:  # links in a circle, until Python 3.12
+        raise FilesError(str(error)) from error
+
+
+@_refusals_told()
 def find_images(arguments: list[str], out: Path | None = None) -> tuple[list[ImageFile], list[LeftOut]]:
     """Return the files that the arguments name: files, folders (searched throughout) and patterns, in order, once each;
     and what cannot be read in those folders, and why: to be told of, not passed over.
@@ -103,11 +117,13 @@ def _leads_nowhere(path: Path) -> bool:
     return not os.path.lexists(os.path.realpath(path))
 
 
+@_refusals_told()
 def named_format(out: Path | None) -> str | None:
     """Return the format that the name of a result says; None for a folder, and for a name that says none."""
     return None if out is None or out.is_dir() else FORMATS.get(out.suffix.lower())
 
 
+@_refusals_told()
 def plan_outputs(images: list[ImageFile], out: Path, suffix: str) -> list[Path]:
     """Return where each purified image goes: below the folder `out`, or `out` itself for one image and a file name.
 
@@ -135,6 +151,7 @@ def plan_outputs(images: list[ImageFile], out: Path, suffix: str) -> list[Path]:
     return outputs
 
 
+@_refusals_told()
 def check_place(out: Path) -> None:
     """Raise FilesError if nothing can be written to `out`, a file or a folder that there need not be."""
     place = out.absolute()

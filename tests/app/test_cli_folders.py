@@ -2,11 +2,12 @@
 
 import errno
 import os
+import sys
 from pathlib import Path
 
 import pytest
 
-from app.command.files import NOWHERE, find_images
+from app.command.files import NOWHERE, FilesError, find_images, plan_outputs
 
 
 def test_a_link_that_leads_nowhere_is_told_of(folder):
@@ -16,6 +17,14 @@ def test_a_link_that_leads_nowhere_is_told_of(folder):
     images, others = find_images([str(folder)], folder / "out")
     assert [str(image.name) for image in images] == ["a.png", "below/b.jpg"]
     assert [(str(image.name), why) for image, why in others] == [("gone.jpg", NOWHERE)]
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 13), reason="Python no longer minds before something is written")
+def test_results_cannot_go_where_links_lead_in_a_circle(folder, tmp_path):
+    (tmp_path / "circle").symlink_to("circle")
+    images, _ = find_images([str(folder / "a.png")])
+    with pytest.raises(FilesError, match="loop"):
+        plan_outputs(images, tmp_path / "circle", ".png")
 
 
 def test_a_folder_is_walked_once(folder, monkeypatch):
@@ -52,3 +61,9 @@ def test_a_folder_that_cannot_be_read_is_told_of_and_what_cannot_be_looked_at_is
     ]
     named, _ = find_images([str(shut / "unentered" / "c.png")])
     assert [image.path.name for image in named] == ["c.png"]
+
+
+def test_a_folder_of_results_that_cannot_be_looked_at_is_told_of(shut):
+    images, _ = find_images([str(shut / "a.png")])
+    with pytest.raises(FilesError, match="unentered/out: Permission denied"):
+        plan_outputs(images, shut / "unentered" / "out", ".png")

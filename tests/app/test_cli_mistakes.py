@@ -4,6 +4,8 @@ import os
 
 import pytest
 
+LONG = "long" * 100
+
 
 @pytest.mark.parametrize(
     ("arguments", "told"),
@@ -13,6 +15,10 @@ import pytest
         (["attack", "{photo}", "-a", "fgsm", "-m", "fr-surrogate", "-o", "{photo}/a"], "{photo} is a file, not a folder"),
         (["attack", "{photo}", "-a", '{"name": "ifgsm", "epsilo": 4}', "-m", "niqe", "-o", "{out}"], "did you mean 'epsilon'?"),
         (["score", "{photo}", "--server", "localhost:8000"], "'localhost:8000' is not the URL of a service"),
+        (["score", LONG], f"purifiqa: {LONG}: File name too long"),
+        (["purify", "{photo}", "-o", LONG], f"purifiqa: {LONG}: File name too long"),
+        (["attack", "{photo}", "-a", "fgsm", "-m", "niqe", "-o", LONG], f"purifiqa: {LONG}: File name too long"),
+        (["bench", "--images", LONG, "--preset", "quick", "--out", "{out}"], f"purifiqa: {LONG}: File name too long"),
         (["keys", "revoke", "nobody", "--file", "{out}"], "there is no such key in {out}"),
         (["keys", "new", "team:alice", "--file", "{out}"], "'team:alice' is not a name: letters, digits, "),
         (["weights", "verify", "mine"], "the weights mine were not added; there are none"),
