@@ -14,11 +14,10 @@ from typing import Annotated
 import typer
 
 from app.cli import attack, bench, catalogue, images, keys, services, weights
+from app.cli.options import is_about_output
 
 LARGE_PAGES = ("THP_MEM_ALLOC_ENABLE", "1")
 """Lets torch ask for large tensors in pages of 2 MB, which the system is quicker to give (docs/performance.md)."""
-UNWRITABLE = (errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
-"""How output fails: nobody reads it any more, the disk is full, ..."""
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=(
     "Image-quality scores that can be trusted: purify an image, and score it before and after."
@@ -77,7 +76,7 @@ def main() -> None:
         finally:
             sys.stdout.flush()  # here, where it can be told, and not when Python ends
     except OSError as error:
-        if error.filename is not None or error.errno not in UNWRITABLE:
+        if not is_about_output(error):
             raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python still holds
         if error.errno != errno.EPIPE:

@@ -1,6 +1,7 @@
 """What several commands share: their options, and how they fail."""
 
 import contextlib
+import errno
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -11,6 +12,8 @@ import typer
 from app.cli.stopping import INTERRUPTED
 
 DATA_DIR = Path.home() / ".local" / "share" / "purifiqa"
+UNWRITABLE = (errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+"""How output fails: nobody reads it any more, the disk is full, ..."""
 
 Images = Annotated[list[str], typer.Argument(help="Image files, folders, or patterns in quotes.")]
 DefenseOption = Annotated[
@@ -38,13 +41,23 @@ def fail(message: str, status: int = 1) -> NoReturn:
 
 @contextlib.contextmanager
 def said_plainly(status: int = 1, say: Callable[[str, int], NoReturn] = fail) -> Iterator[None]:
-    """Turn what an operator set wrongly into one line, and exit with the status; what the machine lacks, with 1."""
+    """Turn what an operator set wrongly into one line, and exit with the status; what the machine lacks, with 1.
+
+    Output that cannot be written, which is no file of a name, is left to `main`.
+    """
     try:
         yield
     except ValueError as error:
         say(in_words(error), status)
     except OSError as error:
+        if is_about_output(error):
+            raise
         say(str(error), 1)
+
+
+def is_about_output(error: OSError) -> bool:
+    """Return whether what is printed cannot be written: nobody reads it any more, the disk is full, ..."""
+    return error.filename is None and error.errno in UNWRITABLE
 
 
 def in_words(error: Exception) -> str:

@@ -137,8 +137,10 @@ def write_file(file: Path, lines: Iterable[StoredKey | str]) -> None:
         with os.fdopen(handle, "w") as unfinished:
             unfinished.writelines(f"{one.line if isinstance(one, StoredKey) else one}\n" for one in lines)
         Path(name).replace(file)
-    except BaseException:
+    except BaseException as error:
         Path(name).unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename is None:  # a full disk does not say where
+            raise OSError(error.errno, error.strerror, str(file)) from error
         raise
 
 

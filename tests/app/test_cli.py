@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 import shlex
 import signal
 import subprocess
@@ -27,12 +28,33 @@ def test_it_tells_its_version(run):
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no disk that is always full")
-@pytest.mark.parametrize("arguments", [["--version"], ["--help"], ["defenses"], ["defenses", "--json"], SCORE_CSV])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--version"],
+        ["--help"],
+        ["defenses"],
+        ["defenses", "--json"],
+        ["metrics", "--json"],
+        ["weights", "list", "--json"],
+        SCORE_CSV,
+    ],
+)
 def test_output_that_cannot_be_written_is_told_in_one_line(folder, arguments):
     command = [sys.executable, "-m", "app", *arguments]
     with Path("/dev/full").open("wb") as full:
         done = subprocess.run(command, cwd=folder, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
     assert (done.returncode, done.stderr) == (1, "purifiqa: the output cannot be written: No space left on device\n")
+
+
+@pytest.mark.parametrize("arguments", [["defenses", "--json"], ["metrics", "--json"], ["weights", "list", "--json"]])
+def test_nothing_is_said_where_nobody_reads_the_output_any_more(folder, arguments):
+    reads, writes = os.pipe()
+    os.close(reads)
+    command = [sys.executable, "-m", "app", *arguments]
+    done = subprocess.run(command, cwd=folder, stdout=writes, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writes)
+    assert (done.returncode, done.stderr) == (1, "")
 
 
 @pytest.mark.parametrize(("given", "heard"), [(None, "1"), ("0", "0")])

@@ -1,5 +1,7 @@
 """Who may ask: keys, scopes, revocation, and that a service never stands open unless somebody said so."""
 
+import errno
+import os
 import re
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -266,3 +268,18 @@ def test_an_app_that_others_could_reach_is_not_even_made(settings):
     with pytest.raises(ValueError, match="PURIFIQA_AUTH=off"):
         create_app(Settings(host="0.0.0.0"))
     assert create_app(Settings(host="0.0.0.0", auth="off")).state.services.keys is None
+
+
+def test_a_full_disk_is_told_with_the_key_file_and_leaves_it_as_it_was(tmp_path, monkeypatch):
+    file = tmp_path / "api-keys"
+    assert CliRunner().invoke(command, ["keys", "new", "first", "--file", str(file)]).exit_code == 0
+    before = file.read_bytes()
+
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fdopen", full)
+    done = CliRunner().invoke(command, ["keys", "new", "second", "--file", str(file)])
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert done.stderr == f"purifiqa: [Errno 28] No space left on device: '{file}'\n"
+    assert file.read_bytes() == before
