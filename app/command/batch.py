@@ -20,6 +20,7 @@ from app.settings import Settings
 from models.defense import PurificationError
 from models.images import ImageError, ImageFormat, check
 from models.metric import MetricError, MetricUnavailableError
+from models.whole_files import write_whole
 from workers.jobs import execute
 from workers.worker import pick_device
 
@@ -86,7 +87,7 @@ def run(
     def work(place: int) -> dict[str, Any]:
         job, file = carry(kind, images[place].path.read_bytes(), fields)
         if (output := outputs[place]) is not None and file is not None:
-            write_whole(output, file)
+            write_result(output, file)
         return job
 
     taken: set[int] = set()
@@ -144,13 +145,10 @@ def _format(asked: str | None, out: Path | None) -> str:
     return asked or named or "png"
 
 
-def write_whole(path: Path, data: bytes) -> None:
+def write_result(path: Path, data: bytes) -> None:
     """Write a file, and the folders above it, all or nothing. Raises OSError, with the file that cannot be written."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = path.with_name(f".{path.name}.part")
-        unfinished.write_bytes(data)
-        unfinished.replace(path)
+        write_whole(path, data)
     except OSError as error:
         raise OSError(f"{path} cannot be written: {error.strerror or error}") from error
 

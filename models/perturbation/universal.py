@@ -19,6 +19,7 @@ from models.attack_target import Target
 from models.defense import Defense
 from models.metric import Metric
 from models.noise import MAX_SEED, derive_seed
+from models.whole_files import write_whole
 
 KEY, FACTS = "perturbation", "purifiqa"
 
@@ -117,12 +118,13 @@ def learn(
 
 
 def save(universal: Universal, file: Path) -> None:
-    """Write it as safetensors, all or nothing. Raises OSError."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    partial = file.with_name(f".{file.name}.part")
+    """Write it as safetensors, all or nothing. Raises OSError, with the file that cannot be written."""
     facts = {FACTS: universal.facts.model_dump_json()}
-    partial.write_bytes(safetensors.torch.save({KEY: universal.pattern.contiguous()}, facts))
-    partial.replace(file)
+    data = safetensors.torch.save({KEY: universal.pattern.contiguous()}, facts)
+    try:
+        write_whole(file, data)
+    except OSError as error:
+        raise OSError(f"{file} cannot be written: {error.strerror or error}") from error
 
 
 def load(file: Path) -> Universal:

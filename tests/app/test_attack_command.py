@@ -250,7 +250,7 @@ def test_a_disk_that_is_full_when_a_pattern_is_written_is_told_in_words(run, fol
     pattern = tmp_path / "pattern.safetensors"
     done = run("attack", folder, "-a", "uap", "-m", "standin", "--learn", "--epochs", "1", "-o", pattern)
     assert done.exit_code == 1
-    assert "No space left on device" in done.stderr
+    assert f"{pattern} cannot be written: No space left on device" in done.stderr
     assert "scan.tif: the file is not a PNG" in done.stderr
 
 

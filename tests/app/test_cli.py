@@ -1,6 +1,7 @@
 """The command `purifiqa`, in the process and against a service."""
 
 import csv
+import errno
 import io
 import json
 import os
@@ -55,6 +56,20 @@ def test_nothing_is_said_where_nobody_reads_the_output_any_more(folder, argument
     done = subprocess.run(command, cwd=folder, stdout=writes, stderr=subprocess.PIPE, text=True, check=False)
     os.close(writes)
     assert (done.returncode, done.stderr) == (1, "")
+
+
+def test_results_that_cannot_be_written_leave_nothing_half_written(run, folder, tmp_path, monkeypatch):
+    write = Path.write_bytes
+
+    def full(path, data):
+        write(path, data[:100])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    done = run("purify", folder, "-d", "none", "-o", tmp_path / "out")
+    assert done.exit_code == 1
+    assert f"{tmp_path / 'out' / 'a.png'} cannot be written: No space left on device" in done.stderr
+    assert [path for path in (tmp_path / "out").rglob("*") if path.is_file()] == []
 
 
 @pytest.mark.parametrize(("given", "heard"), [(None, "1"), ("0", "0")])
