@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from app.cli.options import Images, JsonOption, end, fail, in_words
+from app.cli.options import Images, JsonOption, end, fail, in_words, named
 from app.cli.stopping import ended_as_by_ctrl_c
 
 
@@ -35,7 +35,9 @@ def attack(
         str, typer.Option("--attack", "-a", help='A name, or JSON such as {"name": "ifgsm", "epsilon": 4}.')
     ],
     metric: Annotated[str, typer.Option("--metric", "-m", help="The metric to mislead.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder; or a PNG file for one image.")],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="Folder; or a PNG file for one image.", parser=named, metavar="<path>")
+    ],
     defense: Annotated[
         str | None, typer.Option("--defense", "-d", help="Attack through it; name or JSON. Left out: through none.")
     ] = None,

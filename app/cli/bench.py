@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from app.cli.options import InFlightOption, ServerOption, fail, in_words
+from app.cli.options import InFlightOption, ServerOption, fail, in_words, named
 from app.cli.stopping import INTERRUPTED, ended_as_by_ctrl_c
 
 
@@ -22,8 +22,13 @@ class PresetName(StrEnum):
 
 @ended_as_by_ctrl_c()
 def bench(
-    images: Annotated[Path, typer.Option(help="Folder of pictures, or one picture.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for results; the same command goes on in it.")],
+    images: Annotated[Path, typer.Option(help="Folder of pictures, or one picture.", parser=named, metavar="<path>")],
+    out: Annotated[
+        Path,
+        typer.Option(
+            "--out", "-o", help="Folder for results; the same command goes on in it.", parser=named, metavar="<path>"
+        ),
+    ],
     attacks: Annotated[
         str | None, typer.Option("--attacks", "-a", help='Comma list; also JSON: {"name": "square", "queries": 500}.')
     ] = None,

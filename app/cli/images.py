@@ -16,6 +16,7 @@ from app.cli.options import (
     end,
     fail,
     in_words,
+    named,
 )
 from app.cli.stopping import ended_as_by_ctrl_c
 
@@ -31,7 +32,9 @@ class Format(StrEnum):
 @ended_as_by_ctrl_c()
 def purify(
     images: Images,
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder; or a file name for one image.")],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="Folder; or a file name for one image.", parser=named, metavar="<path>")
+    ],
     defense: DefenseOption = None,
     metrics: Annotated[str, typer.Option("--metrics", "-m", help="Comma list: also score before and after.")] = "",
     seed: SeedOption = None,

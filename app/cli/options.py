@@ -16,6 +16,15 @@ UNWRITABLE = (errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 """How output fails: nobody reads it any more, the disk is full, ..."""
 
 Images = Annotated[list[str], typer.Argument(help="Image files, folders, or patterns in quotes.")]
+
+
+def named(text: str) -> Path:
+    """Return the path that a text names. An empty one, as of a variable that is not set, is not the folder here."""
+    if not text:
+        raise typer.BadParameter("the name is empty")
+    return Path(text)
+
+
 DefenseOption = Annotated[
     str | None,
     typer.Option(

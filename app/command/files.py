@@ -56,6 +56,8 @@ def find_images(arguments: list[str], out: Path | None = None) -> tuple[list[Ima
     """
     found, left_out = dict[Path, ImageFile](), list[LeftOut]()
     for argument in arguments:
+        if not argument:
+            raise FilesError("the name of an image, folder or pattern is empty")
         named, others = _named_by(argument)
         left_out += [(other, why) for other, why in others if not _is_result(other.path, argument, out)]
         images = [image for image in named if not _is_result(image.path, argument, out)]

@@ -84,3 +84,25 @@ def test_a_narrow_table_cuts_no_name_and_no_address(run, monkeypatch):
     printed = run("weights", "list").stdout
     assert max(map(len, printed.splitlines())) <= 60
     assert "…" not in printed
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["score", ""],
+        ["purify", "", "-o", "out"],
+        ["purify", "a.png", "-o", ""],
+        ["attack", "a.png", "-a", "fgsm", "-m", "fr-surrogate", "-o", ""],
+        ["bench", "--images", "", "--preset", "quick", "--out", "out"],
+        ["bench", "--images", "a.png", "--preset", "quick", "--out", ""],
+    ],
+)
+def test_an_empty_name_as_of_a_variable_that_is_not_set_is_not_the_folder_where_one_stands(
+    run, folder, monkeypatch, arguments
+):
+    monkeypatch.chdir(folder)
+    before = sorted(folder.rglob("*"))
+    done = run(*arguments)
+    assert done.exit_code != 0
+    assert "is empty" in done.stderr
+    assert sorted(folder.rglob("*")) == before
