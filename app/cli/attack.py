@@ -1,5 +1,6 @@
 """How `purifiqa attack` and `purifiqa attacks` are called."""
 
+import json
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -56,7 +57,7 @@ def attack(
         order = attacks.make_order(attack, metric, defense, goal and str(goal), seed)
         if learn:
             left_out = attacks.learn_pattern(order, images, out, epochs)
-            print(out)
+            print(json.dumps({"output": str(out)}) if as_json else out)
             end(left_out, interrupted=False)
             return
         found = attacks.run(order, images, out)

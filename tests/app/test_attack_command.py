@@ -230,6 +230,12 @@ def test_an_image_that_the_metric_has_no_score_for_is_not_learned_from_and_named
     assert load(pattern).facts.images == 2
 
 
+def test_a_learned_pattern_is_told_as_json_where_json_is_asked_for(run, folder, tmp_path):
+    pattern = tmp_path / "pattern.safetensors"
+    done = run("attack", folder, "-a", "uap", "-m", "standin", "--learn", "--epochs", "1", "-o", pattern, "--json")
+    assert (done.exit_code, json.loads(done.stdout)) == (0, {"output": str(pattern)})
+
+
 @pytest.mark.parametrize("out", ["file/pattern.safetensors", "folder.safetensors"])
 def test_a_pattern_that_could_not_be_written_is_not_learned(run, folder, tmp_path, monkeypatch, out):
     (tmp_path / "file").write_text("no folder")
