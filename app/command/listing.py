@@ -49,10 +49,10 @@ class Results:
             for one in () if self._is_flowing else self._done:
                 self._lines(one)
             self._begin()
-        elif self._form == "files":
+        elif self._form == "files" or not any(one.scores for one in self._done):
             for one in self._done:
                 print(one.output)
-        elif self._done:
+        else:
             show(_table(self._done))
 
     def _begin(self) -> None:

@@ -106,6 +106,11 @@ def test_whoever_stops_reading_is_told_nothing(folder, arguments):
     process.stderr.close()
 
 
+def test_purify_with_a_list_of_no_metrics_prints_the_files_as_without_one(run, folder, tmp_path):
+    done = run("purify", folder / "a.png", "-d", "none", "-m", " , ", "-o", tmp_path / "out")
+    assert (done.exit_code, done.stdout) == (0, f"{tmp_path / 'out' / 'a.png'}\n")
+
+
 def test_purify_keeps_names_and_folders_and_changes_the_extension(run, folder, tmp_path, photo):
     out = tmp_path / "out"
     done = run("purify", folder, "--defense", "flip", "-o", out)
