@@ -16,6 +16,7 @@ OTHERS = {
 """Of images that cannot."""
 UNREADABLE = "the file is not a PNG, JPEG or WebP image"
 NOWHERE = "there is no such file any more: it is a link that leads nowhere"
+ELSEWHERE = "it is a link to a folder elsewhere, where no pictures are looked for: name it too"
 
 
 class FilesError(ValueError):
@@ -67,7 +68,14 @@ def find_images(arguments: list[str], out: Path | None = None) -> tuple[list[Ima
             raise FilesError(f"{argument}: all its images lie in {out}, where results go; choose another -o")
         for image in images:
             found.setdefault(image.path.resolve(), image)
+    known = {Path(argument).resolve() for argument in arguments} | ({out.resolve()} if out else set())
+    left_out = [(one, why) for one, why in left_out if why != ELSEWHERE or known.isdisjoint(_with_parents(one.path))]
     return list(found.values()), left_out
+
+
+def _with_parents(path: Path) -> list[Path]:
+    place = path.resolve()
+    return [place, *place.parents]
 
 
 def _is_result(path: Path, argument: str, out: Path | None) -> bool:
@@ -98,10 +106,13 @@ def _named_by(argument: str) -> tuple[list[ImageFile], list[LeftOut]]:
 
 def _below(folder: Path) -> tuple[list[ImageFile], list[LeftOut]]:
     shut = list[OSError]()
-    files = sorted(Path(place, name) for place, _, names in os.walk(folder, onerror=shut.append) for name in names)
+    places = list(os.walk(folder, onerror=shut.append))
+    files = sorted(Path(place, name) for place, _, names in places for name in names)
+    links = sorted(path for place, names, _ in places for name in names if (path := Path(place, name)).is_symlink())
     images = [file for file in files if file.suffix.lower() in FORMATS and _is_file(file)]
     others = [(file, UNREADABLE) for file in files if file.suffix.lower() in OTHERS and _is_file(file)]
     others += [(file, NOWHERE) for file in files if file.suffix.lower() in FORMATS and _leads_nowhere(file)]
+    others += [(link, ELSEWHERE) for link in links if folder.resolve() not in _with_parents(link)]
     others += [(Path(error.filename), f"the folder cannot be read: {error.strerror}") for error in shut]
     return [ImageFile(file, file.relative_to(folder)) for file in images], [
         (ImageFile(path, path.relative_to(folder)), why) for path, why in others

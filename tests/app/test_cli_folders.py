@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from app.command.files import NOWHERE, FilesError, find_images, plan_outputs
+from app.command.files import ELSEWHERE, NOWHERE, FilesError, find_images, plan_outputs
 
 
 def test_a_link_that_leads_nowhere_is_told_of(folder):
@@ -17,6 +17,22 @@ def test_a_link_that_leads_nowhere_is_told_of(folder):
     images, others = find_images([str(folder)], folder / "out")
     assert [str(image.name) for image in images] == ["a.png", "below/b.jpg"]
     assert [(str(image.name), why) for image, why in others] == [("gone.jpg", NOWHERE)]
+
+
+def test_a_link_to_a_folder_elsewhere_is_told_of_unless_that_is_named_too_or_holds_the_results(
+    folder, tmp_path, photo_png
+):
+    (tmp_path / "elsewhere" / "deep").mkdir(parents=True)
+    (tmp_path / "elsewhere" / "deep" / "c.png").write_bytes(photo_png)
+    (folder / "linked").symlink_to(tmp_path / "elsewhere" / "deep")
+    (folder / "again").symlink_to("below")
+    images, others = find_images([str(folder)])
+    assert [str(image.name) for image in images] == ["a.png", "below/b.jpg"]
+    assert [(str(image.name), why) for image, why in others] == [("linked", ELSEWHERE)]
+    for too in (folder / "linked", tmp_path / "elsewhere"):
+        images, others = find_images([str(folder), str(too)])
+        assert (len(images), others) == (3, [])
+    assert find_images([str(folder)], folder / "linked")[1] == []
 
 
 @pytest.mark.skipif(sys.version_info >= (3, 13), reason="Python no longer minds before something is written")
