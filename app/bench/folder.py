@@ -104,7 +104,8 @@ class Folder:
             self.root.mkdir(parents=True, exist_ok=True)
             opened = (self.root / ".lock").open("a")
         except OSError as error:
-            why = "it is a file, not a folder" if self.root.is_file() else error.strerror or error
+            is_file = os.path.isfile(self.root)  # noqa: PTH113 - which may not be looked at, or is too long a name
+            why = "it is a file, not a folder" if is_file else error.strerror or error
             raise BenchError(f"--out {self.root} cannot be used: {why}") from error
         with opened as lock:
             try:

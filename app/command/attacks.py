@@ -169,9 +169,9 @@ def learn_pattern(order: Order, arguments: list[str], out: Path, epochs: int) ->
 
     Raises FilesError.
     """
+    check_place(out)
     if order.attack.name != UNIVERSAL or out.suffix != ".safetensors" or out.is_dir():
         raise FilesError(f"--learn makes a pattern for --attack {UNIVERSAL}, and -o must be a .safetensors file")
-    check_place(out)
     recipe = Recipe(goal=order.attack.goal, epochs=epochs, seed=order.seed)
     images, others = find_images(arguments)
     left_out = [(image.path, why) for image, why in others]

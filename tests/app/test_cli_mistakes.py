@@ -18,6 +18,8 @@ LONG = "long" * 100
         (["score", LONG], f"purifiqa: {LONG}: File name too long"),
         (["purify", "{photo}", "-o", LONG], f"purifiqa: {LONG}: File name too long"),
         (["attack", "{photo}", "-a", "fgsm", "-m", "niqe", "-o", LONG], f"purifiqa: {LONG}: File name too long"),
+        (["attack", "{photo}", "-a", "uap", "-m", "niqe", "--learn", "-o", LONG], f"{LONG}: File name too long"),
+        (["bench", "--images", "{photo}", "--preset", "quick", "--out", LONG], f"--out {LONG} cannot be used: File name"),
         (["bench", "--images", LONG, "--preset", "quick", "--out", "{out}"], f"purifiqa: {LONG}: File name too long"),
         (["keys", "revoke", "nobody", "--file", "{out}"], "there is no such key in {out}"),
         (["keys", "new", "team:alice", "--file", "{out}"], "'team:alice' is not a name: letters, digits, "),
