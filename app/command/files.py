@@ -63,7 +63,9 @@ def find_images(arguments: list[str], out: Path | None = None) -> tuple[list[Ima
         left_out += [(other, why) for other, why in others if not _is_result(other.path, argument, out)]
         images = [image for image in named if not _is_result(image.path, argument, out)]
         if not named:
-            raise FilesError(f"{argument}: there is no such file, and no PNG, JPEG or WebP in such a folder or pattern")
+            whys = "".join(f"; {other.path}: {why}" for other, why in others[:3]) + ("; ..." if others[3:] else "")
+            nothing = "there is no such file, and no PNG, JPEG or WebP in such a folder or pattern"
+            raise FilesError(f"{argument}: {nothing}{whys}")
         if not images:
             raise FilesError(f"{argument}: all its images lie in {out}, where results go; choose another -o")
         for image in images:
