@@ -26,6 +26,8 @@ def attacks(
     """List the attacks, their parameters, and what a missing one needs."""
     from app.command import listing
 
+    if as_json and as_markdown:
+        fail("choose --json or --markdown")
     listing.attacks("json" if as_json else "markdown" if as_markdown else "table")
 
 

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from app.cli.options import JsonOption, said_plainly
+from app.cli.options import JsonOption, fail, said_plainly
 
 
 def defenses(
@@ -14,6 +14,8 @@ def defenses(
     """List the defenses and their parameters."""
     from app.command import listing
 
+    if as_json and as_markdown:
+        fail("choose --json or --markdown")
     listing.defenses("json" if as_json else "markdown" if as_markdown else "table")
 
 

@@ -21,6 +21,8 @@ LONG = "long" * 100
         (["attack", "{photo}", "-a", "uap", "-m", "niqe", "--learn", "-o", LONG], f"{LONG}: File name too long"),
         (["bench", "--images", "{photo}", "--preset", "quick", "--out", LONG], f"--out {LONG} cannot be used: File name"),
         (["bench", "--images", LONG, "--preset", "quick", "--out", "{out}"], f"purifiqa: {LONG}: File name too long"),
+        (["attacks", "--json", "--markdown"], "choose --json or --markdown"),
+        (["defenses", "--json", "--markdown"], "choose --json or --markdown"),
         (["keys", "revoke", "nobody", "--file", "{out}"], "there is no such key in {out}"),
         (["keys", "new", "team:alice", "--file", "{out}"], "'team:alice' is not a name: letters, digits, "),
         (["weights", "verify", "mine"], "the weights mine were not added; there are none"),
