@@ -3,6 +3,7 @@
 Heavy imports wait until a command needs them, so that `--help` and `health` are quick.
 """
 
+import codecs
 import errno
 import io
 import os
@@ -37,9 +38,10 @@ def _of_all(
         bool, typer.Option("--version", callback=_tell_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
-    """Let names of files that are not UTF-8 come out as they are, byte by byte."""
+    """Let names of files that are not UTF-8 come out as they are, byte by byte; as codes where UTF-8 cannot."""
     if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
-        sys.stdout.reconfigure(errors="surrogateescape")
+        writes_all = codecs.lookup(sys.stdout.encoding).name == "utf-8"
+        sys.stdout.reconfigure(errors="surrogateescape" if writes_all else "backslashreplace")
 
 
 for _command in (

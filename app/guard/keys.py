@@ -71,6 +71,9 @@ def hash_of(key: str) -> str:
 def new_key(name: str, scopes: Iterable[str] = DEFAULT_SCOPES) -> tuple[str, StoredKey]:
     """Return a new key, which nobody can tell again, and what to store of it. Raises ValueError."""
     _check_name(name)  # a line would be divided at a colon in it
+    scopes = [scope for scope in scopes if scope.strip()]
+    if not scopes:  # a line without any has those by default
+        raise ValueError(f"{name}: name at least one scope of {', '.join(Scope)}")
     key = PREFIX + secrets.token_urlsafe(32)
     return key, parse_line(f"{name}:{hash_of(key)}:{','.join(scopes)}")
 

@@ -250,6 +250,13 @@ def test_a_name_that_is_not_utf_8_comes_out_in_every_form(run, folder, tmp_path,
     assert b"b." in done.stdout_bytes
 
 
+def test_a_name_that_the_terminal_cannot_write_comes_out_as_codes(folder, photo_png):
+    (folder / "caf\u00e9.png").write_bytes(photo_png)
+    command = [sys.executable, "-m", "app", "score", str(folder), "-m", "piqe", "-d", "none"]
+    done = subprocess.run(command, env=os.environ | {"PYTHONIOENCODING": "ascii"}, capture_output=True, check=True)
+    assert rb"caf\xe9.png" in done.stdout
+
+
 def test_a_table_changes_nothing_in_names_and_commands(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "100")
     table = Table("file")

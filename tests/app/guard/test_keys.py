@@ -214,6 +214,12 @@ def test_a_line_without_scopes_may_send_orders_and_read_and_no_more(end):
     assert parse_line(f"alice:{'0' * 64}{end}").scopes == {"submit", "read"}
 
 
+@pytest.mark.parametrize("scopes", [[], [""], [" ", ""]])
+def test_a_new_key_is_given_a_scope_by_whoever_names_them(scopes):
+    with pytest.raises(ValueError, match="alice: name at least one scope of submit, read, metrics, admin"):
+        new_key("alice", scopes)
+
+
 def test_a_wrong_line_is_told_with_its_file_and_number(tmp_path):
     (tmp_path / "keys").write_text(f"# ours\nalice:{'0' * 64}\n\nbob:x\n")
     with pytest.raises(ValueError, match=r"keys, line 4: what is stored of bob"):
