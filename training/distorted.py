@@ -168,6 +168,14 @@ def _make_one(files: Sequence[Path], out: Path, side: int, plan: Plan, index: in
     return index
 
 
+def made(out: Path) -> list[int]:
+    """Return the numbers of the crops that `make` has left there. Raises ValueError for none."""
+    crops = sorted(int(table.stem) for table in out.glob("*.csv"))
+    if not crops:
+        raise ValueError(f"{out} holds no crops; make some with --photos")
+    return crops
+
+
 def read(out: Path, crops: Sequence[int]) -> Iterator[tuple[str, list[Sample], NDArray[np.uint8]]]:
     """Yield each crop's photograph, samples, and images (memory-mapped), as `make` left them."""
     for index in crops:

@@ -1,30 +1,24 @@
 """What a distortion does at each place, as a second thing to learn: one image gives hundreds of labels and not one.
 
 The labels of `training.pseudo_mos` pool local similarities of edges and colors, and that is what these maps are, before
-they are pooled. A network that has to draw them without the original learns where a picture is damaged. The branch that
-draws them serves the training alone.
+they are pooled. A network that has to draw them without the original learns where a picture is damaged, and
+`models.iqa.damage_maps` tells its head.
 """
-
-from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 from piq.functional import gradient_map, prewitt_filter, rgb2lhm, similarity_map
-from torch import Tensor, nn
+from torch import Tensor
 
-from models.iqa.efficientnet_lite import TAP_CHANNELS
+from models.iqa.damage_maps import CELL, Drawn
 
-CELL = 8
-"""Side of a place, in pixels."""
 SCALES = (1, 2, 4)
 """How much smaller the images are made for the similarities of edges."""
 EDGE, COLOR = 0.0026, 0.0085
 """What keeps the similarity of two flat places at 1, for values of 0 to 1: as in Xue et al., IEEE TIP 2014 (GMSD: 170),
 and Nafchi et al., IEEE Access 2016 (MDSI: 550), of 255 squared."""
-MAPS = len(SCALES) + 1
-CENTER, SPREAD = 0.9, 0.12
-"""About the mean and the deviation of the maps over distorted photographs."""
-WIDTH = 48
+CENTER, SPREAD = (0.93, 0.95, 0.97, 0.96), (0.12, 0.085, 0.055, 0.12)
+"""About the mean and the deviation of each map over places of distorted photographs."""
 
 
 @torch.no_grad()
@@ -57,26 +51,8 @@ def _edges(luma: Tensor) -> Tensor:
     return magnitudes[..., 1:-1, 1:-1]
 
 
-class LocalMaps(nn.Module):
-    """Draws the maps from the features of every resolution but the first."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.inputs = nn.ModuleList(nn.Conv2d(channels, WIDTH, 1) for channels in TAP_CHANNELS[1:])
-        self.output = nn.Conv2d(WIDTH, MAPS, 1)
-
-    def forward(self, taps: Sequence[Tensor], places: tuple[int, int]) -> Tensor:
-        """Return maps of so many rows and columns, (N, MAPS, *places), in deviations from the mean."""
-        drawn = [
-            conv(F.adaptive_avg_pool2d(tap, places))
-            if tap.shape[-1] >= places[1]
-            else F.interpolate(conv(tap), places, mode="bilinear")
-            for conv, tap in zip(self.inputs, taps[1:], strict=True)
-        ]
-        maps: Tensor = self.output(torch.relu(torch.stack(drawn).sum(0)))
-        return maps
-
-    def loss(self, taps: Sequence[Tensor], distorted: Tensor, clean: Tensor) -> Tensor:
-        """Return how far what is drawn from the features of `distorted` is from what it should be."""
-        wanted = (similarities(distorted, clean) - CENTER) / SPREAD
-        return F.smooth_l1_loss(self(taps, (wanted.shape[2], wanted.shape[3])), wanted)
+def loss(drawn: Drawn, distorted: Tensor, clean: Tensor) -> Tensor:
+    """Return how far what was drawn of `distorted` is from what it should be; both images (N, 3, H, W)."""
+    center, spread = (clean.new_tensor(values)[:, None, None] for values in (CENTER, SPREAD))
+    wanted = (similarities(distorted, clean) - center) / spread
+    return F.smooth_l1_loss(drawn.maps, wanted)

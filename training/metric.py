@@ -21,19 +21,18 @@ from torch import Tensor, nn
 
 from models.iqa.efficientnet_lite import STAGES, TAP_CHANNELS, TAPS
 from models.iqa.fr_surrogate import FRSurrogate
-from training import distorted, fast_trunk, imagenet, pseudo_mos
+from training import distorted, fast_trunk, imagenet, local_maps, pseudo_mos
 from training.alive import alive
 from training.distortions import FAMILIES, LEVELS
 from training.fast_trunk import Seen
 from training.leash import Leash
-from training.local_maps import LocalMaps
 from training.quality_photos import Batch, QualityPhotos
 from training.records import append_row, save_whole
 
-SIDES = (160, 192, 224)
+SIDES = (160, 184, 208)
 """Sides of the crops that a step learns from, of images of STORED pixels."""
 
-STORED = 256
+STORED = 208
 
 NARROW = 96
 """Inputs of a layer up to which it learns at the full rate; with more of them the rate falls as their number grows, as
@@ -47,8 +46,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     torch.set_num_threads(options.threads)
     images = options.images or options.out / "images"
     plan = distorted.Plan(options.families, options.levels, tuple(options.always))
-    crops = range(options.first, options.first + options.contents)
-    distorted.make(options.photos, images, crops, STORED, plan, options.threads)
+    crops: Sequence[int] = range(options.first, options.first + options.contents)
+    if options.photos:
+        distorted.make(options.photos, images, crops, STORED, plan, options.threads)
+    else:
+        crops = distorted.made(images)
     if not options.steps:
         return
     options.out.mkdir(parents=True, exist_ok=True)
@@ -62,7 +64,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--photos", type=Path, required=True, help="folder of photographs to train on")
+    parser.add_argument(
+        "--photos", type=Path, help="folder of photographs to train on; left out: all crops that earlier calls made"
+    )
     parser.add_argument("--out", type=Path, default=Path("training/runs/metric"), help="checkpoints, curve, result")
     parser.add_argument("--images", type=Path, help="where distorted images are kept; left out: images in --out")
     parser.add_argument(
@@ -137,25 +141,22 @@ class Run:
         torch.manual_seed(0)
         self.network = FRSurrogate().to(options.device)
         self.network.to(memory_format=torch.channels_last)
-        self.local = LocalMaps().to(options.device)
         self.leash = Leash(self.network.trunk)
-        modules = (self.network.hidden, self.network.output, self.local)
-        head = [parameter for module in modules for parameter in module.parameters()]
+        head = [*self.network.hidden.parameters(), *self.network.output.parameters()]
         groups: list[dict[str, Any]] = [
             {"params": [weights], "times": min(1.0, NARROW / weights[0].numel())}
-            for weights in self.network.trunk.parameters()
+            for weights in (*self.network.trunk.parameters(), *self.network.damage.parameters())
         ]
         groups.append({"params": head, "times": 3.0})
         self.optimizer = torch.optim.AdamW(groups, weight_decay=1e-4, fused=True)
         if self.checkpoint.exists():
             state = torch.load(self.checkpoint, weights_only=True, map_location=options.device)
-            if "leash" not in state:
+            if "local" in state or "leash" not in state:
                 raise ValueError(
                     f"{self.checkpoint} is of another version of the training; begin anew in another --out"
                 )
             self.step = int(state["step"])
             self.network.load_state_dict(state["network"])
-            self.local.load_state_dict(state["local"])
             self.leash.load(state["leash"])
             self.average = copy.deepcopy(self.network).eval().requires_grad_(requires_grad=False)
             self.average.load_state_dict(state["average"])
@@ -173,7 +174,8 @@ class Run:
     @torch.no_grad()
     def _settle(self) -> None:
         """Bring the features to a mean of 0 and a deviation of 1 on a first look at the images."""
-        features = torch.cat([self._seen(self._batch(-1 - index).images).pooled for index in range(12)])
+        looks = [self._seen(self._batch(-1 - index).images) for index in range(12)]
+        features = torch.cat([self.network.features(one.pooled, self.network.damage(one.taps)) for one in looks])
         self.network.mean.copy_(features.mean(0))
         self.network.deviation.copy_(features.std(0).clamp(min=1e-3))
 
@@ -220,9 +222,10 @@ class Run:
         batch = self._batch(self.step)
         torch.manual_seed(self.step)
         seen = self._seen(batch.images)
-        loss = loss_of(self.network.score(seen.pooled), batch)
+        drawn = self.network.damage(seen.taps)
+        loss = loss_of(self.network.score(self.network.features(seen.pooled, drawn)), batch)
         if self.options.local:
-            loss = loss + self.options.local * self.local.loss(seen.taps, batch.images, batch.clean)
+            loss = loss + self.options.local * local_maps.loss(drawn, batch.images, batch.clean)
         self.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
@@ -245,7 +248,6 @@ class Run:
         state = {
             "step": self.step,
             "network": self.network.state_dict(),
-            "local": self.local.state_dict(),
             "leash": self.leash.state(),
             "average": self.average.state_dict(),
             "optimizer": self.optimizer.state_dict(),

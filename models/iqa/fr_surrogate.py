@@ -1,4 +1,4 @@
-"""The network behind `fr-surrogate`: EfficientNet-Lite0's features of every resolution, pooled, and two layers."""
+"""The network behind `fr-surrogate`: features of every resolution and what they tell of damage, pooled, and a head."""
 
 import functools
 from collections.abc import Sequence
@@ -9,19 +9,22 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from models.iqa.damage_maps import MAPS, WIDTH, DamageMaps, Drawn
 from models.iqa.efficientnet_lite import TAP_CHANNELS, EfficientNetLite0
 from models.shipped import verified
 from models.tensors import lasting
 
 SHIPPED = Path(__file__).parent / "shipped" / "fr-surrogate" / "model.safetensors"
-FEATURES = 2 * sum(TAP_CHANNELS)
+SEEN = 2 * sum(TAP_CHANNELS)
+"""Features of the trunk."""
+FEATURES = SEEN + 2 * (WIDTH + MAPS)
 HIDDEN = 128
 DROPOUT = 0.2
 """Share of the features that a training step does without."""
 
 
 class FRSurrogate(nn.Module):
-    """Predicts a fusion of full-reference metrics without the reference; 0.74 M parameters, no normalization layers."""
+    """Predicts a fusion of full-reference metrics without the reference; 0.81 M parameters, no normalization layers."""
 
     mean: Tensor
     deviation: Tensor
@@ -29,6 +32,7 @@ class FRSurrogate(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.trunk = EfficientNetLite0()
+        self.damage = DamageMaps()
         self.hidden = nn.Linear(FEATURES, HIDDEN)
         self.output = nn.Linear(HIDDEN, 1)
         self.register_buffer("mean", torch.zeros(FEATURES))
@@ -36,21 +40,26 @@ class FRSurrogate(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the scores (N,), about 0 to 100, of RGB in [0, 1], (N, 3, H, W), H and W >= 32."""
-        return self.score(self.pooled(self.trunk(images)))
+        taps = self.trunk(images)
+        return self.score(self.features(self.pooled(taps), self.damage(taps)))
 
     @staticmethod
-    def pooled(taps: Sequence[Tensor]) -> Tensor:
-        """Return the mean and the standard deviation over the image of each of the trunk's channels, (N, FEATURES)."""
+    def pooled(maps: Sequence[Tensor]) -> Tensor:
+        """Return the mean and the standard deviation over the image of each channel of some maps, side by side."""
         pooled = []
-        for tap in taps:
+        for tap in maps:
             mean = tap.mean((2, 3))
             variance = (tap - mean[:, :, None, None]).square().mean((2, 3))
             pooled += [mean, (variance + 1e-6).sqrt()]
         return torch.cat(pooled, 1)
 
-    def score(self, pooled: Tensor) -> Tensor:
-        """Return the scores (N,) of images of which `pooled` said this."""
-        features = (pooled - self.mean) / self.deviation
+    def features(self, seen: Tensor, drawn: Drawn) -> Tensor:
+        """Return all that the head is told, (N, FEATURES): what `pooled` said of the taps, (N, SEEN), and of damage."""
+        return torch.cat([seen, self.pooled(drawn)], 1)
+
+    def score(self, features: Tensor) -> Tensor:
+        """Return the scores (N,) of images with these features."""
+        features = (features - self.mean) / self.deviation
         features = nn.functional.dropout(features, DROPOUT, self.training)
         raw: Tensor = self.output(torch.relu(self.hidden(features)))
         return 50 + 25 * raw[:, 0]

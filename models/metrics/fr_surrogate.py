@@ -24,7 +24,7 @@ class FRSurrogateMetric(Metric):
         differentiable=True,
         min_side=32,
         preprocessing=f"native; more than {MAX_PIXELS:,} pixels are shrunk to that",
-        version="9",
+        version="10",
         license="Apache-2.0",
         source="this project, docs/models/fr-surrogate.md; labels after Ye, Kumar, Doermann, CVPR 2014",
         human_trained=False,

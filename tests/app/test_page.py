@@ -69,7 +69,7 @@ def test_in_a_browser_an_image_is_purified_and_its_scores_and_problems_are_shown
     page.click("#send")
     page.locator("#tried li").first.wait_for(timeout=60_000)
     assert '"quality": 30' in page.text_content("#job")
-    assert page.locator("#scores th").all_inner_texts() == ["fr-surrogate (version 9)", "piqe (version 1)"]
+    assert page.locator("#scores th").all_inner_texts() == ["fr-surrogate (version 10)", "piqe (version 1)"]
     assert "difference" not in page.get_attribute("#stage", "class")
     assert page.evaluate("e => [e.naturalWidth, e.naturalHeight]", page.query_selector("#after")) == [128, 96]
     assert "-F 'image=@\"a '\\''quoted'\\'' <b>.png\"'" in page.text_content("#command")

@@ -5,8 +5,9 @@ import torch
 import torch.nn.functional as F
 from known_photographs import pixels
 
+from models.iqa.damage_maps import CELL, MAPS, DamageMaps
 from models.iqa.efficientnet_lite import EfficientNetLite0
-from training.local_maps import CELL, MAPS, LocalMaps, similarities
+from training.local_maps import loss, similarities
 
 
 @pytest.fixture
@@ -43,16 +44,16 @@ def test_a_change_of_hue_shows_in_colors_and_hardly_in_edges(clean):
 
 def test_drawing_the_maps_is_learned_and_teaches_the_trunk(clean):
     torch.manual_seed(0)
-    trunk, local = EfficientNetLite0(), LocalMaps()
+    trunk, damage = EfficientNetLite0(), DamageMaps()
     damaged = clean.clone()
     damaged[..., :64] = F.avg_pool2d(damaged[..., :64], 5, 1, 2)
-    optimizer = torch.optim.Adam([*trunk.parameters(), *local.parameters()], 1e-3)
+    optimizer = torch.optim.Adam([*trunk.parameters(), *damage.parameters()], 1e-3)
     losses = []
     for _ in range(12):
-        loss = local.loss(trunk(damaged), damaged, clean)
+        far = loss(damage(trunk(damaged)), damaged, clean)
         optimizer.zero_grad()
-        loss.backward()
+        far.backward()
         optimizer.step()
-        losses.append(loss.item())
+        losses.append(far.item())
     assert losses[-1] < 0.8 * losses[0]
     assert trunk.stem.weight.grad.abs().max() > 0

@@ -12,7 +12,7 @@ import pytest
 import torch
 from known_photographs import NAMES, pixels
 
-from models.iqa.fr_surrogate import FEATURES, SHIPPED, FRSurrogate
+from models.iqa.fr_surrogate import SEEN, SHIPPED, FRSurrogate
 from training import imagenet, metric, pseudo_mos
 from training.metric import Run
 from training.quality_photos import QualityPhotos
@@ -108,12 +108,14 @@ def test_renewed_stages_are_those_of_imagenet_and_say_nothing_at_first(train, tm
     for name, weights in fresh.items():
         renewed = name.startswith(("stages.3", "stages.4"))
         assert torch.equal(made[f"trunk.{name}"], weights if renewed else given[f"trunk.{name}"]), name
-    kept = FEATURES - 2 * 112
+    renewed = slice(SEEN - 2 * 112, SEEN)
     for name in ("mean", "deviation"):
-        assert torch.equal(made[name][:kept], given[name][:kept])
-        assert not torch.isclose(made[name][kept:], given[name][kept:]).any()
-    assert torch.equal(made["hidden.weight"][:, :kept], given["hidden.weight"][:, :kept])
-    assert not made["hidden.weight"][:, kept:].any()
+        assert not torch.isclose(made[name][renewed], given[name][renewed]).any()
+        made[name][renewed] = given[name][renewed]
+        assert torch.equal(made[name], given[name]), "the others are as they were"
+    assert not made["hidden.weight"][:, renewed].any()
+    made["hidden.weight"][:, renewed] = given["hidden.weight"][:, renewed]
+    assert torch.equal(made["hidden.weight"], given["hidden.weight"])
 
 
 def test_a_stage_that_the_trunk_does_not_have_is_not_renewed(train, capsys):
@@ -180,5 +182,20 @@ def test_where_an_image_is_damaged_is_learned_unless_it_weighs_nothing(train, tm
     for weight in (0, 1):
         train("--start", SHIPPED, "--steps", 1, "--local", weight, "--out", tmp_path / str(weight))
     first, second = (torch.load(tmp_path / str(weight) / "checkpoint.pt", weights_only=True) for weight in (0, 1))
-    assert any(not torch.equal(value, second["local"][name]) for name, value in first["local"].items())
-    assert not torch.equal(first["network"]["trunk.stem.weight"], second["network"]["trunk.stem.weight"])
+    for name in ("damage.output.weight", "trunk.stem.weight"):
+        assert not torch.equal(first["network"][name], second["network"][name])
+
+
+@pytest.mark.slow
+def test_without_photographs_training_takes_the_crops_that_there_are(train, tmp_path, capsys):
+    train("--steps", 0)
+    (tmp_path / "images" / "0001.csv").unlink()
+    options = ["--images", tmp_path / "images", "--out", tmp_path / "out", "--held-out", 1, "--contents-per-step", 1]
+    more = ["--start", SHIPPED, "--steps", 1, "--device", "cpu", "--threads", 1]
+    metric.main([str(word) for word in [*options, *more]])
+    assert "7 images; step 0 of 1" in capsys.readouterr().out, "one crop is held out"
+
+
+def test_without_photographs_and_crops_there_is_nothing_to_train_on(tmp_path):
+    with pytest.raises(ValueError, match="images holds no crops; make some with --photos"):
+        metric.main(["--out", str(tmp_path)])
