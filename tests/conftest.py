@@ -29,7 +29,16 @@ from app.main import create_app
 from app.settings import Settings
 from workers.state.queue import JobQueue
 
-torch.set_num_threads(1)
+THREADS = 1
+torch.set_num_threads(THREADS)
+
+
+@pytest.fixture(autouse=True)
+def as_many_threads():
+    """Put back what a command sets for its process: sums in two threads differ in their last digits."""
+    yield
+    if torch.get_num_threads() != THREADS:
+        torch.set_num_threads(THREADS)
 
 
 @pytest.fixture(scope="session")

@@ -30,10 +30,8 @@ def test_rows_are_printed_as_markdown_or_kept_by_name(capsys):
 
 @pytest.mark.parametrize("form", [[], ["--json"]])
 def test_a_section_of_purify_is_a_table_or_json_and_leaves_gradients_on(tmp_path, capsys, form):
-    threads = torch.get_num_threads()
     Image.fromarray(pixels(NAMES[0])).save(tmp_path / "photo.png")
     purify.main(["tiles", "--photos", str(tmp_path), "--quick", *form])
-    torch.set_num_threads(threads)
     out = capsys.readouterr().out
     found = json.loads(out)["tiles"] if form else [line for line in out.splitlines() if line.startswith("| `")]
     assert len(found) == 6

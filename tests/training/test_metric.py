@@ -198,4 +198,4 @@ def test_without_photographs_training_takes_the_crops_that_there_are(train, tmp_
 
 def test_without_photographs_and_crops_there_is_nothing_to_train_on(tmp_path):
     with pytest.raises(ValueError, match="images holds no crops; make some with --photos"):
-        metric.main(["--out", str(tmp_path)])
+        metric.main(["--out", str(tmp_path), "--threads", "1"])
