@@ -9,7 +9,7 @@ import torch
 from pydantic import BaseModel, Field, ValidationError
 from torch import Tensor
 
-from app.command.batch import EXPECTED, progress_bar, without_the_rest, write_result
+from app.command.batch import EXPECTED, progress_bar, without_the_rest
 from app.command.files import FilesError, ImageFile, check_place, find_images, named_format, plan_outputs
 from app.errors import ProblemError
 from app.orders import chosen_defense, chosen_metrics, wrong_attack
@@ -23,6 +23,7 @@ from models.images import ImageError, decode
 from models.metric import Metric, MetricError, MetricUnavailableError, UnsuitableSizeError
 from models.metrics import find_metric
 from models.perturbation.universal import Recipe, center, learn, save
+from models.whole_files import write_whole
 from workers.worker import pick_device
 
 UNIVERSAL = "uap"
@@ -129,7 +130,7 @@ def _attack_file(order: Order, file: Path, output: Path) -> Outcome:
     images = _read(file, order.settings)
     made = attack_alone(order.attack, images, order.metric, order.defense, order.seed)
     outcome = _measure(order, images, made, file, output)
-    write_result(output, made.file)
+    write_whole(output, made.file)
     return outcome
 
 

@@ -87,7 +87,7 @@ def run(
     def work(place: int) -> dict[str, Any]:
         job, file = carry(kind, images[place].path.read_bytes(), fields)
         if (output := outputs[place]) is not None and file is not None:
-            write_result(output, file)
+            write_whole(output, file)
         return job
 
     taken: set[int] = set()
@@ -143,14 +143,6 @@ def _format(asked: str | None, out: Path | None) -> str:
     if asked and named and asked != named:
         raise FilesError(f"{out} is not a name for a {asked} file")
     return asked or named or "png"
-
-
-def write_result(path: Path, data: bytes) -> None:
-    """Write a file, and the folders above it, all or nothing. Raises OSError, with the file that cannot be written."""
-    try:
-        write_whole(path, data)
-    except OSError as error:
-        raise OSError(f"{path} cannot be written: {error.strerror or error}") from error
 
 
 @contextlib.contextmanager

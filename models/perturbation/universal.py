@@ -121,10 +121,7 @@ def save(universal: Universal, file: Path) -> None:
     """Write it as safetensors, all or nothing. Raises OSError, with the file that cannot be written."""
     facts = {FACTS: universal.facts.model_dump_json()}
     data = safetensors.torch.save({KEY: universal.pattern.contiguous()}, facts)
-    try:
-        write_whole(file, data)
-    except OSError as error:
-        raise OSError(f"{file} cannot be written: {error.strerror or error}") from error
+    write_whole(file, data)
 
 
 def load(file: Path) -> Universal:
