@@ -190,6 +190,25 @@ def test_the_readmes_commands_work_and_answer_as_it_says(server, photo_jpeg, tmp
     assert (tmp_path / "purified" / "photo.png").is_file()
 
 
+def test_the_python_of_its_page_runs_as_it_stands(photo_jpeg, tmp_path):
+    (tmp_path / "photo.jpg").write_bytes(photo_jpeg)
+    page = (ROOT / "docs" / "python.md").read_text()
+    printed = []
+    for code in re.findall(r"```python\n(.*?)```", page, re.DOTALL):
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        printed.append(done.stdout)
+    clean, attacked, purified = (float(one) for one in re.findall(r"(?:clean|attacked|purified) ([\d.]+)", printed[0]))
+    assert attacked > clean + 5
+    assert abs(purified - clean) < abs(attacked - clean)
+    assert (tmp_path / "purified.png").read_bytes().startswith(b"\x89PNG")
+    scores = [[float(one) for one in re.findall(r"[\d.]+\d", row)] for row in re.findall(r"\[(.*?)\]", printed[1])]
+    assert all(attacked > clean for clean, attacked in zip(scores[0], scores[1], strict=True))
+
+
 @pytest.mark.slow
 def test_the_example_of_adding_a_defense_is_all_it_takes(tmp_path):
     """In a scratch copy: one file, and the catalogue, the command and the contract tests have it."""
