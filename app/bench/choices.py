@@ -238,10 +238,9 @@ def _adaptive_labels(given: str | None, defenses: Sequence[Item]) -> tuple[str, 
         return tuple(defense.label for defense in usable)
     wanted: set[str] = set()
     for text in split(given):
-        labels = {defense.label for defense in usable if text in (defense.label, defense.about["name"])}
-        if text.startswith("{"):
-            labels = {label_of(text)}
-        if not labels or not labels <= {defense.label for defense in usable}:
+        named = {defense.label for defense in usable if text in (defense.label, defense.about["name"])}
+        labels = named or {label_of(text)}
+        if not labels <= {defense.label for defense in usable}:
             there = ", ".join(defense.label for defense in usable)
             raise BenchError(f"--adaptive names {text}, which is not among the defenses: {there}")
         wanted |= labels

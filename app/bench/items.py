@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from app.errors import invalid_fields
+from models import notation
 from models.attack import Attack
 from models.attacks import parse_attack
 from models.availability import Availability
@@ -55,28 +56,8 @@ class Found(BaseModel):
 
 
 def split(text: str) -> list[str]:
-    """Return the items of a comma list; JSON objects and the brackets of labels may have commas of their own.
-
-    Raises BenchError for JSON that cannot be read.
-    """
-    items: list[str] = []
-    place = 0
-    while place < len(text):
-        if text[place] in ", \n\t":
-            place += 1
-            continue
-        if text[place] == "{":
-            try:
-                _, end = json.JSONDecoder().raw_decode(text, place)
-            except (json.JSONDecodeError, RecursionError) as error:
-                raise BenchError(f"{text[place : place + 80]}: this is not JSON: {error}") from error
-        else:
-            end = place
-            while end < len(text) and (text[end] != "," or text.count("(", place, end) > text.count(")", place, end)):
-                end += 1
-        items.append(text[place:end].strip())
-        place = end
-    return items
+    """Return the items of a comma list; commas within brackets or JSON separate nothing."""
+    return [item for item in notation.split(text, ",") if item]
 
 
 def find_attacks(
@@ -115,7 +96,7 @@ def attack_of(item: Item) -> Attack:
 def label_of(text: str) -> str:
     """Return the label of the defense that a text names. Raises BenchError for one that is none."""
     try:
-        return _label(parse_defense(text))
+        return notation.write(parse_defense(text))
     except ValueError as error:
         raise BenchError(str(error)) from error
 
@@ -180,20 +161,5 @@ def _find(
 
 
 def _item(made: Attack | Defense, availability: Callable[[Item], Availability] | None) -> tuple[Item, Availability]:
-    item = Item(label=_label(made), about=made.model_dump(mode="json"))
+    item = Item(label=notation.write(made), about=made.model_dump(mode="json"))
     return item, made.availability() if availability is None else availability(item)
-
-
-def _label(made: Attack | Defense) -> str:
-    parse = parse_attack if isinstance(made, Attack) else parse_defense
-    usual = parse(made.name).model_dump(mode="json")
-    differences = [
-        f"{name}={_shown(value)}" for name, value in made.model_dump(mode="json").items() if value != usual[name]
-    ]
-    return f"{made.name}({', '.join(differences)})" if differences else made.name
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, list):
-        return " + ".join(_label(parse_defense(json.dumps(step))) for step in value)
-    return f"{value:g}" if isinstance(value, float) else str(value)

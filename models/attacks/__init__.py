@@ -9,7 +9,7 @@ from pydantic import Field
 
 from models.attack import Attack
 from models.discovery import concrete_subclasses
-from models.parameters import read_json
+from models.notation import read
 
 
 class UnknownAttackError(ValueError):
@@ -48,18 +48,12 @@ else:
 
 
 def parse_attack(text: str) -> Attack:
-    """Make an attack from its name or from JSON such as `{"name": "ifgsm", "epsilon": 4}`.
+    """Make an attack from a line such as `ifgsm` or `ifgsm(epsilon=4)`, or from JSON (models/notation.py).
 
     Raises UnknownAttackError for a name that does not exist, pydantic.ValidationError for a wrong parameter,
-    ValueError for JSON that cannot be read.
+    ValueError for a line that cannot be read.
     """
-    text = text.strip()
-    value: object = {"name": text}
-    if text.startswith(("{", "[", '"')):
-        try:
-            value = read_json(text)
-        except ValueError as error:
-            raise ValueError(f"this is neither the name of an attack nor JSON: {error}") from error
+    value = read(text, ATTACKS)
     if not isinstance(value, dict) or not isinstance(value.get("name"), str):
         raise ValueError('an attack is an object with a "name", such as {"name": "ifgsm", "epsilon": 4}')
     if value["name"] not in ATTACKS:

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from models.defense import Defense
 from models.discovery import concrete_subclasses
-from models.parameters import read_json
+from models.notation import read
 
 
 class UnknownDefenseError(ValueError):
@@ -20,7 +20,7 @@ class UnknownDefenseError(ValueError):
         self.suggestion = close[0] if close else None
         hint = f"; did you mean {self.suggestion!r}?" if close else f"; there are {', '.join(DEFENSES)}"
         if close and "," in name:
-            hint = '; several are one: {"name": "chain", "steps": [{"name": "flip"}, {"name": "jpeg"}]}'
+            hint = "; join several by +, such as flip+jpeg"
         super().__init__(f"there is no defense {name[:80]!r}{hint}")
 
 
@@ -46,19 +46,12 @@ for _defense in DEFENSES.values():  # a defense made of defenses names AnyDefens
 
 
 def parse_defense(text: str) -> Defense:
-    """Make a defense from its name or from JSON such as `{"name": "jpeg", "quality": 50}`.
+    """Make a defense from a line such as `jpeg`, `jpeg(quality=50)` or `flip+jpeg`, or from JSON (models/notation.py).
 
     Raises UnknownDefenseError for a name that does not exist, pydantic.ValidationError for a wrong parameter,
-    ValueError for JSON that cannot be read.
+    ValueError for a line that cannot be read.
     """
-    text = text.strip()
-    if not text.startswith(("{", "[", '"')):
-        return make_defense({"name": text})
-    try:
-        value = read_json(text)
-    except ValueError as error:
-        raise ValueError(f"this is neither the name of a defense nor JSON: {error}") from error
-    return make_defense(value)
+    return make_defense(read(text, DEFENSES))
 
 
 def make_defense(value: Any) -> Defense:
