@@ -20,7 +20,10 @@ from app.command import listing
 from app.decoding.pool import UndecodableImageError
 from app.errors import image_problem
 from app.settings import Settings
+from models.attacks import parse_attack
+from models.defenses import parse_defense
 from models.images import ImageError
+from models.notation import split
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
@@ -148,6 +151,24 @@ def test_defense_is_spelled_one_way():
             and name != "tests/app/test_bad_input.py"
         ):
             assert british not in path.read_text().lower(), name
+
+
+def named_in_the_documentation():
+    """What the pages give to --defense, --defenses, --attack and --attacks, and the table of how a defense is written."""
+    for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *(ROOT / "docs" / "results").glob("*.md")]:
+        given = re.findall(r"(--defenses?|--attacks?|DEFENSES)[ =]('[^']+'|[^\s|`]+)", page.read_text())
+        for option, text in given:
+            for item in split(text.strip("'"), ","):
+                if re.fullmatch(r'[A-Z]|LIST.*|\.\.\.|"?\$DEFENSES"?|', item) is None:
+                    yield "attack" if "attack" in option else "defense", item
+    table = re.search(r"\| write \| to get \|\n((?:\|.*\n)*)", (ROOT / "docs" / "defenses.md").read_text())
+    for item in re.findall(r"^\| `(.*?)` \|", table[1], re.MULTILINE):
+        yield "defense", item
+
+
+@pytest.mark.parametrize(("kind", "text"), sorted(set(named_in_the_documentation())))
+def test_every_defense_and_attack_in_the_documentation_can_be_given(kind, text):
+    assert (parse_attack if kind == "attack" else parse_defense)(text)
 
 
 def test_links_in_the_documentation_lead_somewhere():
