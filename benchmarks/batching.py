@@ -24,8 +24,8 @@ SIZES = ((256, 256), (384, 512))
 COUNTS = (1, 2, 4, 8)
 DEFENSES = {
     "diffpure": "diffpure",
-    "diffpure, timestep auto": '{"name": "diffpure", "timestep": "auto"}',
-    "diffpure, ffdnet-pyramid": '{"name": "diffpure", "denoiser": "ffdnet-pyramid"}',
+    "diffpure, timestep auto": "diffpure(timestep=auto)",
+    "diffpure, ffdnet-pyramid": "diffpure(denoiser=ffdnet-pyramid)",
     "fcn": "fcn",
 }
 METRICS = ("fr-surrogate",)

@@ -13,14 +13,14 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from models.attacks import parse_attack
-from models.defenses import make_defense
+from models.defenses import parse_defense
 from models.filters import gaussian_blur
 from models.images import ImageLimits, decode
 from models.metrics import find_metric
 
 METRIC = "fr-surrogate"
-ATTACK = '{"name": "ifgsm", "epsilon": 4}'
-DEFENSE = {"name": "chain", "steps": [{"name": "flip"}, {"name": "jpeg"}]}
+ATTACK = "ifgsm(epsilon=4)"
+DEFENSE = "flip+jpeg"
 KERNEL, SIGMA = 13, 1.5
 """Of the blur, in pixels."""
 WIDTH, GAP, LINE = 340, 16, 30
@@ -34,7 +34,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
     photo, _ = decode(options.photo.read_bytes(), ImageLimits())
-    metric, defense = find_metric(METRIC), make_defense(DEFENSE)
+    metric, defense = find_metric(METRIC), parse_defense(DEFENSE)
     blurred = (gaussian_blur(photo, KERNEL, SIGMA) * 255).round() / 255
     attacked = parse_attack(ATTACK)(blurred, metric)
     images = {"a photograph": photo, "blurred": blurred, "blurred, and attacked": attacked}

@@ -1,11 +1,10 @@
 """Named choices of attacks, defenses and picture size, and the groups in which attacks are reported."""
 
-import json
 from collections.abc import Mapping
-from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from models import notation
 from models.attacks import ATTACKS
 
 
@@ -27,11 +26,7 @@ def _middle(name: str, **also: float) -> str:
     if name not in ATTACKS:
         return name
     values = {parameter: values[min(1, len(values) - 1)] for parameter, values in ATTACKS[name].presets.items()}
-    return json.dumps({"name": name, **values, **also})
-
-
-def _with(name: str, **parameters: Any) -> str:
-    return json.dumps({"name": name, **parameters})
+    return notation.write(ATTACKS[name].model_validate({"name": name, **values, **also}))
 
 
 GRADIENT_ATTACKS = ("ifgsm", "mifgsm", "amifgsm")
@@ -39,7 +34,7 @@ ZHANG_ATTACKS = ("zhang-ssim", "zhang-lpips", "zhang-dists")
 
 PRESETS: Mapping[str, Preset] = {
     "quick": Preset(
-        attacks=("ifgsm", "korhonen", _with("square", queries=100)),
+        attacks=("ifgsm", "korhonen", "square(queries=100)"),
         defenses=("none", "jpeg", "gaussian-blur", "median-blur", "resize", "flip"),
         size=(192, 192),
         images=4,
@@ -52,12 +47,12 @@ PRESETS: Mapping[str, Preset] = {
             "none",
             "flip",
             "random-crop",
-            _with("rotate", interpolation="nearest", border="zeros"),
+            "rotate(interpolation=nearest, border=zeros)",
             "median-blur",
             "gaussian-blur",
-            _with("resize", antialias=False),
-            *(_with("upscale", mode=mode, antialias=False) for mode in ("nearest", "bilinear", "bicubic")),
-            _with("jpeg", channel_order="bgr"),
+            "resize(antialias=false)",
+            *(f"upscale(mode={mode}, antialias=false)" for mode in ("nearest", "bilinear", "bicubic")),
+            "jpeg(channel_order=bgr)",
             "fcn",
             "real-esrgan",
             "mprnet",
@@ -79,21 +74,21 @@ PRESETS: Mapping[str, Preset] = {
         defenses=(
             "none",
             "flip",
-            _with("rotate", limit=15, interpolation="nearest", border="zeros"),
-            _with("random-crop", size=128),
+            "rotate(limit=15, interpolation=nearest, border=zeros)",
+            "random-crop(size=128)",
             "median-blur",
             "gaussian-blur",
-            _with("resize", antialias=False),
-            _with("upscale", antialias=False),
+            "resize(antialias=false)",
+            "upscale(antialias=false)",
             "jpeg",
             "diffjpeg",
             "color-quantization",
             "unsharp",
             "random-noise",
             "fcn",
-            _with("real-esrgan", outscale=4),
+            "real-esrgan(outscale=4)",
             "mprnet",
-            _with("diffpure", timestep=5),
+            "diffpure(timestep=5)",
             "disco",
         ),
         size=(512, 384),

@@ -11,7 +11,7 @@ import httpx2
 from benchmarks.chaos.site import Result, Site, photo
 from workers.state.record import Status
 
-DEFENSES = ("none", "jpeg", '{"name": "diffpure", "sampler": "ddim", "steps": 2}')
+DEFENSES = ("none", "jpeg", "diffpure(sampler=ddim, steps=2)")
 
 
 @dataclass

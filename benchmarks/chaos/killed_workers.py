@@ -11,7 +11,7 @@ from benchmarks.chaos.site import Result, Site, percentile, photo, rng
 from workers.state.keys import job_keys
 from workers.state.record import Status
 
-DEFENSE = '{"name": "diffpure", "sampler": "ddim", "steps": 2}'
+DEFENSE = "diffpure(sampler=ddim, steps=2)"
 RECOVERY_SECONDS = 10
 
 

@@ -57,7 +57,7 @@ def parse_defense(text: str) -> Defense:
 def make_defense(value: Any) -> Defense:
     """Make a defense from a parsed object with a `name` and its parameters; errors as in `parse_defense`."""
     if not isinstance(value, dict) or not isinstance(value.get("name"), str):
-        raise ValueError('a defense is an object with a "name", such as {"name": "jpeg", "quality": 50}')
+        raise ValueError('as JSON, a defense is an object with a "name", such as {"name": "jpeg", "quality": 50}')
     if value["name"] not in DEFENSES:
         raise UnknownDefenseError(value["name"])
     return DEFENSES[value["name"]].model_validate(value)

@@ -7,11 +7,11 @@ from models import sequences
 from models.availability import Availability
 from models.defense import Aligned, Cost, Defense
 from models.noise import Noise
+from models.notation import CHAIN
 
 if TYPE_CHECKING:
     from models.defense import Defense as AnyDefense
 
-NAME = "chain"
 DEFAULT_STEPS: Any = ({"name": "median-blur"}, {"name": "unsharp"})
 
 
@@ -40,7 +40,7 @@ class Chain(Defense):
         # Before the steps are built: a deep nest must cost nothing.
         if (found := sequences.listed(steps)) is not None:
             steps = found
-            if any(isinstance(step, Chain) or (isinstance(step, dict) and step.get("name") == NAME) for step in steps):
+            if any(isinstance(step, Chain) or (isinstance(step, dict) and step.get("name") == CHAIN) for step in steps):
                 raise ValueError("a chain cannot hold a chain; list its steps instead")
         return steps
 
