@@ -6,6 +6,7 @@ from torch import Tensor
 from models.attack import Attack
 from models.attack_target import Target
 from models.availability import Availability
+from models.metric import UndefinedScoreError
 from models.metrics import find_metric
 from models.perturbation.sign import sign_steps
 
@@ -37,7 +38,11 @@ class Amifgsm(Attack):
 
     def budgets(self, images: Tensor) -> Tensor:
         # NIQE is about 2 to 8 for photographs; below 1 the budget would grow without a limit, below a level it is none.
-        return (255 * self.k / find_metric(NIQE)(images).clamp(min=1)).clamp(min=1)
+        try:
+            unnaturalness = find_metric(NIQE)(images)
+        except UndefinedScoreError as error:  # not of the metric that is attacked, which may well have a score
+            raise UndefinedScoreError(f"{self.name} has no budget for this image: {error}") from error
+        return (255 * self.k / unnaturalness.clamp(min=1)).clamp(min=1)
 
     def perturb(self, target: Target) -> Tensor:
         if target.budget is None:

@@ -40,7 +40,7 @@ class Parsimonious(Attack):
     def _perturb_one(self, target: Target) -> Tensor:
         block = min(self.block, max(target.images.shape[2:]))
         search = _Search(target, self.queries, block)
-        while search.left and block >= 1:
+        while search.can_ask and block >= 1:
             search.flip_blocks(-1)
             search.flip_blocks(1)
             block //= 2
@@ -62,6 +62,11 @@ class _Search:
         self.signs = -torch.ones(3, -(-height // block), -(-width // block))
         self.loss = self._loss()
 
+    @property
+    def can_ask(self) -> bool:
+        """Whether queries are left to see what a flip changes."""
+        return self.left > self.again
+
     def images(self, signs: Tensor) -> Tensor:
         """Return the images that choices of signs, (M, 3, rows, columns), make: (M, 3, H, W)."""
         height, width = self.target.images.shape[2:]
@@ -72,7 +77,7 @@ class _Search:
         """Flip blocks of this sign where the loss falls by it, a group of them after the other."""
         places = (self.signs.flatten() == sign).nonzero().flatten()
         places = places[torch.randperm(len(places), generator=self.target.noise.generators[0])]
-        while len(places) and self.left:
+        while len(places) and self.can_ask:
             size = min(GROUP, max(1, self.left // 2))  # looking at all of them leaves some queries to flip them
             self._flip_group(places[:size].tolist())
             places = places[size:]
@@ -81,7 +86,7 @@ class _Search:
         """Flip the best of these blocks while the loss falls. Gains are looked at again before each flip."""
         heap = list(zip(self._changes(places), places, strict=False))  # fewer changes than places: no queries left
         heapq.heapify(heap)
-        while heap and self.left > self.again:
+        while heap and self.can_ask:
             change, place = heapq.heappop(heap)
             if change >= 0:
                 return

@@ -6,6 +6,7 @@ import pytest
 import torch
 from standin_metrics import Standin, photograph_like
 
+from models.attacks import parsimonious
 from models.attacks.nes import Nes
 from models.attacks.onepixel import Onepixel
 from models.attacks.parsimonious import Parsimonious
@@ -60,6 +61,16 @@ def test_parsimonious_ends_below_its_queries_where_no_block_gains_any_more():
     done = Parsimonious(block=4).run(photograph_like(1, 16, 16), METRIC)
     assert done.queries.item() < 10_000
     assert METRIC(done.images) > METRIC(photograph_like(1, 16, 16))
+
+
+def test_parsimonious_goes_through_no_more_blocks_once_it_cannot_ask(monkeypatch):
+    groups, flip_group = [], parsimonious._Search._flip_group
+    monkeypatch.setattr(
+        parsimonious._Search, "_flip_group", lambda self, places: (groups.append(places), flip_group(self, places))
+    )
+    done = Parsimonious(block=16, queries=12).run(photograph_like(1, 32, 32), METRIC, RandomNoise())
+    assert done.queries.item() == 11, "one is left, and what a flip changes takes two"
+    assert len(groups) <= 12
 
 
 def test_square_never_ends_worse_than_it_began():

@@ -19,6 +19,7 @@ from models.attacks.stadv import Stadv, move
 from models.attacks.zhang_ssim import ZhangSsim
 from models.defenses.random_crop import RandomCrop
 from models.defenses.random_noise import RandomNoise
+from models.metric import UndefinedScoreError
 from models.metrics import metrics
 from models.ssim import ssim
 
@@ -87,6 +88,12 @@ def test_amifgsm_is_mifgsm_with_a_budget_that_follows_niqe_and_a_step_that_is_it
     assert Amifgsm(k=0.01, iterations=1).run(images, METRIC).budget.tolist() == [1, 2], "a level at least"
     without = Amifgsm(k=0.0625, iterations=5, momentum=0)(images, METRIC)
     assert not torch.equal(without, done.images)
+
+
+def test_where_niqe_has_no_score_it_is_amifgsm_that_has_no_budget():
+    flat = torch.full((1, 3, 96, 96), 0.5)
+    with pytest.raises(UndefinedScoreError, match=r"^amifgsm has no budget for this image: niqe is not defined"):
+        Amifgsm().run(flat, METRIC)
 
 
 def test_adam_steps_weighed_by_activity_are_written_out():
