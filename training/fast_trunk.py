@@ -7,9 +7,8 @@ gradients stay float32; gradients are nearer to those of float32 than the ones u
 
 import functools
 import shutil
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -18,6 +17,7 @@ from torch.autograd.function import Function
 
 from models.iqa.efficientnet_lite import TAPS, Block, EfficientNetLite0
 from training.leash import Moments, moments
+from training.seen import Seen
 
 LANES = 16
 
@@ -26,17 +26,6 @@ def is_possible() -> bool:
     """Return whether this CPU has the instructions, and this machine what builds for it."""
     has_tools = shutil.which("g++") and shutil.which("ninja")
     return bool(has_tools and torch.cpu._is_avx512_bf16_supported())  # noqa: SLF001 - there is no public name for it
-
-
-class Seen(NamedTuple):
-    """What a trunk makes of images."""
-
-    pooled: Tensor
-    """What `FRSurrogate.pooled` says of its features, (N, FEATURES)."""
-    taps: Sequence[Tensor]
-    """The features; those of the first resolution, which are many, may be in bfloat16."""
-    added: Sequence[Moments]
-    """Of what each block adds."""
 
 
 def seen(trunk: EfficientNetLite0, images: Tensor) -> Seen:

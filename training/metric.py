@@ -24,15 +24,19 @@ from models.iqa.fr_surrogate import FRSurrogate
 from training import distorted, fast_trunk, imagenet, local_maps, pseudo_mos
 from training.alive import alive
 from training.distortions import FAMILIES, LEVELS
-from training.fast_trunk import Seen
 from training.leash import Leash
 from training.quality_photos import Batch, QualityPhotos
 from training.records import append_row, save_whole
+from training.seen import Seen
 
 SIDES = (160, 184, 208)
 """Sides of the crops that a step learns from, of images of STORED pixels."""
 
 STORED = 208
+
+DEAD = 1e-6
+"""A feature that deviates by less is the same for all images. Divided by that, it would be all that counts once it
+comes to life: it is left as it is."""
 
 NARROW = 96
 """Inputs of a layer up to which it learns at the full rate; with more of them the rate falls as their number grows, as
@@ -176,8 +180,9 @@ class Run:
         """Bring the features to a mean of 0 and a deviation of 1 on a first look at the images."""
         looks = [self._seen(self._batch(-1 - index).images) for index in range(12)]
         features = torch.cat([self.network.features(one.pooled, self.network.damage(one.taps)) for one in looks])
-        self.network.mean.copy_(features.mean(0))
-        self.network.deviation.copy_(features.std(0).clamp(min=1e-3))
+        mean, deviation = features.mean(0), features.std(0)
+        self.network.mean.copy_(mean)
+        self.network.deviation.copy_(torch.where(deviation < DEAD, 1, deviation.clamp(min=1e-3)))
 
     @torch.no_grad()
     def _renew(self, first: int) -> None:

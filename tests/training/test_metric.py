@@ -163,6 +163,19 @@ def test_which_contents_come_first_says_nothing_of_the_side_of_their_crops(monke
     assert list(sides.values()) == [{1, 2, 3}] * 4
 
 
+def test_a_feature_that_no_image_moves_at_first_is_not_magnified_once_it_comes_to_life():
+    features = torch.randn(24, 4, generator=torch.Generator().manual_seed(0))
+    features[:, 1] = 0.3
+    features[:, 2] *= 1e-4
+    run = Mock(network=Mock(mean=torch.zeros(4), deviation=torch.zeros(4)))
+    run.network.features.side_effect = features.split(2)
+    Run._settle(run)
+    torch.testing.assert_close(run.network.mean, features.mean(0))
+    small = torch.tensor([1e-3])
+    expected = torch.cat([features.std(0)[:1], torch.ones(1), small, features.std(0)[3:]])
+    torch.testing.assert_close(run.network.deviation, expected)
+
+
 @pytest.mark.slow
 def test_each_image_of_a_step_comes_with_the_same_part_of_what_it_was_made_of(train, tmp_path):
     train("--steps", 0, "--levels", 2)
