@@ -3,6 +3,9 @@
 import torch
 from torch import Tensor
 
+# Float32 is that on CUDA too (docs/decisions/0007): torch would let convolutions round to 10 bits what they multiply.
+torch.backends.cudnn.allow_tf32 = False
+
 MIN_SIDE = 16
 """Smallest height and width in pixels; every defense must accept it."""
 
