@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from app.bench.folder import AttackRecord, FailureRecord, Folder, UnscoredRecord, write_whole
-from app.bench.items import Item, attack_of, defense_of, metric_of
+from app.bench.items import Item, attack_of, metric_of
 from app.bench.measure import Purified, measure
 from app.bench.units import ATTACK, Unit
 from models.attack_alone import attack_alone
@@ -86,7 +86,7 @@ def perform(unit: Unit, folder: Folder, device: str, left_out: Collection[str] =
 def _attack(unit: Unit, folder: Folder, clean: Tensor) -> Tensor:
     if unit.attack is None:
         raise ValueError("a clean picture is not attacked")
-    through = None if unit.through is None else defense_of(unit.through)
+    through = None if unit.through is None else _warm(unit.through.json_text, clean.device)
     _warm_metric(unit.metrics[0].label, clean.device)
     done, file, facts = attack_alone(
         attack_of(unit.attack), clean, metric_of(unit.metrics[0]), through, unit.picture.seed
