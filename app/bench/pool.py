@@ -126,7 +126,7 @@ class _Pool:
                 if slot.work:
                     self._tell(slot.work.unit, message)
                 if self._is_late() and slot.work:
-                    if not _was_last(message, slot.work.unit):
+                    if self._is_left(slot.work, message):
                         self._waiting.appendleft(slot.work)
                     self._dismiss(slot)
             case Stuck():
@@ -168,6 +168,14 @@ class _Pool:
         if self._waiting and not self._is_late():
             self._start()
 
+    def _is_left(self, work: Work, ended: Ended) -> bool:
+        """Return whether something of a unit is still to be done when a step of it has ended."""
+        if ended.step == ATTACK and ended.failed:
+            return False
+        later = work.unit.steps[work.unit.steps.index(ended.step) + 1 :]
+        finished = Folder(self._root).finished(work.unit)
+        return any(step not in finished and step not in work.left_out for step in later)
+
     def _is_late(self) -> bool:
         return self._deadline is not None and time.monotonic() > self._deadline
 
@@ -175,10 +183,6 @@ class _Pool:
 def _guess(code: int) -> str:
     # Python ends with 1 after an exception that nobody caught, and has printed it
     return "the error was printed where the study ran" if code == 1 else "was there memory enough?"
-
-
-def _was_last(ended: Ended, unit: Unit) -> bool:
-    return ended.step == unit.steps[-1] or (ended.step == ATTACK and ended.failed)
 
 
 @contextlib.contextmanager
