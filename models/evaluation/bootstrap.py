@@ -4,6 +4,7 @@ from collections.abc import Hashable, Sequence
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 RESAMPLES = 2000
 CONFIDENCE = 0.95
@@ -40,6 +41,11 @@ def bootstrap_mean(values: Sequence[float], images: Sequence[Hashable], seed: in
         return Mean(mean, None, None, len(values))
     drawn = np.random.default_rng(seed).integers(0, len(numbers), size=(RESAMPLES, len(numbers)))
     means = sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1)
+    return Mean(mean, *interval(means), len(values))
+
+
+def interval(draws: NDArray[np.float64]) -> tuple[float, float]:
+    """Return the ends of the 95 % percentile interval of what was found in each draw."""
     tail = (1 - CONFIDENCE) / 2
-    low, high = np.quantile(means, [tail, 1 - tail])
-    return Mean(mean, float(low), float(high), len(values))
+    low, high = np.quantile(draws, [tail, 1 - tail])
+    return float(low), float(high)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from models.evaluation.bootstrap import CONFIDENCE, RESAMPLES, Mean
+from models.evaluation.bootstrap import RESAMPLES, Mean, interval
 
 FEWEST = 3
 """Images; among fewer there is no rank to speak of."""
@@ -66,6 +66,5 @@ def _share(values: Numbers, pairs: Numbers, seed: int) -> Mean | None:
     drawn = np.random.default_rng(seed).integers(0, len(pairs), size=(RESAMPLES, len(pairs)))
     times = np.stack([np.bincount(draw, minlength=len(pairs)) for draw in drawn]).astype(np.float64)
     sums, counts = (((times @ matrix) * times).sum(axis=1) for matrix in (values, pairs))
-    tail = (1 - CONFIDENCE) / 2
-    low, high = np.quantile(sums[counts > 0] / counts[counts > 0], [tail, 1 - tail])
-    return Mean(float(values.sum() / pairs.sum()), float(low), float(high), len(pairs))
+    ends = interval(sums[counts > 0] / counts[counts > 0])
+    return Mean(float(values.sum() / pairs.sum()), *ends, len(pairs))

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata, spearmanr
 
-from models.evaluation.bootstrap import CONFIDENCE, RESAMPLES, Mean
+from models.evaluation.bootstrap import RESAMPLES, Mean, interval
 
 Kind = Literal["srocc", "plcc"]
 Numbers = NDArray[np.float64]
@@ -52,9 +52,7 @@ def agreement(opinions: Sequence[float], scores: Sequence[Sequence[float]], kind
         return None
     drawn = np.random.default_rng(seed).integers(0, len(mos), size=(RESAMPLES, len(mos)))
     values = _correlations(prepare(mos[drawn]), [prepare(row[drawn]) for row in rows])
-    tail = (1 - CONFIDENCE) / 2
-    low, high = np.quantile(values[np.isfinite(values)], [tail, 1 - tail])
-    return Mean(float(value), float(low), float(high), len(mos))
+    return Mean(float(value), *interval(values[np.isfinite(values)]), len(mos))
 
 
 def _correlations(opinions: Numbers, rows: Sequence[Numbers]) -> Numbers:
