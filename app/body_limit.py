@@ -70,6 +70,6 @@ class BodyLimit:
 
     def _too_many(self) -> ProblemError:
         return ProblemError(
-            503, "too-busy", f"Orders of {self._max_held} bytes are being received already; nothing was accepted.",
+            503, "too-busy", f"Orders of {self._max_held} bytes are arriving already; nothing was accepted.",
             headers={"Retry-After": str(TOO_BUSY_RETRY_SECONDS)},
         )  # fmt: skip

@@ -45,7 +45,7 @@ class ServiceCollector(Collector):
             free = self._store.free_bytes()
         except OSError:  # absent says it: /readyz tells why
             return
-        yield GaugeMetricFamily("purifiqa_store_free_bytes", "Room left on the disk of the store.", value=free)
+        yield GaugeMetricFamily("purifiqa_store_free_bytes", "Free bytes on the disk of the store.", value=free)
 
     def _stored(self) -> Iterator[Metric]:
         size = self._queue.store_size()
@@ -54,9 +54,11 @@ class ServiceCollector(Collector):
             yield GaugeMetricFamily("purifiqa_store_files", "Files in the store at the last sweep.", value=size[1])
 
     def _waiting(self) -> Iterator[Metric]:
-        yield GaugeMetricFamily("purifiqa_queue_depth", "Jobs that wait.", value=self._queue.depth())
+        yield GaugeMetricFamily("purifiqa_queue_depth", "Waiting jobs.", value=self._queue.depth())
         age = self._queue.outlook.oldest_age()
-        yield GaugeMetricFamily("purifiqa_oldest_job_age_seconds", "Time since the first in the queue came.", value=age)
+        yield GaugeMetricFamily(
+            "purifiqa_oldest_job_age_seconds", "Seconds since the oldest waiting job arrived.", value=age
+        )
 
     def _workers(self) -> Iterator[Metric]:
         crew = [Facts.model_validate_json(text) for text in self._queue.crew()]

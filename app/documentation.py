@@ -18,40 +18,43 @@ REF = "#/components/schemas/{model}"
 IMAGES: dict[str, Any] = {one.media_type: {"schema": {"type": "string", "format": "binary"}} for one in ImageFormat}
 _TITLES = {
     400: "The form cannot be read",
-    401: "No API key, or none that is known",
-    403: "This key may not do this, pages of this origin may not, or it is turned off",
-    404: "Unknown",
-    406: "No acceptable form of answer",
-    408: "The body came too slowly",
-    409: "Not possible as things stand: weights are missing, a result is not ready, a job has ended",
+    401: "The API key is missing or unknown",
+    403: "Not allowed for this key or this page's origin, or turned off",
+    404: "Not found",
+    406: "None of the accepted media types is available",
+    408: "The request body arrived too slowly",
+    409: "Not possible in the current state: weights are missing, a result is not ready, or the job has ended",
     410: "Expired",
     413: "Larger than the limit that the problem names",
     415: "Not a PNG, JPEG or WebP still image",
-    421: "Not a name of this service",
-    422: "A field is wrong; the problem names it, its limit and the closest match",
-    429: "Too many orders, or too many jobs that have not ended; see Retry-After",
-    500: "The service failed; the failure is in its log",
-    503: "Not now; see Retry-After",
+    421: "The service does not answer to this host name",
+    422: "A field is invalid; the problem names the field, its limit and the closest match",
+    429: "Too many orders or too many unfinished jobs; see Retry-After",
+    500: "Internal error; the details are in the log of the service",
+    503: "Temporarily unavailable; see Retry-After",
     507: "The store is full",
 }
 RETRY_AFTER = {
-    "description": "Seconds until it makes sense to ask: from the jobs before it and how fast they went lately.",
+    "description": "Seconds to wait before asking again, estimated from the jobs ahead and their recent speed.",
     "schema": {"type": "integer"},
 }
 ETAG = {"ETag": {"description": "The SHA-256 of the image.", "schema": {"type": "string"}}}
 _JOB_HEADERS = {
-    "Location": {"description": "The job, or the batch.", "schema": {"type": "string"}},
+    "Location": {"description": "URL of the job or the batch.", "schema": {"type": "string"}},
     "Retry-After": RETRY_AFTER,
-    "Preference-Applied": {"description": "The `Prefer` that was honored.", "schema": {"type": "string"}},
-    "Idempotency-Replayed": {"description": "`true`: an earlier request was accepted.", "schema": {"type": "string"}},
+    "Preference-Applied": {"description": "The part of `Prefer` that was honored.", "schema": {"type": "string"}},
+    "Idempotency-Replayed": {
+        "description": "`true`: the answer is that of an earlier, identical request.",
+        "schema": {"type": "string"},
+    },
 }
 _HEADERS = {
     "Prefer": ("`wait=N`: answer within N seconds if the job is done (RFC 7240).", "wait=10"),
     "Idempotency-Key": (
-        "Your name for this request. Sent again within a day with the same content it gives the same job; else 422.",
+        "Your unique id for this request. Sent again within a day, it returns the same job; with other content, 422.",
         "8e03978e-40d5-43dd-bc93-6894a57f9324",
     ),
-    "Cache-Control": ("`no-cache`: compute anew, also what an identical order has the answer to.", "no-cache"),
+    "Cache-Control": ("`no-cache`: compute again, even if an identical order has a stored result.", "no-cache"),
 }
 _FILLED_IN = {"Prefer"}
 """Headers that the form at /docs begins with; the others would change what a second try does."""
@@ -73,12 +76,12 @@ def accepted(images: dict[str, Any] | None = None) -> dict[int | str, dict[str, 
     """Return the documentation of the answers 200 and 202 to an order."""
     return {
         200: {
-            "description": "Done within the time of `Prefer: wait=N`",
+            "description": "Finished within the time of `Prefer: wait=N`",
             "model": JobDocument | BatchDocument,
             "content": {"application/json": {}, **(images or {})},  # /docs asks for the first
             "headers": {**_JOB_HEADERS, **(ETAG if images else {})},
         },
-        202: {"description": "Accepted: the job will be done", "headers": _JOB_HEADERS},
+        202: {"description": "Accepted: the job is queued; follow it at `Location`", "headers": _JOB_HEADERS},
     }
 
 
@@ -89,7 +92,7 @@ def form_body(form: type[BaseModel]) -> dict[str, Any]:
     file = {"type": "string", "format": "binary"}
     image = {
         "type": "array", "items": file, "minItems": 1,
-        "description": "A PNG, JPEG or WebP still image; several parts of this name make a batch.",
+        "description": "A PNG, JPEG or WebP still image. Several parts with this name make a batch.",
     }  # fmt: skip
     for name, field in schema["properties"].items():  # a form's field is there or not, never null
         [kind] = [one for one in field.pop("anyOf", [{}]) if one != {"type": "null"}]
@@ -151,7 +154,7 @@ def _forget_defaults(document: dict[str, Any]) -> None:
 
 def _tell_request_ids(document: dict[str, Any]) -> None:
     """Every answer has the header, whatever answers."""
-    description = "Id of the request, as in the logs: the one that was sent in this header, or a new one."
+    description = "Request id, as in the logs: the one sent in this header, or a new one."
     document["components"]["headers"] = {HEADER: {"description": description, "schema": {"type": "string"}}}
     for path in document["paths"].values():
         for operation in path.values():

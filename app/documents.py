@@ -67,7 +67,10 @@ def batch_document(services: Services, batch: Batch, records: Sequence[JobRecord
         elif job:
             status, error = job.status, job.error
         else:
-            status, error = None, ProblemError(410, "job-expired", "The job is gone.").document(f"/jobs/{item.job_id}")
+            status, error = (
+                None,
+                ProblemError(410, "job-expired", "The job has expired or was erased.").document(f"/jobs/{item.job_id}"),
+            )
         items.append(BatchItemDocument(index=index, status=status, job=job, error=error))
     whole = overall([record.status for record in known])
     links = {"self": place}

@@ -36,12 +36,12 @@ _BOUNDS = ("ge", "gt", "le", "lt", "min_length", "max_length", "expected")
 class FieldError(BaseModel):
     """One wrong field."""
 
-    field: str = Field(description="Where: `image`, `defense.quality`, `seed`, ...")
-    code: str = Field(description="A stable slug.")
+    field: str = Field(description="Path of the field: `image`, `defense.quality`, `seed`, ...")
+    code: str = Field(description="Stable identifier of the error.")
     detail: str = Field(description="What is wrong, in words.")
-    limit: int | float | str | None = Field(None, description="The bound that was broken.")
-    actual: int | float | str | None = Field(None, description="What was found, when it is short.")
-    suggestion: str | None = Field(None, description="The closest name that exists.")
+    limit: int | float | str | None = Field(None, description="The limit that was violated.")
+    actual: int | float | str | None = Field(None, description="The value that was found, if it is short.")
+    suggestion: str | None = Field(None, description="The closest valid name.")
 
 
 class Problem(BaseModel):
@@ -50,11 +50,11 @@ class Problem(BaseModel):
     type: str = Field(description="The kind of problem: `urn:purifiqa:problem:<code>`.")
     title: str = Field(description="The kind of problem, in words.")
     status: int = Field(description="The HTTP status.")
-    detail: str = Field(description="This problem, in words.")
-    code: str = Field(description="The kind of problem, as a stable slug.")
-    instance: str | None = Field(None, description="The path that was asked for.")
-    errors: list[FieldError] | None = Field(None, description="Each wrong field.")
-    request_id: str | None = Field(None, description="Of the request, as in the header X-Request-ID and in the logs.")
+    detail: str = Field(description="What happened, in words.")
+    code: str = Field(description="The kind of problem, as a stable identifier.")
+    instance: str | None = Field(None, description="The path of the request.")
+    errors: list[FieldError] | None = Field(None, description="One entry per invalid field.")
+    request_id: str | None = Field(None, description="Request id, as in the header X-Request-ID and in the logs.")
 
 
 def order_is_wrong(status: int, errors: list[tuple[str, str]]) -> bool:
@@ -136,7 +136,7 @@ def invalid_fields(
             suggestion = closest(str(context["tag"])[:80], context["expected_tags"].replace("'", "").split(", "))
             detail = "there is no such defense" + (f"; did you mean {suggestion!r}?" if suggestion else "")
         elif item["type"] == "model_attributes_type":
-            detail = 'a defense among others is an object with a "name", such as {"name": "jpeg"}'
+            detail = 'each defense in a list must be an object with a "name", such as {"name": "jpeg"}'
         found.append(
             FieldError(
                 field=".".join([prefix, *place] if prefix else place) or "body",
@@ -197,10 +197,12 @@ def _as_problem(request: Request, error: Exception) -> ProblemError:
         case RequestValidationError():
             return invalid_fields(error)
         case HTTPException(status_code=404):
-            return ProblemError(404, "not-found", "There is nothing at this path; /docs lists what there is.")
+            return ProblemError(404, "not-found", "There is nothing at this path; /docs lists all paths.")
         case HTTPException(status_code=405):
             allowed = _allowed(request, (error.headers or {}).get("Allow", "GET, HEAD"))
-            return ProblemError(405, "method-not-allowed", f"This path takes {allowed}.", headers={"Allow": allowed})
+            return ProblemError(
+                405, "method-not-allowed", f"This path supports {allowed} only.", headers={"Allow": allowed}
+            )
         case HTTPException():
             code = {400: "bad-request", 413: "body-too-large"}.get(error.status_code, "http-error")
             return ProblemError(error.status_code, code, str(error.detail), headers=error.headers)
@@ -208,7 +210,7 @@ def _as_problem(request: Request, error: Exception) -> ProblemError:
             return ProblemError(404, f"{_named(request)}-unknown", f"There is no such {_named(request)}.")
         case JobExpiredError():
             what = _named(request)
-            return ProblemError(410, f"{what}-expired", f"The {what} has been kept as long as promised and is gone.")
+            return ProblemError(410, f"{what}-expired", f"The {what} has expired: its retention time is over.")
         case _ if isinstance(error, BROKER_ERRORS):
             log.error("the queue cannot be used: %s", error)
             return ProblemError(
@@ -223,4 +225,4 @@ def _as_problem(request: Request, error: Exception) -> ProblemError:
         case StoreFullError():
             return ProblemError(507, "store-full", "There is no room for the image; nothing was accepted.")
         case _:
-            return ProblemError(500, "internal-error", "The service failed; the failure has been logged.")
+            return ProblemError(500, "internal-error", "Internal error; the details are in the log of the service.")

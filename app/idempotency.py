@@ -28,7 +28,9 @@ def read_key(request: Request) -> str | None:
     key = re.sub(r"\\(.)", r"\1", quoted[1]) if quoted else text
     if len(sent) > 1 or not key or len(key) > MAX_LENGTH or not (quoted or (_KEY.fullmatch(text) and '"' not in text)):
         raise ProblemError(
-            400, "idempotency-key-invalid", f"{HEADER} is one string of 1 to {MAX_LENGTH} visible ASCII characters."
+            400,
+            "idempotency-key-invalid",
+            f"{HEADER} must be one string of 1 to {MAX_LENGTH} visible ASCII characters.",
         )
     return key
 
@@ -58,12 +60,14 @@ def _spaced_alike(text: str | None) -> str | None:
 
 def reused() -> ProblemError:
     """Return the problem of a key that stands for another request."""
-    return ProblemError(422, "idempotency-key-reused", f"This {HEADER} was sent with another request; use a new one.")
+    return ProblemError(
+        422, "idempotency-key-reused", f"This {HEADER} was already sent with another request; use a new one."
+    )
 
 
 def in_use() -> ProblemError:
     """Return the problem of a key whose first request has not been answered yet."""
     return ProblemError(
-        409, "idempotency-key-in-use", f"A request with this {HEADER} is still being read; send it again.",
+        409, "idempotency-key-in-use", f"A request with this {HEADER} is still being received; retry.",
         headers={"Retry-After": "1"},
     )  # fmt: skip

@@ -40,10 +40,10 @@ def image_response(
     Also LookupError if the job has been erased in this very moment, BROKER_ERRORS.
     """
     if record.order.kind is Kind.SCORE:
-        raise ProblemError(404, "no-image", "A score has no image; its numbers are in the job document.")
+        raise ProblemError(404, "no-image", "A score has no image; the scores are in the job document.")
     if not record.status.is_final:
         raise ProblemError(
-            409, "result-not-ready", f"The job is {record.status}; ask again.", headers={"Retry-After": "1"}
+            409, "result-not-ready", f"The job is {record.status}; retry later.", headers={"Retry-After": "1"}
         )
     facts = record.report.image if record.report else None
     if record.status is not Status.FINISHED or facts is None:
@@ -66,6 +66,6 @@ def image_response(
         file = services.store.path(record.id, "output").open("rb")
     except FileNotFoundError as error:
         services.queue.get(record.id)
-        raise ProblemError(410, "job-expired", "The image has been kept as long as promised and is gone.") from error
+        raise ProblemError(410, "job-expired", "The image has expired: its retention time is over.") from error
     headers["Content-Disposition"] = f'attachment; filename="{record.id}{facts.format.suffix}"'
     return _FileBody(file, headers, facts.format.media_type)

@@ -31,8 +31,8 @@ from workers.state.queue import JobQueue
 from workers.state.store import Store
 
 DESCRIPTION = """
-A no-reference image-quality score can be cheated by a perturbation that nobody sees. Send an image: a chosen defense
-purifies it, and the purified image comes back beside the score **before and after**.
+A perturbation that nobody sees can cheat a no-reference image-quality score. Send an image: a defense of your choice
+purifies it, and you get back the purified image and the score **before and after**.
 """
 
 

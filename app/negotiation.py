@@ -31,5 +31,5 @@ def accepted_form(request: Request, asked: ImageFormat | None) -> ImageFormat | 
     except mimeparse.MimeTypeParseException:
         best = ""
     if not best:
-        raise ProblemError(406, "not-acceptable", f"This can be answered as {', '.join(offers)}.")
+        raise ProblemError(406, "not-acceptable", f"Accept must allow one of {', '.join(offers)}.")
     return None if best == JSON else ImageFormat(best.removeprefix("image/"))

@@ -42,8 +42,8 @@ def make_order(
     if not scoring and longest > format.max_side:
         raise field_problem(
             422, "format", "result-too-large",
-            f"this defense makes an image with a side of {longest} pixels, {format} holds at most {format.max_side}; "
-            "take another format, or a smaller outscale or image",
+            f"the result would have a side of {longest} pixels, but {format} allows at most {format.max_side}; "
+            "choose another format, or a smaller outscale or image",
             limit=format.max_side, actual=longest,
         )  # fmt: skip
     return DefenseOrder(
@@ -97,7 +97,7 @@ def chosen_attack(text: str) -> Attack:
     except ValueError as error:
         raise field_problem(422, "attack", "invalid-attack", str(error)) from error
     if attack.is_local:  # before anything looks at the file that it names
-        detail = f"{attack.name} reads a file of the machine that attacks: run it there, with `purifiqa attack`"
+        detail = f"{attack.name} reads a local file and cannot be ordered: run it there, with `purifiqa attack`"
         raise field_problem(422, "attack", "attack-not-orderable", detail, actual=attack.name)
     availability = attack.availability()
     if not availability.available:
@@ -146,7 +146,7 @@ def chosen_metrics(text: str, field: str = "metrics", most: int = MAX_METRICS) -
     """Return the metrics that a comma list in `field` names, each once, all usable here. Raises ProblemError."""
     names = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
     if len(names) > most:
-        detail = f"at most {most} metrics at once" if most > 1 else "one metric at once"
+        detail = f"at most {most} metrics per order" if most > 1 else "exactly one metric per order"
         raise field_problem(422, field, "too-many", detail, limit=most, actual=len(names))
     for name in names:
         try:

@@ -14,14 +14,14 @@ from workers.telemetry.vitals import Facts
 
 
 class Check(BaseModel):
-    """One thing that was looked at."""
+    """One check."""
 
     name: str = Field(
         description="`service`, `store`, `redis`, `workers`, or a default: `defense:NAME`, `metric:NAME`."
     )
     ok: bool
-    required: bool = Field(description="Whether the service is not ready without it.")
-    detail: str = Field(description="What was found, in words.")
+    required: bool = Field(description="Whether the service needs it to be ready.")
+    detail: str = Field(description="The finding, in words.")
     code: str = Field(description="A stable slug.")
 
 
@@ -29,7 +29,9 @@ def look(services: Services, *, draining: bool) -> list[Check]:
     """Return everything that must hold, and whether it does."""
     service = Check(name="service", ok=True, required=True, detail="accepts orders", code="ok")
     if draining or services.queue.is_closing:
-        service = Check(name="service", ok=False, required=True, detail="this process is about to end", code="draining")
+        service = Check(
+            name="service", ok=False, required=True, detail="this process is shutting down", code="draining"
+        )
     return [service, _store(services), *_broker_and_workers(services)]
 
 
@@ -46,12 +48,12 @@ def defaults(services: Services) -> Iterator[Check]:
 
 
 def _store(services: Services) -> Check:
-    ok, code, detail = services.store.is_writable(), "not-writable", "the data folder cannot be written"
+    ok, code, detail = services.store.is_writable(), "not-writable", "the data folder is not writable"
     if ok:
         free, least = services.store.free_bytes(), services.settings.min_free_bytes
-        ok, code, detail = True, "ok", f"can be written; {free:,} bytes are free"
+        ok, code, detail = True, "ok", f"writable; {free:,} bytes are free"
         if free < least:
-            ok, code, detail = False, "full", f"{free:,} bytes are free on its disk; {least:,} have to be"
+            ok, code, detail = False, "full", f"{free:,} bytes are free on its disk; at least {least:,} are needed"
         elif (left := services.room.left()) is not None:
             detail = f"{detail}; {max(0, left):,} are left of PURIFIQA_MAX_STORE_BYTES"
             ok, code = (True, "ok") if left > 0 else (False, "full")
@@ -68,11 +70,11 @@ def _broker_and_workers(services: Services) -> Iterator[Check]:
             name="redis",
             ok=False,
             required=True,
-            detail="Redis does not answer, or takes no writes",
+            detail="Redis does not answer or does not accept writes",
             code="unreachable",
         )
         return
-    yield Check(name="redis", ok=True, required=True, detail="answers, and takes writes", code="ok")
+    yield Check(name="redis", ok=True, required=True, detail="answers and accepts writes", code="ok")
     least = services.settings.ready_workers
     well = [facts for facts in crew if facts.state != "stuck"]
     found = Counter(f"{facts.state} on {facts.device}" for facts in crew)

@@ -19,11 +19,11 @@ class OrderForm(BaseModel):
 
     seed: int | None = Field(
         None, ge=0, le=MAX_SEED, examples=[1],
-        description="Left out: a fresh secret seed, which the job document then tells.",
+        description="Seed of all randomness. Left out: a fresh secret seed, reported in the job document.",
     )  # fmt: skip
     webhook: str | None = Field(
         None, max_length=2000, examples=[""],
-        description="An https URL that is told when the job ends (standard-webhooks, signed). Empty: nobody is told.",
+        description="An https URL to notify when the job ends (signed, standard-webhooks). Empty: no notification.",
     )  # fmt: skip
 
 
@@ -48,7 +48,10 @@ class ScoreForm(DefenseForm):
     """The fields of `POST /score`, beside `image`."""
 
     samples: int = Field(
-        1, ge=1, le=MAX_SAMPLES, description="Score this many independently seeded purifications; report the median."
+        1,
+        ge=1,
+        le=MAX_SAMPLES,
+        description="Number of independently seeded purifications; the median score is reported.",
     )
 
 
@@ -57,7 +60,7 @@ class PurifyForm(DefenseForm):
 
     format: ImageFormat | None = Field(
         None, examples=["png"],
-        description="Of the purified image: png or webp, both lossless, or jpeg (quality 95, 4:4:4).",
+        description="Format of the purified image: png or webp (lossless), or jpeg (quality 95, 4:4:4).",
     )  # fmt: skip
 
 
@@ -68,12 +71,12 @@ class AttackForm(OrderForm):
         max_length=20_000, examples=["ifgsm"],
         description='An attack by name, or as JSON: `{"name": "ifgsm", "epsilon": 4}`.',
     )  # fmt: skip
-    metric: str = Field(max_length=2000, examples=["fr-surrogate"], description="The metric to mislead.")
+    metric: str = Field(max_length=2000, examples=["fr-surrogate"], description="Metric to mislead.")
     defense: str | None = Field(
         None,
         max_length=20_000,
         examples=["none"],
-        description="A defense to attack through, by name or as JSON. Left out: the attack knows of none.",
+        description="A defense to attack through, by name or as JSON. Left out: the attack ignores defenses.",
     )
 
 
@@ -84,71 +87,73 @@ def _is_absent(value: object) -> bool:
 class JobResult(BaseModel):
     """What a finished job gives."""
 
-    image_url: str | None = Field(description="Where the purified or attacked image is; null for a score.")
-    scores: list[Score] = Field(description="Before and after purification; of an attack, none.")
+    image_url: str | None = Field(description="URL of the purified or attacked image; null for a score.")
+    scores: list[Score] = Field(description="Scores before and after purification; empty for an attack.")
     attack: AttackReport | None = Field(
-        None, exclude_if=_is_absent, description="What an attack did; only of an attack."
+        None, exclude_if=_is_absent, description="What the attack did; only for an attack."
     )
 
 
 class JobDocument(BaseModel):
-    """A job, as it stands."""
+    """A job in its current state."""
 
     id: str
     kind: Kind
     status: Status
     progress: float = Field(ge=0, le=1, description="Fraction done.")
     position: int | None = Field(
-        ge=0, description="Jobs that wait before it; null once a worker has it, or if too many wait."
+        ge=0, description="Waiting jobs ahead of it; null once a worker has it, or if too many jobs wait."
     )
     defense: dict[str, Any] | None = Field(
-        description="The defense with every parameter; null for an attack that knows of none."
+        description="The defense with all parameters; null for an attack without one."
     )
     attack: dict[str, Any] | None = Field(
-        None, exclude_if=_is_absent, description="The attack with every parameter; only of an attack."
+        None, exclude_if=_is_absent, description="The attack with all parameters; only for an attack."
     )
-    seed: int = Field(description="With the same image, order and seed the answer is the same.")
-    image: ImageFacts = Field(description="The image that was sent, as it is understood.")
+    seed: int = Field(description="Seed of all randomness: the same image, order and seed give the same result.")
+    image: ImageFacts = Field(description="Facts about the image that was sent.")
     result: JobResult | None = Field(description="Null until the job is finished.")
     error: Problem | None = Field(description="Why the job failed.")
-    timings_ms: dict[str, float] = Field(description="Milliseconds spent waiting and in each step.")
-    links: dict[str, str] = Field(description="Where to go from here.")
+    timings_ms: dict[str, float] = Field(description="Milliseconds spent in the queue and in each step.")
+    links: dict[str, str] = Field(description="Related URLs.")
 
 
 class BatchItemDocument(BaseModel):
     """One image of a batch."""
 
-    index: int = Field(ge=0, description="Which part `image` of the request, counted from 0.")
-    status: Status | None = Field(description="Of its job; failed if it was refused; null if the job is gone.")
+    index: int = Field(ge=0, description="Position of the image in the request, counted from 0.")
+    status: Status | None = Field(
+        description="Status of its job; failed if the image was refused; null if the job is gone."
+    )
     job: JobDocument | None = Field(description="Null if the image was refused or the job is gone.")
-    error: Problem | None = Field(description="Why the image was refused, the job failed or is gone.")
+    error: Problem | None = Field(description="Why the image was refused, or why the job failed or is gone.")
 
 
 class BatchDocument(BaseModel):
-    """Several images of one request, as they stand."""
+    """A batch, several images of one request, in its current state."""
 
     id: str
-    kind: Kind = Field(description="Of its jobs.")
+    kind: Kind = Field(description="Kind of its jobs.")
     status: Status = Field(
-        description="queued and running while a job is to be done; then finished if any is, else canceled, else failed."
+        description="queued or running while a job is unfinished; then finished if any is, else canceled, else failed."
     )
-    progress: float = Field(ge=0, le=1, description="Fraction done of all.")
-    counts: dict[str, int] = Field(description="How many items have which status.")
-    items: list[BatchItemDocument] = Field(description="In the order in which they were sent.")
-    links: dict[str, str] = Field(description="Where to go from here.")
+    progress: float = Field(ge=0, le=1, description="Fraction done of the whole batch.")
+    counts: dict[str, int] = Field(description="Number of items by status.")
+    items: list[BatchItemDocument] = Field(description="The images, in the order in which they were sent.")
+    links: dict[str, str] = Field(description="Related URLs.")
 
 
 class JobList(BaseModel):
     """A page of jobs, newest first."""
 
     jobs: list[JobDocument]
-    links: dict[str, str] = Field(description="`self`, and `next` if there is more.")
+    links: dict[str, str] = Field(description="`self`, and `next` if there are more.")
 
 
 class WebhookDocument(Delivery):
-    """What became of a job's webhook so far. Times are seconds since the epoch."""
+    """Delivery state of a job's webhook. Times are seconds since the epoch."""
 
-    id: str = Field(description="The `webhook-id` that it is sent with, the same at every attempt.")
+    id: str = Field(description="The `webhook-id` header, the same at every attempt.")
 
 
 def job_document(record: JobRecord, position: int | None = None) -> JobDocument:

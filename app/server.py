@@ -42,8 +42,8 @@ def serve(app: FastAPI, settings: Settings) -> None:
         http=protocol(settings),  # type: ignore[arg-type] # called as a class is
     )  # fmt: skip
     log.info(
-        "the API starts on %s:%d; %s; attacks are %s", settings.host, settings.port,
-        "keys are asked for" if app.state.services.keys else "no keys are asked for",
+        "the API is starting on %s:%d; %s; attacks are %s", settings.host, settings.port,
+        "keys are required" if app.state.services.keys else "no keys are required",
         "on" if settings.attacks else "off",
     )  # fmt: skip
     app.state.services.decoding.warm(settings.decoders)  # while the rest starts

@@ -43,7 +43,7 @@ async def submit(
         image = await check_image(services, images[0])
         accepted = await take(services, _draft(services, images[0], image, order_for), manner)
     elif answer_form is not None:
-        raise ProblemError(406, "not-acceptable", "Several images can only be answered as application/json.")
+        raise ProblemError(406, "not-acceptable", "A batch can only be answered as application/json.")
     else:
         accepted = await take_all(services, await _drafts(services, images, order_for), manner)
     images.clear()  # they are in the store: whoever waits now for the answer holds nothing
@@ -90,7 +90,7 @@ async def _drafts(
             pixels += image.width * image.height
             if pixels > most:
                 raise field_problem(
-                    413, "image", "too-many-pixels", f"the images have more than {most} pixels together",
+                    413, "image", "too-many-pixels", f"the images together have more than {most} pixels",
                     limit=most, actual=pixels,
                 )  # fmt: skip
             drafts.append(_draft(services, data, image, order_for))
@@ -103,5 +103,5 @@ async def _drafts(
             wrong.append(first.model_copy(update={"field": f"image.{index}"}))
     if len(wrong) == len(images):
         detail = "; ".join(f"{one.field}: {one.detail}" for one in wrong[:5])
-        raise ProblemError(422, "no-good-image", f"Nothing can be done with any of the images: {detail}", errors=wrong)
+        raise ProblemError(422, "no-good-image", f"None of the images can be accepted: {detail}", errors=wrong)
     return drafts

@@ -40,7 +40,7 @@ class RequestMetrics:
         labels = ["route", "method", "status"]
         self._count = Counter("purifiqa_http_requests", "Requests answered.", labels, registry=registry)
         self._time = Histogram(
-            "purifiqa_http_request_duration_seconds", "Time to the end of the answer.", labels[:2],
+            "purifiqa_http_request_duration_seconds", "Seconds until the answer was complete.", labels[:2],
             buckets=BUCKETS, registry=registry,
         )  # fmt: skip
 

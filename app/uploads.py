@@ -36,11 +36,11 @@ class _FormParser(MultiPartParser):
     def on_headers_finished(self) -> None:
         super().on_headers_finished()
         if self._current_part.field_name == IMAGE and self._current_part.file is None:
-            raise field_problem(422, IMAGE, "missing", "send the image as a file: its part has no filename")
+            raise field_problem(422, IMAGE, "missing", "send the image as a file: this part has no filename")
         if self._current_files == self.max_files:
             most = int(self.max_files) - 1
             raise field_problem(
-                422, IMAGE, "too-many", f"at most {most} images at once", limit=most, actual=f"more than {most}"
+                422, IMAGE, "too-many", f"at most {most} images per request", limit=most, actual=f"more than {most}"
             )
 
 
@@ -51,7 +51,7 @@ async def _received(request: Request, most_files: int) -> AsyncIterator[FormData
         form = await parser.parse()
     try:
         if not parser.is_whole:
-            raise MultiPartException("It breaks off before its last boundary.")
+            raise MultiPartException("It ends before its final boundary.")
         yield form
     finally:
         parser.close()
@@ -62,7 +62,7 @@ async def read_form(request: Request, kind: type[Form], settings: Settings) -> t
     if not request.headers.get("content-type") and request.headers.get("content-length", "0") == "0":
         raise field_problem(422, IMAGE, "missing", "the request has no body; send multipart/form-data")
     if name := next(iter(request.query_params), None):
-        raise field_problem(422, name[:80], "not-in-the-form", "orders take no query; send this as a field of the form")
+        raise field_problem(422, name[:80], "not-in-the-form", "send this as a form field, not in the query string")
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "multipart/form-data":
         raise field_problem(415, "body", "not-multipart", "send multipart/form-data with the image in the part `image`")
     try:
@@ -72,7 +72,7 @@ async def read_form(request: Request, kind: type[Form], settings: Settings) -> t
             fields = {name: value for name, value in form.items() if name != IMAGE}
             files = [file for file in form.getlist(IMAGE) if isinstance(file, UploadFile)]
             if not files:
-                raise field_problem(422, IMAGE, "missing", "send the image file in a part of this name")
+                raise field_problem(422, IMAGE, "missing", "send the image file in a part with this name")
             if (largest := max(file.size or 0 for file in files)) > settings.max_bytes:
                 raise field_problem(
                     413, IMAGE, "image-too-large", f"the file is larger than {settings.max_bytes} bytes",
@@ -82,7 +82,9 @@ async def read_form(request: Request, kind: type[Form], settings: Settings) -> t
     except (MultiPartException, UnicodeError) as error:
         raise ProblemError(400, "bad-form", f"The form cannot be read: {error}") from error
     except ClientDisconnect as error:
-        raise ProblemError(400, "client-disconnected", "The request ended before its body did.") from error
+        raise ProblemError(
+            400, "client-disconnected", "The connection closed before the whole body arrived."
+        ) from error
     except ValidationError as error:
         raise invalid_fields(error) from error
 
@@ -92,11 +94,11 @@ def _check_names(form: FormData, known: list[str]) -> None:
     for name in names:
         if name not in known:
             raise field_problem(
-                422, name[:80], "unknown-field", f"there is no such field; there are {', '.join(known)}",
+                422, name[:80], "unknown-field", f"there is no such field; the fields are {', '.join(known)}",
                 suggestion=closest(name, known),
             )  # fmt: skip
         if name != IMAGE and names.count(name) > 1:
-            raise field_problem(422, name, "sent-twice", "send this field once", limit=1, actual=names.count(name))
+            raise field_problem(422, name, "sent-twice", "send this field only once", limit=1, actual=names.count(name))
     for name, value in form.items():
         if name != IMAGE and isinstance(value, UploadFile):
             raise field_problem(422, name, "not-text", "this field is text, not a file")

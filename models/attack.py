@@ -83,8 +83,8 @@ class Attack(Parameters, ABC):
     presets: ClassVar[Mapping[str, tuple[float, ...]]] = {}
     """For a sweep: the values of a parameter that Guardians of Image Quality (arXiv 2408.01541) tries."""
 
-    goal: Goal = Field(Goal.RAISE, description="Which way the claimed quality shall go: raise or lower.")
-    draws: int = Field(1, ge=1, le=64, description="Mean over this many draws of a stochastic defense at every step.")
+    goal: Goal = Field(Goal.RAISE, description="Direction in which to move the claimed quality: raise or lower.")
+    draws: int = Field(1, ge=1, le=64, description="Draws of a stochastic defense to average over at every step.")
 
     @abstractmethod
     def perturb(self, target: Target) -> Tensor:
@@ -134,8 +134,8 @@ class Attack(Parameters, ABC):
         """Raise NoGradientError if it follows gradients and the metric has none."""
         if self.white_box and not metric.card.differentiable:
             raise NoGradientError(
-                f"{self.name} follows gradients and {metric.card.name} has none: choose another metric, or an attack "
-                "that only asks for scores, such as square"
+                f"{self.name} needs gradients, and {metric.card.name} has none: choose another metric, or a black-box "
+                "attack, such as square"
             )
 
     @final

@@ -20,21 +20,27 @@ class AttackFacts(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    seconds: float = Field(description="That the attack took.")
-    queries: int = Field(description="How often the image was scored meanwhile.")
+    seconds: float = Field(description="Seconds that the attack took.")
+    queries: int = Field(description="How often the attack scored the image.")
     linf: int = Field(description="Largest change of a value, in 8-bit levels.")
-    first_slope: float | None = Field(description="Sum of the magnitudes of the first gradient; null: none was asked.")
+    first_slope: float | None = Field(
+        description="Sum of the magnitudes of the first gradient; null: the attack used none."
+    )
 
 
 class AttackScores(BaseModel):
     """What an attack did to a metric's score. A score is null where the metric has none."""
 
-    clean: float | None = Field(description="Score of the image as it came.")
+    clean: float | None = Field(description="Score of the original image.")
     attacked: float | None = Field(description="Score of the attacked image.")
-    defended_clean: float | None = Field(description="Score of the image purified; null without a defense.")
-    defended_attacked: float | None = Field(description="Score of the attacked image purified.")
-    gained: float | None = Field(description="How far the attacked score, with its defense, went the attacker's way.")
-    budget: int | None = Field(description="Largest change that was allowed, in 8-bit levels; null: no such limit.")
+    defended_clean: float | None = Field(description="Score of the purified original; null without a defense.")
+    defended_attacked: float | None = Field(description="Score of the purified attacked image; null without a defense.")
+    gained: float | None = Field(
+        description="How far the score, behind the defense if there is one, moved the attacker's way."
+    )
+    budget: int | None = Field(
+        description="Largest change that the attack allows, in 8-bit levels; null: no such limit."
+    )
 
 
 class AttackedImage(NamedTuple):

@@ -48,7 +48,9 @@ def check_gradients(first_slope: Tensor) -> list[Flag]:
     if zero:
         flags.append(Flag(Code.ZERO_GRADIENT, f"the gradient is zero for {zero} of {len(slopes)} images"))
     if small:
-        message = f"the gradient of {small} of {len(slopes)} images promises less than {VANISHING:.1%} of the range"
+        message = (
+            f"the gradient of {small} of {len(slopes)} images predicts less than {VANISHING:.1%} of the range per level"
+        )
         flags.append(Flag(Code.VANISHING_GRADIENT, message))
     return flags
 
@@ -59,10 +61,12 @@ def check_defense(attack: Attack, defense: Defense | None) -> list[Flag]:
         return []
     flags = []
     if defense.is_stochastic and attack.draws == 1:
-        message = f"{defense.name} is random and {attack.name} looks at one draw at a time"
+        message = f"{defense.name} is random, and {attack.name} uses one draw of it per step; raise `draws`"
         flags.append(Flag(Code.RANDOMNESS_NOT_AVERAGED, message))
     if attack.white_box and not defense.is_differentiable:
-        flags.append(Flag(Code.STRAIGHT_THROUGH, f"gradients are those of a stand-in for {defense.name}"))
+        flags.append(
+            Flag(Code.STRAIGHT_THROUGH, f"{defense.name} is not differentiable: the gradients are those of a stand-in")
+        )
     return flags
 
 
@@ -73,19 +77,23 @@ def check_purpose(attack: Attack, metric: Metric, defense: Defense | None) -> li
     flags = []
     if not attack.misleads(metric):
         name = f"{metric.card.name}, version {metric.card.version}"
-        flags.append(Flag(Code.MADE_FOR_ANOTHER, f"{attack.name} was made against another metric than {name}"))
+        flags.append(Flag(Code.MADE_FOR_ANOTHER, f"{attack.name} was learned on another metric than {name}"))
     if not attack.goes_through(defense):
-        why = "through a defense, which is not there"
+        why = "was learned through a defense, which is not used here"
         if defense is not None:
-            why = f"but not through {defense.name} with these parameters: it knows nothing of it"
-        flags.append(Flag(Code.MADE_FOR_ANOTHER, f"{attack.name} was made beforehand, {why}"))
+            why = f"was not learned through {defense.name} with these parameters"
+        flags.append(Flag(Code.MADE_FOR_ANOTHER, f"{attack.name} {why}"))
     return flags
 
 
 def check_effect(gained: Tensor) -> list[Flag]:
     """Flag images whose claimed quality did not go where the attacker wanted; `gained` is how far it did, (N,)."""
     failed = int((gained <= 0).sum())
-    return [Flag(Code.NO_EFFECT, f"{failed} of {len(gained)} images gained nothing")] if failed else []
+    return (
+        [Flag(Code.NO_EFFECT, f"the score of {failed} of {len(gained)} images did not move the attacker's way")]
+        if failed
+        else []
+    )
 
 
 def check_black_box(white: Tensor, black: Tensor) -> list[Flag]:
@@ -96,5 +104,5 @@ def check_black_box(white: Tensor, black: Tensor) -> list[Flag]:
     white_mean, black_mean = torch.mean(white.double()).item(), torch.mean(black.double()).item()
     if black_mean <= white_mean:
         return []
-    message = f"without gradients the attack gains {black_mean:.4g} on average, with them {white_mean:.4g}"
+    message = f"this black-box attack gains {black_mean:.4g} on average, one with gradients only {white_mean:.4g}"
     return [Flag(Code.BLACK_BOX_WINS, message)]

@@ -25,7 +25,7 @@ NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
 WEIGHTS, FACTS = "model.safetensors", "facts.json"
 
-_UNREADABLE = "may not be read by the user that this runs as"
+_UNREADABLE = "is not readable by the user that runs this process"
 _DAY = 86400
 _TRIES = 10
 """How often weights are put in their place where another process puts its own there."""
@@ -80,7 +80,9 @@ def home() -> Path:
 def folder(name: str) -> Path:
     """Return where the weights of this name are kept. Raises CheckpointError for what is no name."""
     if not NAME.fullmatch(name):
-        raise CheckpointError(f"{name[:80]!r} is no name for weights: lower-case letters, digits, '.', '_' and '-'")
+        raise CheckpointError(
+            f"{name[:80]!r} is not a name for weights: use lower-case letters, digits, '.', '_' and '-'"
+        )
     return home() / name
 
 
@@ -113,7 +115,7 @@ def _read_facts(file: Path) -> Facts | None:
     except (OSError, ValidationError) as error:
         raise CheckpointError(f"{file} cannot be read; remove {file.parent} and add the weights again") from error
     if facts.name != file.parent.name:
-        raise CheckpointError(f"{file} is about {facts.name[:80]}; remove {file.parent} and add the weights again")
+        raise CheckpointError(f"{file} describes {facts.name[:80]}; remove {file.parent} and add the weights again")
     return facts
 
 
@@ -124,15 +126,15 @@ def availability(name: str, kind: str, published: Published | None = None) -> Av
     except CheckpointError as error:
         return unavailable(str(error), again(name, published))
     if facts and facts.kind != kind:
-        cure = again(name, published) if published else "Choose others: `purifiqa weights list` tells their kinds"
-        return unavailable(f"the weights {name} are of a {facts.kind}, not of a {kind}", cure)
+        cure = again(name, published) if published else "Choose others: `purifiqa weights list` shows their kinds"
+        return unavailable(f"the weights {name} are for a {facts.kind}, not for a {kind}", cure)
     if facts and not (file := folder(name) / WEIGHTS).is_file():
         return unavailable(f"{file} is missing", again(name, published))
     if facts:
         return AVAILABLE if os.access(file, os.R_OK) else unavailable(f"{file} {_UNREADABLE}", f"Run: chmod a+r {file}")
     if published:
-        return unavailable(f"the weights {name} ({published.file}) were not added", published.cure)
-    return unavailable(f"the weights {name} were not added", f"Run: purifiqa weights add {name} FILE")
+        return unavailable(f"the weights {name} ({published.file}) have not been added", published.cure)
+    return unavailable(f"the weights {name} have not been added", f"Run: purifiqa weights add {name} FILE")
 
 
 def again(name: str, published: Published | None = None) -> str:
@@ -167,7 +169,7 @@ def add(
         (partial / WEIGHTS).chmod((partial / FACTS).stat().st_mode)  # safetensors lets nobody else read what it writes
         _put(partial, place)
     except SafetensorError as error:
-        room = f"make room, or set {WEIGHTS_DIR} to a folder elsewhere"
+        room = f"free some space, or set {WEIGHTS_DIR} to a folder elsewhere"
         raise OSError(f"{partial / WEIGHTS} cannot be written: {error}; {room}") from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
@@ -235,7 +237,7 @@ def verify(facts: Facts) -> None:
     if not os.access(file, os.R_OK):
         raise CheckpointError(f"{file} {_UNREADABLE}. Run: chmod a+r {file}")
     if digest(file) != facts.sha256:
-        raise CheckpointError(f"{file} is not what was added. {again(facts.name)}")
+        raise CheckpointError(f"{file} has changed since it was added. {again(facts.name)}")
 
 
 def check_published(file: Path, published: Published) -> None:
@@ -244,12 +246,14 @@ def check_published(file: Path, published: Published) -> None:
         raise CheckpointError(f"{file} is not a file; {published.file} is published at {published.url}")
     if published.size is not None and file.stat().st_size != published.size:
         raise CheckpointError(
-            f"{file} has {file.stat().st_size} bytes instead of {published.size}: fetch {published.url} again"
+            f"{file} has {file.stat().st_size} bytes instead of {published.size}: download {published.url} again"
         )
     if published.sha256 is not None and digest(file) != published.sha256:
-        raise CheckpointError(f"{file} has another sha256 than the published file: fetch {published.url} again")
+        raise CheckpointError(f"{file} has a different sha256 than the published file: download {published.url} again")
     if published.git_sha1 is not None and git_digest(file) != published.git_sha1:
-        raise CheckpointError(f"{file} has another git sha1 than the published file: fetch {published.url} again")
+        raise CheckpointError(
+            f"{file} has a different git sha1 than the published file: download {published.url} again"
+        )
 
 
 def digest(file: Path) -> str:

@@ -38,21 +38,27 @@ class MetricCard(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    name: str = Field(description="Its unique name; one of a family is `family:name`.")
-    aliases: tuple[str, ...] = Field((), description="Other names that reach it.")
+    name: str = Field(description="Unique name; in a family of metrics, `family:name`.")
+    aliases: tuple[str, ...] = Field((), description="Other names for it.")
     summary: str = Field(description="One line: what it measures and how.")
     higher_is_better: bool = Field(description="Whether a larger score means better quality.")
     range: tuple[float | None, float | None] = Field(description="Lowest and highest score; null: unbounded.")
-    range_is_exact: bool = Field(description="False: the range is customary, single scores may leave it.")
-    differentiable: bool = Field(description="Whether useful gradients flow from the score to the image.")
+    range_is_exact: bool = Field(
+        description="Whether every score lies in the range; false: single scores may lie outside."
+    )
+    differentiable: bool = Field(description="Whether the score has useful gradients with respect to the image.")
     min_side: int = Field(16, ge=1, description="Smallest height and width in pixels that it can score.")
     side_multiple: int = Field(1, ge=1, description="Height and width must be multiples of this.")
-    max_aspect: int | None = Field(None, description="Most times that one side may be as long as the other; null: any.")
-    max_pixels: int | None = Field(None, description="Most pixels, height times width, that it scores; null: no limit.")
+    max_aspect: int | None = Field(
+        None, description="Largest ratio of the longer side to the shorter one; null: no limit."
+    )
+    max_pixels: int | None = Field(
+        None, description="Largest image that it scores, in pixels (height x width); null: no limit."
+    )
     preprocessing: str = Field("native", description="What it does to the image before scoring it.")
-    weights: tuple[str, ...] = Field((), description="Names of the weight files it needs; empty: none.")
+    weights: tuple[str, ...] = Field((), description="Names of the weight files that it needs; empty: none.")
     version: str = Field(description="Version of the implementation and weights behind the number.")
-    license: str = Field(description="Licence of the code and weights, as far as it is stated.")
+    license: str = Field(description="License of the code and weights, as far as it is stated.")
     source: str = Field("", description="Where the method was published.")
     human_trained: bool = Field(False, description="Whether the weights were fitted to human opinions.")
 

@@ -9,7 +9,7 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 LONGEST_NUMBER = 100
 """Digits of a whole number in JSON; Python refuses thousands of them with words about itself."""
 
-_NO_SWITCH = PydanticCustomError("not_a_switch", "true and false are not values of it")
+_NO_SWITCH = PydanticCustomError("not_a_switch", "it does not take true or false")
 
 
 class Parameters(BaseModel):
@@ -44,7 +44,7 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) < len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"{twice[:80]!r} is there twice")
+        raise ValueError(f"{twice[:80]!r} appears twice")
     return found
 
 

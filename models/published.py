@@ -27,7 +27,7 @@ def add(name: str, source: Path) -> Facts:
         return entry.add(source)
     checkpoints.folder(name)
     if name in DENOISERS:
-        raise CheckpointError(f"{name} is a denoiser that is always here; choose another name")
+        raise CheckpointError(f"{name} is a built-in denoiser; choose another name")
     if not source.exists():
         raise CheckpointError(f"{source} does not exist")
     return adoption.adopt(name, source) if source.is_dir() else networks.adopt(name, source)

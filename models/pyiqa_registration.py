@@ -13,7 +13,7 @@ try:
     from pyiqa.default_model_configs import DEFAULT_CONFIGS
     from pyiqa.utils.registry import ARCH_REGISTRY
 except ModuleNotFoundError as error:
-    cure = "Run: pip install 'purifiqa[pyiqa]' (its licence is noncommercial)"
+    cure = "Run: pip install 'purifiqa[pyiqa]' (its license is noncommercial)"
     raise ModuleNotFoundError(f"pyiqa cannot be imported: {error}. {cure}", name=error.name) from error
 
 NETWORK = "PurifIQAMetric"

@@ -31,7 +31,7 @@ def verified(file: Path) -> Path:
     except OSError as error:
         raise ShippedWeightsError(file, f"cannot be read: {error.strerror}") from error
     if hashlib.sha256(content).hexdigest() != expected:
-        what = "is a pointer of Git LFS" if content.startswith(b"version https://git-lfs") else "is another file"
+        what = "is a Git LFS pointer" if content.startswith(b"version https://git-lfs") else "is another file"
         raise ShippedWeightsError(file, f"{what}: {len(content):,} bytes with another sha256 than the shipped ones")
     return file
 

@@ -64,13 +64,13 @@ def read_state(file: Path) -> dict[str, Any]:
             raise CheckpointError(f"{file} cannot be read as weights: {NO_WEIGHTS}") from error
         named = _ASKED_FOR.search(str(error))
         what = f" ({named[1]})" if named else ""
-        raise PickledObjectsError(f"{file} holds more than tensors{what}, and running it is refused") from error
+        raise PickledObjectsError(f"{file} holds more than tensors{what}, which is refused; nothing was run") from error
     if not isinstance(state, dict):
         raise CheckpointError(f"{file} holds a {type(state).__name__}, not a dictionary of tensors")
     return state
 
 
-NO_WEIGHTS = "it is neither .safetensors nor what torch.save writes"
+NO_WEIGHTS = "it is neither a .safetensors file nor one that torch.save wrote"
 
 
 def _check_packed(file: Path) -> None:
@@ -81,7 +81,7 @@ def _check_packed(file: Path) -> None:
         with zipfile.ZipFile(stream) as archive:
             unpacked = sum(entry.file_size for entry in archive.infolist())
         if unpacked > file.stat().st_size:
-            raise RuntimeError(f"it would take {unpacked} bytes of memory, more than it has")
+            raise RuntimeError(f"it unpacks to {unpacked} bytes, more than the file has")
 
 
 def _is_pickled(file: Path) -> bool:

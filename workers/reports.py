@@ -12,19 +12,21 @@ from models.metrics import find_metric
 class MetricScale(BaseModel):
     """Which metric a number is of, and how to read it."""
 
-    metric: str = Field(description="The metric, by the name it was asked for.")
+    metric: str = Field(description="The metric, by the name in the order.")
     higher_is_better: bool = Field(description="Whether a larger score means better quality.")
     range: tuple[float | None, float | None] = Field(description="Lowest and highest score; null: unbounded.")
-    range_is_exact: bool = Field(False, description="Whether every score lies in it; else what is usual.")
+    range_is_exact: bool = Field(
+        False, description="Whether every score lies in the range; false: single scores may lie outside."
+    )
 
 
 class MetricSource(BaseModel):
     """Where a metric's numbers come from."""
 
-    version: str = Field(description="Implementation and weights behind the number.")
+    version: str = Field(description="Version of the implementation and weights behind the score.")
     preprocessing: str = Field(description="What the metric did to the image before scoring it.")
     human_trained: bool = Field(description="Whether the metric's weights were fitted to human opinions.")
-    license: str = Field(description="Licence of the metric's code and weights, as far as it is stated.")
+    license: str = Field(description="License of the metric's code and weights, as far as it is stated.")
 
 
 def told_of(name: str) -> dict[str, Any]:
@@ -36,10 +38,10 @@ def told_of(name: str) -> dict[str, Any]:
 class Comparison(MetricScale):
     """One metric's score of the image as it came and as defended, without where it comes from."""
 
-    original: float = Field(description="Score of the image as it came.")
-    defended: float = Field(description="Score of the purified image; the median when several samples were drawn.")
+    original: float = Field(description="Score of the original image.")
+    defended: float = Field(description="Score of the purified image; with several samples, their median.")
     shift: float = Field(description="defended - original.")
-    samples: int = Field(description="Independently seeded purifications behind `defended`.")
+    samples: int = Field(description="Number of independently seeded purifications behind `defended`.")
 
 
 class Score(MetricSource, Comparison):

@@ -21,55 +21,66 @@ class WorkerSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="PURIFIQA_", frozen=True, extra="ignore")
 
-    redis_url: str = Field("redis://127.0.0.1:6379/0", description="Where Redis or Valkey listens.")
-    redis_password_file: Path | None = Field(
-        None, description="A file that holds the Redis password, such as a Docker secret."
-    )
+    redis_url: str = Field("redis://127.0.0.1:6379/0", description="URL of Redis or Valkey.")
+    redis_password_file: Path | None = Field(None, description="File with the Redis password, such as a Docker secret.")
     data_dir: Path = Field(
         Path.home() / ".local" / "share" / "purifiqa",
-        description="Folder for inputs and results; API and workers must see the same one.",
+        description="Folder for inputs and results; the API and all workers must share it.",
     )
-    weights_dir: Path | None = Field(None, description="Folder for big weights; unset: the caches of each library.")
-    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where workers compute; auto: CUDA if present.")
+    weights_dir: Path | None = Field(
+        None, description="Folder for large model weights; unset: each library's own cache folder."
+    )
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        "auto", description="Device that workers compute on; auto: CUDA if present, else the CPU."
+    )
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto",
-        description="What networks compute in; auto: bfloat16 where the hardware is faster in it, for what ships.",
+        description="Number format of networks; auto: bfloat16 for shipped networks if the hardware is faster with it.",
     )
-    default_defense: str = Field("diffpure", description="The defense when a request names none; workers warm it up.")
+    default_defense: str = Field(
+        "diffpure", description="Defense for requests that name none; workers load it when they start."
+    )
     default_metrics: str = Field(
-        "fr-surrogate,piqe", description="Comma list of metrics when a request names none; also warmed."
+        "fr-surrogate,piqe",
+        description="Comma list of metrics for requests that name none; workers load them when they start.",
     )
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="What is logged.")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        "INFO", description="Lowest level of messages that are logged."
+    )
     log_format: Literal["json", "text"] = Field(
-        "text", description="How it is logged: text for people, json (an object per line) for machines."
+        "text", description="Format of the log: text for people, json (one object per line) for machines."
     )
-    threads: int = Field(1, ge=1, le=256, description="CPU threads of one worker process.")
-    result_ttl: int = Field(
-        86_400, ge=1, le=_YEARS, description="Seconds to keep a job and its files once it has ended."
+    threads: int = Field(1, ge=1, le=256, description="CPU threads per worker process.")
+    result_ttl: int = Field(86_400, ge=1, le=_YEARS, description="Seconds to keep a job and its files after it ends.")
+    queue_ttl: int = Field(86_400, ge=1, le=_YEARS, description="Seconds that a job may wait in the queue.")
+    timeout_cheap: int = Field(120, ge=1, le=_WEEK, description="Seconds that a job with a cheap defense may run.")
+    timeout_network: int = Field(600, ge=1, le=_WEEK, description="Seconds that a job with a network defense may run.")
+    timeout_diffusion: int = Field(
+        3_600, ge=1, le=_WEEK, description="Seconds that a job with a diffusion defense may run."
     )
-    queue_ttl: int = Field(86_400, ge=1, le=_YEARS, description="Seconds a job may wait in the queue.")
-    timeout_cheap: int = Field(120, ge=1, le=_WEEK, description="Seconds a job with a cheap defense may run.")
-    timeout_network: int = Field(600, ge=1, le=_WEEK, description="Seconds a job with a network defense may run.")
-    timeout_diffusion: int = Field(3_600, ge=1, le=_WEEK, description="Seconds a job with a diffusion defense may run.")
-    timeout_attack: int = Field(14_400, ge=1, le=_WEEK, description="Seconds an attack may run, with any defense.")
+    timeout_attack: int = Field(14_400, ge=1, le=_WEEK, description="Seconds that an attack may run, with any defense.")
     batch_pixels: int | None = Field(
         None,
         ge=0,
-        description="Pixels of waiting images that a worker computes at once; 0: one job at a time; unset: "
+        description="Pixels of waiting images that a worker computes in one batch; 0: one job at a time; unset: "
         "0 on CPUs, 4194304 on CUDA.",
     )
-    lease: float = Field(10, ge=1, le=300, description="Seconds after which a job whose worker is silent is lost.")
-    stop_grace: float = Field(
-        120, ge=0, description="Seconds a worker told to stop may go on with its job before it gives it back."
+    lease: float = Field(
+        10, ge=1, le=300, description="Seconds of silence from a worker after which its job counts as lost."
     )
-    max_jobs: int = Field(0, ge=0, description="Jobs after which a worker ends, to be started afresh; 0: any number.")
+    stop_grace: float = Field(
+        120, ge=0, description="Seconds that a stopping worker may go on with its job before it requeues it."
+    )
+    max_jobs: int = Field(0, ge=0, description="Jobs after which a worker process exits, to be restarted; 0: no limit.")
     max_memory: int = Field(
         0,
         ge=0,
-        description="MB of resident memory from which a worker ends, to be started afresh; 0: any.",
+        description="MB of resident memory at which a worker process exits, to be restarted; 0: no limit.",
     )
     max_bytes: int = Field(25_000_000, ge=1_000, description="Largest image file in bytes.")
-    max_pixels: int = Field(40_000_000, ge=256, description="Largest image in pixels, checked before decoding.")
+    max_pixels: int = Field(
+        40_000_000, ge=256, description="Largest image in pixels (width x height), checked before decoding."
+    )
 
     @model_validator(mode="before")
     @classmethod

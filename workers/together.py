@@ -119,7 +119,7 @@ class _Work:
         done = self._done
         try:
             firsts = [piece for piece in part if piece.is_first]
-            original = self._score(firsts, [self._tasks[piece.task].image for piece in firsts], "the image as it came")
+            original = self._score(firsts, [self._tasks[piece.task].image for piece in firsts], "the original image")
             with self._clock("purify", part), telling(lambda fraction: self._tell(fraction * PURIFYING * len(part))):
                 images = [self._tasks[piece.task].image for piece in part]
                 purified = torch.split(self._defense(_joined(images), [piece.seed for piece in part]), 1)
@@ -176,8 +176,8 @@ def _explained(metric: str, which: str, *, has_more: bool) -> Iterator[None]:
     try:
         yield
     except MetricError as error:
-        cure = f"Order without {metric}, and everything else is answered" if has_more else "Order with another metric"
-        raise type(error)(f"{error}. That is {which}. {cure}.") from error
+        cure = f"Leave out {metric} to get everything else" if has_more else "Choose another metric"
+        raise type(error)(f"{error}. This is about {which}. {cure}.") from error
 
 
 def _joined(images: Sequence[Tensor]) -> Tensor:

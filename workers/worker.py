@@ -111,7 +111,7 @@ def _try(here: Context, record: JobRecord, hold: Hold, outcome: Outcome | None) 
     except (JobCanceledError, *BROKER_ERRORS):
         raise
     except StoppedError:
-        log.info("job is given back: this worker has to end")
+        log.info("job was requeued: this worker has to stop")
         _insist(here, functools.partial(here.queue.put_back, record, in_hand=True))
     except Exception as error:
         failure = explain(error)
@@ -192,7 +192,7 @@ def _insist(here: Context, change: Callable[[], object]) -> None:
         except BROKER_ERRORS as error:
             if here.stopping.is_due:
                 raise
-            log.warning("a job has ended, but the broker cannot be told: %s", error)
+            log.warning("a job has ended, but its end cannot be written to Redis: %s", error)
             vitals.HERE.tick()
             time.sleep(RETRY_SECONDS)
         else:
@@ -212,10 +212,10 @@ def _hard_limit(seconds: int) -> Iterator[None]:
 def _retire_if_old(here: Context) -> None:
     settings = here.settings
     if settings.max_jobs and here.performed >= settings.max_jobs:
-        log.info("this worker ends after %d jobs", here.performed)
+        log.info("this worker exits after %d jobs", here.performed)
         here.stopping.retire()
     elif settings.max_memory and (memory := _held(settings.max_memory)) > settings.max_memory:
-        log.info("this worker ends because it holds %d MB", memory)
+        log.info("this worker exits because it holds %d MB of memory", memory)
         here.stopping.retire()
 
 

@@ -156,7 +156,7 @@ def _as_before(before: Parameters, now: Parameters) -> tuple[str, ...]:
     """
     for name in set(before.measures) - set(now.measures):
         cure = perceptual.availability(MEASURES[name]).explanation
-        raise BenchError(f"the folder holds a study that measures {name}, which cannot be done now: {cure}")
+        raise BenchError(f"the folder holds a study that measures {name}, which is not possible now: {cure}")
     return before.measures
 
 
@@ -183,16 +183,16 @@ def _pairs(attacks: Sequence[Item], metrics: Sequence[Item], named: set[str]) ->
         for metric in metrics:
             reason = None
             if attack_of(attack).white_box and not metric_of(metric).card.differentiable:
-                reason = f"{attack.label} follows gradients and {metric.label} has none"
+                reason = f"{attack.label} needs gradients, and {metric.label} has none"
             elif not attack_of(attack).misleads(metric_of(metric)):
                 version = metric_of(metric).card.version
-                reason = f"{attack.label} was made against another metric than {metric.label}, version {version}"
+                reason = f"{attack.label} was learned on another metric than {metric.label}, version {version}"
             if reason:
                 impossible.append(Skipped(kind="pair", name=f"{attack.label} on {metric.label}", reason=reason))
             else:
                 pairs.append(Pair(attack=attack.label, metric=metric.label))
         if len(pairs) == before and attack.label in named:
-            raise BenchError(f"{impossible[-1].reason}: choose another metric, or an attack that only asks for scores")
+            raise BenchError(f"{impossible[-1].reason}: choose another metric, or a black-box attack")
     if not pairs:
         raise BenchError(f"no attack can mislead a metric: {'; '.join(one.reason for one in impossible)}")
     return tuple(pairs), impossible
@@ -209,14 +209,14 @@ def _apart(attacks: Sequence[Item], defenses: Sequence[Item]) -> tuple[tuple[Apa
         foreign = [defense for defense in defenses if not attack_of(attack).goes_through(defense_of(defense))]
         if not attack_of(attack).goes_through(None):
             if len(foreign) == len(defenses):
-                its = "that one, with the parameters it had"
-                raise BenchError(f"{attack.label} was made through a defense: name {its}, with --adaptive")
+                its = "that defense, with the same parameters"
+                raise BenchError(f"{attack.label} was learned through a defense: name {its}, with --adaptive")
             apart.append(Apart(attack=attack.label, defense="none"))
-            reason = "it was made beforehand, through a defense, and is no attack that knows of none"
+            reason = "it was learned through a defense, so it is not an attack on the undefended metric"
             skipped.append(Skipped(kind="pair", name=f"{attack.label} through nothing", reason=reason))
         for defense in foreign:
             apart.append(Apart(attack=attack.label, defense=defense.label))
-            reason = "it was made beforehand, without this defense"
+            reason = "it was not learned through this defense"
             skipped.append(Skipped(kind="pair", name=f"{attack.label} through {defense.label}", reason=reason))
     return tuple(apart), skipped
 
@@ -252,7 +252,9 @@ def _usable_here(labels: tuple[str, ...], defenses: Sequence[Item]) -> tuple[str
     for defense in defenses:
         availability = defense_of(defense).availability()
         if defense.label in labels and not availability.available:
-            raise BenchError(f"{defense.label} cannot be attacked through here: {availability.explanation}")
+            raise BenchError(
+                f"{defense.label} is not usable here, so no attack can go through it: {availability.explanation}"
+            )
     return labels
 
 
@@ -278,6 +280,8 @@ def _size_check(parameters: Parameters) -> Callable[[int, int], None]:
         for metric in parameters.metrics:
             metric_of(metric).check_size(height, width)
         if min(height, width) < smallest:
-            raise ValueError(f"it is {width}x{height}; an attack or a measure needs at least {smallest} pixels a side")
+            raise ValueError(
+                f"it is {width}x{height}; an attack or a measure needs at least {smallest} pixels per side"
+            )
 
     return check

@@ -111,7 +111,7 @@ class Folder:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
-                raise BenchError(f"{self.root}: another purifiqa bench is at work there") from error
+                raise BenchError(f"{self.root}: another purifiqa bench is using this folder") from error
             yield
 
     def manifest(self) -> Manifest | None:
@@ -125,11 +125,11 @@ class Folder:
         except FileNotFoundError as error:
             if (self.root / "records").exists():
                 raise BenchError(
-                    f"{self.root} has records, and no {file.name} of theirs; name another --out"
+                    f"{self.root} has records of a study, but its {file.name} is missing; name another --out"
                 ) from error
             return None
         except ValidationError as error:
-            raise BenchError(f"{file} is not that of a study of this version; name another --out") from error
+            raise BenchError(f"{file} was not written by this version; name another --out") from error
 
     def holds_a_study(self) -> bool:
         """Return whether what lies in it are the results of a study."""
@@ -167,7 +167,7 @@ class Folder:
             file.parent.mkdir(parents=True, exist_ok=True)
             with file.open("ab", buffering=0) as opened:
                 if opened.write(line) != len(line):
-                    raise NotKeptError(f"{file} could not be written whole: is the disk full?")
+                    raise NotKeptError(f"{file} could not be written completely: is the disk full?")
                 os.fsync(opened.fileno())
 
     def records(self, unit: Unit) -> dict[str, Record]:
@@ -221,7 +221,9 @@ def read_picture(file: Path) -> Tensor:
     try:
         return decode(file.read_bytes(), _LIMITS)[0]
     except (ImageError, OSError) as error:
-        raise NotKeptError(f"{file} cannot be read back ({error}): remove it and run the same command again") from error
+        raise NotKeptError(
+            f"{file} cannot be read back ({error}): remove it, and run the same command again"
+        ) from error
 
 
 def write_whole(path: Path, data: bytes) -> None:

@@ -156,7 +156,7 @@ def _find(
             items[made.label] = made
     if not items:
         why = "; ".join(f"{one.name}: {one.reason}" for one in skipped) or f"name at least one with --{kind}s"
-        raise BenchError(f"there is no {kind} to work with: {why}")
+        raise BenchError(f"none of the {kind}s can be used: {why}")
     return Found(items=tuple(items.values()), skipped=tuple(skipped))
 
 

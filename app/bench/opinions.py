@@ -25,7 +25,9 @@ def read_opinions(file: Path, pictures: Sequence[str]) -> dict[str, float]:
         why = error.strerror if isinstance(error, OSError) else error
         raise BenchError(f"--mos {file} cannot be read: {why}") from error
     if not rows or not set(COLUMNS) <= set(rows[0]):
-        raise BenchError(f"--mos {file} is a CSV table with the columns {', '.join(COLUMNS)} and a row per picture")
+        raise BenchError(
+            f"--mos {file} must be a CSV table with the columns {', '.join(COLUMNS)} and one row per image"
+        )
     found: dict[str, float] = {}
     for number, row in enumerate(rows, start=2):
         name = (row["file"] or "").strip()
@@ -36,12 +38,12 @@ def read_opinions(file: Path, pictures: Sequence[str]) -> dict[str, float]:
         if not math.isfinite(value):
             raise BenchError(f"--mos {file}, line {number}: {row['mos']!r} is not a number")
         if name in found:
-            raise BenchError(f"--mos {file}, line {number}: {name} is there twice")
+            raise BenchError(f"--mos {file}, line {number}: {name} appears twice")
         found[name] = value
     known = {name: found[name] for name in pictures if name in found}
     if len(known) < FEWEST:
         raise BenchError(
-            f"--mos {file} has opinions on {len(known)} of {len(pictures)} pictures, at least {FEWEST} are needed; "
-            f"it names {', '.join(list(found)[:3])} ..., the pictures are {', '.join(pictures[:3])} ..."
+            f"--mos {file} has opinions on {len(known)} of {len(pictures)} images, but at least {FEWEST} are needed; "
+            f"it names {', '.join(list(found)[:3])} ..., the images are {', '.join(pictures[:3])} ..."
         )
     return known

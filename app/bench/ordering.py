@@ -77,7 +77,7 @@ def _purified(server: Server, unit: Unit, item: Item, image: bytes, metrics: Seq
 def _with_file(server: Server, kind: str, image: bytes, fields: dict[str, str]) -> tuple[dict[str, Any], bytes]:
     job, file = _ordered(server, kind, image, fields)
     if file is None:
-        raise ValueError("the server gave no image")
+        raise ValueError("the server returned no image")
     return job, file
 
 

@@ -89,7 +89,7 @@ def check_version(before: Manifest, now: Manifest) -> None:
     """Raise BenchError if a study was begun by another version, whose numbers could differ."""
     if before.version != now.version:
         raise BenchError(
-            f"the folder holds a study by PurifIQA {before.version}, this is {now.version}: numbers could differ. "
+            f"the folder holds a study by PurifIQA {before.version}, and this is {now.version}: numbers could differ. "
             "Name another --out"
         )
 
@@ -105,7 +105,7 @@ def check_same(before: Parameters, now: Parameters) -> None:
         differences = "; ".join(f"{name} {_difference(old[name], new[name])}" for name in changed)
         raise BenchError(
             f"the folder holds a study with other parameters: {differences}. Name another --out, or the "
-            "same parameters as before, or --add, which goes on here with more pictures, attacks, defenses or metrics"
+            "same parameters as before, or --add to extend the study with more images, attacks, defenses or metrics"
         )
 
 
@@ -133,7 +133,7 @@ def _difference(old: Any, new: Any) -> str:
             "with another": [name for name in come if name in gone],
         }
         told = [f"{word} {', '.join(names[:5])}{_more(names)}" for word, names in parts.items() if names]
-        return " and ".join(told) or "are in another order"
+        return " and ".join(told) or "are in a different order"
     return f"was {_name(old)} and is {_name(new)}"
 
 

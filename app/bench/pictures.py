@@ -42,14 +42,14 @@ def prepare(
     places = {place for file in files for place in _places(file, folder)}
     studies = {place for place in places if Folder(place).holds_a_study()}
     earlier = [ImageFile(place, place.relative_to(folder)) for place in sorted(studies)]
-    skipped += [_skipped(place, "these are results of a study") for place in earlier]
+    skipped += [_skipped(place, "it holds the results of a study") for place in earlier]
     for file in files:
         if studies.intersection(_places(file, folder)):
             continue
         if most is not None and len(pictures) == most:
             break
         if not _can_be_told(file):
-            skipped.append(_skipped(file, "its name is not UTF-8, which the files of a study are: rename it"))
+            skipped.append(_skipped(file, "its name is not UTF-8, which a study needs: rename it"))
             continue
         try:
             data = file.path.read_bytes()
@@ -64,7 +64,7 @@ def prepare(
         pictures[digest] = _picture(file, digest, image, seed)
         keep(pictures[digest].key, encode(image, ImageFormat.PNG))
     if not pictures:
-        raise BenchError(f"{folder}: none of {len(skipped)} pictures can be used: {_reasons(skipped)}")
+        raise BenchError(f"{folder}: none of {len(skipped)} images can be used: {_reasons(skipped)}")
     return tuple(pictures.values()), tuple(skipped)
 
 
@@ -83,7 +83,7 @@ def fit(image: Tensor, size: tuple[int, int] | None) -> Tensor:
         return image
     height, width = image.shape[2:]
     if width < size[0] or height < size[1]:
-        raise ValueError(f"it is {width}x{height}, smaller than {size[0]}x{size[1]}: pictures are never enlarged")
+        raise ValueError(f"it is {width}x{height}, smaller than {size[0]}x{size[1]}: images are never enlarged")
     scale = min(width / size[0], height / size[1])
     wide, high = round(size[0] * scale), round(size[1] * scale)
     top, left = (height - high) // 2, (width - wide) // 2

@@ -25,7 +25,7 @@ TRIES = 2
 
 
 CANNOT_KEEP = "results cannot be kept"
-GO_ON = "What is finished is kept; run the same command again to go on"
+GO_ON = "What is finished is kept; run the same command again to resume"
 
 
 class Work(NamedTuple):
@@ -157,7 +157,7 @@ class _Pool:
         self._deaths[place, step] += 1
         tries = self._deaths[place, step]
         if step is None and tries > TRIES:
-            raise BenchError(f"a process of the study dies before it begins {place or 'anything'} ({how})")
+            raise BenchError(f"a process of the study died before it could begin {place or 'anything'} ({how})")
         if work and step and tries >= TRIES:
             why = f"its process died {tries} times ({how}); {_guess(code)}"
             Folder(self._root).append(work.unit, FailureRecord(step=step, why=why))
@@ -182,7 +182,7 @@ class _Pool:
 
 def _guess(code: int) -> str:
     # Python ends with 1 after an exception that nobody caught, and has printed it
-    return "the error was printed where the study ran" if code == 1 else "was there memory enough?"
+    return "see the error that was printed where the study ran" if code == 1 else "was there enough memory?"
 
 
 @contextlib.contextmanager

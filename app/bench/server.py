@@ -50,7 +50,7 @@ class Server:
         except (ServerError, ValueError, LookupError) as error:
             raise BenchError(f"--server {self.url}: {error}") from error
         if there != version:
-            raise BenchError(f"{self.url} runs PurifIQA {there}, this is {version}: its numbers could differ")
+            raise BenchError(f"{self.url} runs PurifIQA {there}, and this is {version}: its numbers could differ")
         for metric in metrics:
             names = (metric.label, metric.label.rpartition(":")[2], *metric_of(metric).card.aliases)
             entry = next((known[name] for name in names if name in known), None)
@@ -71,9 +71,9 @@ class Server:
 
     def _why_here(self, item: Item) -> str | None:
         if self._attacks is None:
-            return f"{self.url} carries out no attacks (PURIFIQA_ATTACKS is not set there)"
+            return f"{self.url} does not offer attacks (PURIFIQA_ATTACKS is not set there)"
         if (there := self._attacks.get(item.about["name"])) is None:
-            return "it reads a file of this machine" if attack_of(item).is_local else f"{self.url} does not have it"
+            return "it reads a local file" if attack_of(item).is_local else f"{self.url} does not have it"
         return None if there.available else f"{self.url} cannot use it: {there.reason}"
 
     @functools.cached_property
@@ -96,7 +96,9 @@ class Server:
         except ServerError as error:
             if error.is_about_the_server:
                 raise BenchError(f"--server {self.url}: {error}") from error
-            return unavailable(f"{self.url} refuses it: {error}", "Bring to its machines what is missing, or leave it")
+            return unavailable(
+                f"{self.url} refuses it: {error}", "Add what is missing on its machines, or leave out this defense"
+            )
         return AVAILABLE
 
 
@@ -104,6 +106,6 @@ def check_version(url: str, metric: Item, told: dict[str, Any]) -> None:
     """Raise BenchError unless what a server told of a metric, or of its score, is of the version that is here."""
     if told["version"] != metric.about["version"]:
         raise BenchError(
-            f"{url} scores with version {told['version']!r} of {metric.label}, this is {metric.about['version']!r}: "
+            f"{url} scores with version {told['version']!r} of {metric.label}, not {metric.about['version']!r}: "
             "its numbers would differ"
         )

@@ -21,7 +21,7 @@ LARGE_PAGES = ("THP_MEM_ALLOC_ENABLE", "1")
 """Lets torch ask for large tensors in pages of 2 MB, which the system is quicker to give (docs/performance.md)."""
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=(
-    "Image-quality scores that can be trusted: purify an image, and score it before and after."
+    "Defend no-reference image-quality scores against attacks: purify an image, and score it before and after."
 ))  # fmt: skip
 
 
@@ -82,5 +82,5 @@ def main() -> None:
             raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python still holds
         if error.errno != errno.EPIPE:
-            print(f"purifiqa: the output cannot be written: {error.strerror}", file=sys.stderr)
+            print(f"purifiqa: cannot write the output: {error.strerror}", file=sys.stderr)
         sys.exit(1)

@@ -13,7 +13,7 @@ from app.cli.stopping import ended_as_by_ctrl_c
 
 
 class Goal(StrEnum):
-    """Which way the claimed quality shall go."""
+    """The direction in which to move the claimed quality."""
 
     RAISE = "raise"
     LOWER = "lower"
@@ -23,7 +23,7 @@ def attacks(
     as_json: JsonOption = False,
     as_markdown: Annotated[bool, typer.Option("--markdown", help="Print the table of docs/attacks.md.")] = False,
 ) -> None:
-    """List the attacks, their parameters, and what a missing one needs."""
+    """List the attacks, their parameters, and what each unavailable one needs."""
     from app.command import listing
 
     if as_json and as_markdown:
@@ -35,24 +35,31 @@ def attacks(
 def attack(
     images: Images,
     attack: Annotated[
-        str, typer.Option("--attack", "-a", help='A name, or JSON such as {"name": "ifgsm", "epsilon": 4}.')
+        str, typer.Option("--attack", "-a", help='Attack: a name, or JSON such as {"name": "ifgsm", "epsilon": 4}.')
     ],
-    metric: Annotated[str, typer.Option("--metric", "-m", help="The metric to mislead.")],
+    metric: Annotated[str, typer.Option("--metric", "-m", help="Metric to mislead.")],
     out: Annotated[
-        Path, typer.Option("--out", "-o", help="Folder; or a PNG file for one image.", parser=named, metavar="<path>")
+        Path,
+        typer.Option(
+            "--out", "-o", help="Output folder, or a PNG file name for one image.", parser=named, metavar="<path>"
+        ),
     ],
     defense: Annotated[
-        str | None, typer.Option("--defense", "-d", help="Attack through it; name or JSON. Left out: through none.")
+        str | None,
+        typer.Option("--defense", "-d", help="Attack through this defense: a name, or JSON. Left out: no defense."),
     ] = None,
-    goal: Annotated[Goal | None, typer.Option(help="Which way the claimed quality shall go.")] = None,
-    seed: Annotated[int, typer.Option(min=0, max=2**53 - 1, help="Of everything random.")] = 0,
+    goal: Annotated[
+        Goal | None,
+        typer.Option(help="Raise or lower the claimed quality.", show_default="that of --attack, else raise"),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, max=2**53 - 1, help="Seed of everything random.")] = 0,
     learn: Annotated[
-        bool, typer.Option("--learn", help="Learn a pattern for `uap` on the images; -o is FILE.safetensors.")
+        bool, typer.Option("--learn", help="Learn a pattern for `uap` from the images; -o is then a .safetensors file.")
     ] = False,
-    epochs: Annotated[int, typer.Option(min=1, max=1000, help="With --learn: how often each image is seen.")] = 5,
+    epochs: Annotated[int, typer.Option(min=1, max=1000, help="With --learn: passes over the images.")] = 5,
     as_json: JsonOption = False,
 ) -> None:
-    """Attack a metric, with --defense through that defense; write 8-bit PNGs and say how far the score went."""
+    """Attack a metric: write the attacked images as 8-bit PNGs, and report how the scores changed."""
     from app.command import attacks, listing
 
     try:

@@ -22,53 +22,63 @@ class PresetName(StrEnum):
 
 @ended_as_by_ctrl_c()
 def bench(
-    images: Annotated[Path, typer.Option(help="Folder of pictures, or one picture.", parser=named, metavar="<path>")],
+    images: Annotated[Path, typer.Option(help="Folder of images, or one image.", parser=named, metavar="<path>")],
     out: Annotated[
         Path,
         typer.Option(
-            "--out", "-o", help="Folder for results; the same command goes on in it.", parser=named, metavar="<path>"
+            "--out", "-o", help="Folder for results; the same command resumes there.", parser=named, metavar="<path>"
         ),
     ],
     attacks: Annotated[
-        str | None, typer.Option("--attacks", "-a", help='Comma list; also JSON: {"name": "square", "queries": 500}.')
+        str | None,
+        typer.Option("--attacks", "-a", help='Comma list of names, or JSON: {"name": "square", "queries": 500}.'),
     ] = None,
     defenses: Annotated[
-        str | None, typer.Option("--defenses", "-d", help='Comma list; also JSON: {"name": "jpeg", "quality": 30}.')
+        str | None,
+        typer.Option("--defenses", "-d", help='Comma list of names, or JSON: {"name": "jpeg", "quality": 30}.'),
     ] = None,
     metrics: Annotated[
         str | None,
-        typer.Option("--metrics", "-m", help="Comma list.", show_default="PURIFIQA_DEFAULT_METRICS, if usable"),
+        typer.Option(
+            "--metrics", "-m", help="Comma list of names.", show_default="PURIFIQA_DEFAULT_METRICS, the usable ones"
+        ),
     ] = None,
     preset: Annotated[
-        PresetName | None, typer.Option(help="Attacks, defenses and size, where no option names them.")
+        PresetName | None,
+        typer.Option(help="Named set of attacks, defenses and image size; other options win over it."),
     ] = None,
     adaptive: Annotated[
-        str | None, typer.Option(help="Also attack through these defenses: a comma list, or `all`.")
+        str | None, typer.Option(help="Also attack through these defenses (adaptive attacks): a comma list, or `all`.")
     ] = None,
     size: Annotated[
         str | None,
-        typer.Option(metavar="WxH", help="Cut the middle of this shape and shrink it; `native`: leave it as it is."),
+        typer.Option(
+            metavar="WxH", help="Crop the center to this shape and shrink it to this size; `native`: no change."
+        ),
     ] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Use so many pictures, the first by name.")] = None,
-    jobs: Annotated[int | None, typer.Option("--jobs", "-j", min=1, help="Processes.", show_default="cores")] = None,
-    seed: Annotated[int, typer.Option(min=0, max=2**53 - 1, help="Of everything random.")] = 0,
+    limit: Annotated[int | None, typer.Option(min=1, help="Use at most this many images, the first by name.")] = None,
+    jobs: Annotated[
+        int | None, typer.Option("--jobs", "-j", min=1, help="Processes.", show_default="one per core; on a GPU, 1")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, max=2**53 - 1, help="Seed of everything random.")] = 0,
     samples: Annotated[
-        int, typer.Option(min=1, max=32, help="Score random defenses by the median of so many seeds, as `score` does.")
+        int,
+        typer.Option(min=1, max=32, help="Score random defenses by the median over this many seeds, as `score` does."),
     ] = 1,
     minutes: Annotated[
-        float | None, typer.Option(min=0.01, help="Stop after so long; the same command goes on.")
+        float | None, typer.Option(min=0.01, help="Stop after this many minutes; the same command resumes.")
     ] = None,
     mos: Annotated[
         Path | None,
-        typer.Option(help="CSV table of opinions (file,mos): the report tells how well scores follow them."),
+        typer.Option(help="CSV table of human opinions (file,mos): the report shows how well scores agree."),
     ] = None,
     server: ServerOption = None,
     in_flight: InFlightOption = 16,
     add: Annotated[
-        bool, typer.Option("--add", help="Go on in a folder with more pictures, attacks, defenses or metrics.")
+        bool, typer.Option("--add", help="Add images, attacks, defenses or metrics to the study in the folder.")
     ] = False,
 ) -> None:
-    """Measure defenses against attacks: tables and a report, resumable, on all cores."""
+    """Run a study of defenses against attacks on all cores: tables and a report. It can be resumed."""
     from importlib.metadata import version
 
     from app.bench import study
@@ -104,11 +114,11 @@ def bench(
         print(f"failed {failure.place}, {failure.step}: {failure.why}", file=sys.stderr)
     skipped = sum(one.kind == "image" for one in outcome.manifest.skipped)
     print(
-        f"{findings.done} of {findings.steps} steps done, {len(findings.failures)} failed, {skipped} pictures skipped: "
+        f"{findings.done} of {findings.steps} steps done, {len(findings.failures)} failed, {skipped} images skipped: "
         f"{out / 'report.html'}"
     )
     if outcome.interrupted:
-        print("purifiqa: stopped; the same command goes on where it was", file=sys.stderr)
+        print("purifiqa: stopped; run the same command again to resume", file=sys.stderr)
         raise typer.Exit(INTERRUPTED)
     if findings.failures:
         raise typer.Exit(1)

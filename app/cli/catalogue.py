@@ -20,7 +20,7 @@ def defenses(
 
 
 def metrics(as_json: JsonOption = False) -> None:
-    """List the metrics, their ranges, and what a missing one needs."""
+    """List the metrics, their ranges, and what each unavailable one needs."""
     from app.command import listing
 
     with said_plainly():

@@ -33,19 +33,24 @@ class Format(StrEnum):
 def purify(
     images: Images,
     out: Annotated[
-        Path, typer.Option("--out", "-o", help="Folder; or a file name for one image.", parser=named, metavar="<path>")
+        Path,
+        typer.Option(
+            "--out", "-o", help="Output folder, or a file name for one image.", parser=named, metavar="<path>"
+        ),
     ],
     defense: DefenseOption = None,
-    metrics: Annotated[str, typer.Option("--metrics", "-m", help="Comma list: also score before and after.")] = "",
+    metrics: Annotated[
+        str, typer.Option("--metrics", "-m", help="Comma list: also score with these, before and after.")
+    ] = "",
     seed: SeedOption = None,
     format: Annotated[  # noqa: A002
-        Format | None, typer.Option(help="Of the purified images.", show_default="that of the file name, else png")
+        Format | None, typer.Option(help="Format of the purified images.", show_default="by the file name, else png")
     ] = None,
     server: ServerOption = None,
     in_flight: InFlightOption = 16,
     as_json: JsonOption = False,
 ) -> None:
-    """Purify images with a chosen defense."""
+    """Purify images with a defense, and write the results."""
     fields = {"defense": defense, "metrics": metrics, "format": str(format) if format else None}
     _run("purify", images, fields, seed, server, in_flight, out, "json" if as_json else "table" if metrics else "files")
 
@@ -58,14 +63,14 @@ def score(
         typer.Option("--metrics", "-m", help="Comma list of metrics.", show_default="PURIFIQA_DEFAULT_METRICS"),
     ] = None,
     defense: DefenseOption = None,
-    samples: Annotated[int, typer.Option(min=1, max=32, help="Median over this many seeds.")] = 1,
+    samples: Annotated[int, typer.Option(min=1, max=32, help="Report the median score over this many seeds.")] = 1,
     seed: SeedOption = None,
     server: ServerOption = None,
     in_flight: InFlightOption = 16,
     as_json: JsonOption = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
 ) -> None:
-    """Score images as they come and as defended."""
+    """Score images before and after a defense."""
     if as_json and as_csv:
         fail("choose --json or --csv")
     fields = {"defense": defense, "metrics": metrics, "samples": str(samples)}

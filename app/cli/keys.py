@@ -9,9 +9,9 @@ import typer
 
 from app.cli.options import DATA_DIR, JsonOption, fail, said_plainly
 
-keys = typer.Typer(no_args_is_help=True, help="Make, list and revoke API keys; the service keeps only their hashes.")
+keys = typer.Typer(no_args_is_help=True, help="Create, list and revoke API keys. The service stores only their hashes.")
 
-Name = Annotated[str, typer.Argument(metavar="NAME", help="Who or what the key is for; its jobs belong to this name.")]
+Name = Annotated[str, typer.Argument(metavar="NAME", help="Who or what uses the key; its jobs belong to this name.")]
 FileOption = Annotated[
     Path | None,
     typer.Option(
@@ -35,10 +35,10 @@ def new(
     scopes: Annotated[str, typer.Option(help="Comma list of submit, read, metrics, admin.")] = "submit,read",
     file: FileOption = None,
     print_only: Annotated[
-        bool, typer.Option("--print-only", help="Do not touch the file; print the line to add to it as well.")
+        bool, typer.Option("--print-only", help="Leave the file as it is, and also print the line to add to it.")
     ] = False,
 ) -> None:
-    """Make a key and print it: this once, for nobody can tell it again."""
+    """Create a key and print it. It cannot be shown again."""
     from app.guard.keys import changing, new_key, read_lines, write_file
 
     place, is_first = file or keys_file(), False
@@ -50,14 +50,16 @@ def new(
                 write_file(place, [*([] if is_first else read_lines(place)), stored])
     print(key)
     if is_first:
-        print(f"{place} is new: a service that runs without keys asks for them from its next start on", file=sys.stderr)
+        print(
+            f"created {place}: a service that runs without keys will require them after its next start", file=sys.stderr
+        )
     if print_only:
         print(stored.line)
 
 
 @keys.command("list")
 def list_keys(file: FileOption = None, as_json: JsonOption = False) -> None:
-    """List the names of keys, what they may do, and how their hashes begin."""
+    """List keys: their names, scopes, and the start of their hashes."""
     import json
 
     from app.guard.keys import read_file
@@ -77,12 +79,10 @@ def list_keys(file: FileOption = None, as_json: JsonOption = False) -> None:
 @keys.command()
 def revoke(
     name: Name,
-    hash_prefix: Annotated[
-        str, typer.Option("--hash", help="Only the key whose hash begins so, where a name has several.")
-    ] = "",
+    hash_prefix: Annotated[str, typer.Option("--hash", help="Revoke only the key whose hash begins with this.")] = "",
     file: FileOption = None,
 ) -> None:
-    """Forget the keys of a name; a running service refuses them from the next request on."""
+    """Revoke the keys of a name. A running service refuses them from the next request on."""
     from app.guard.keys import StoredKey, changing, read_lines, write_file
 
     place = file or keys_file()

@@ -15,7 +15,7 @@ DATA_DIR = Path.home() / ".local" / "share" / "purifiqa"
 UNWRITABLE = (errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 """How output fails: nobody reads it any more, the disk is full, ..."""
 
-Images = Annotated[list[str], typer.Argument(help="Image files, folders, or patterns in quotes.")]
+Images = Annotated[list[str], typer.Argument(help="Image files, folders, or quoted patterns such as '*.png'.")]
 
 
 def named(text: str) -> Path:
@@ -34,10 +34,15 @@ DefenseOption = Annotated[
         show_default="PURIFIQA_DEFAULT_DEFENSE",
     ),
 ]
-SeedOption = Annotated[int | None, typer.Option(help="For random defenses; left out: a fresh one, which is told.")]
-ServerOption = Annotated[str | None, typer.Option(help="URL of a running service; left out: in this process.")]
+SeedOption = Annotated[
+    int | None, typer.Option(help="Seed for random defenses. Left out: a fresh one, reported by --json.")
+]
+ServerOption = Annotated[
+    str | None, typer.Option(help="URL of a service that does the work. Left out: this process does it.")
+]
 InFlightOption = Annotated[
-    int, typer.Option(min=1, max=1000, help="With --server: orders at a time; at least two per worker.")
+    int,
+    typer.Option(min=1, max=1000, help="With --server: orders to keep open at a time; use at least two per worker."),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -91,7 +96,7 @@ def end(failed: Iterable[tuple[Path, str]], *, interrupted: bool) -> None:
     for file, why in wrong:
         print(f"{file}: {why}", file=sys.stderr)
     if interrupted:
-        print("purifiqa: stopped; the rest was not done", file=sys.stderr)
+        print("purifiqa: stopped; the remaining files were not processed", file=sys.stderr)
         raise typer.Exit(INTERRUPTED)
     if wrong:
         raise typer.Exit(1)

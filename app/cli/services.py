@@ -20,15 +20,16 @@ def up(
     port: Annotated[
         int | None,
         typer.Option(
-            min=0, max=HIGHEST_PORT, help="Port to listen on; 0: any free one.", show_default="PURIFIQA_PORT, or 8000"
+            min=0, max=HIGHEST_PORT, help="Port to listen on; 0: any free port.", show_default="PURIFIQA_PORT, or 8000"
         ),
     ] = None,
     data_dir: Annotated[
         Path, typer.Option(envvar="PURIFIQA_DATA_DIR", help="Folder for the queue, inputs and results.")
     ] = DATA_DIR,
-    workers: Annotated[int, typer.Option(min=1, help="Worker processes; default: one per core.")] = os.cpu_count() or 1,
+    workers: Annotated[int, typer.Option(min=1, help="Worker processes, by default one per core.")] = os.cpu_count()
+    or 1,
 ) -> None:
-    """Run everything on this machine: an embedded Valkey, the API and warm workers. Ctrl-C stops it."""
+    """Run the whole service on this machine: an embedded Valkey, the API and workers. Ctrl-C stops it."""
     from app.command.parts import StartError
     from app.command.supervisor import Supervisor
     from app.guard.access import needs_keys
@@ -43,7 +44,7 @@ def up(
 
 
 def api() -> None:
-    """Run only the API; where Redis is and what it listens on come from PURIFIQA_* variables."""
+    """Run one API process. PURIFIQA_* variables say where Redis is and which address to listen on."""
     from app.main import create_app
     from app.server import serve
     from app.settings import Settings, unknown_variables
@@ -60,7 +61,7 @@ def api() -> None:
 
 
 def worker() -> None:
-    """Run only one warm worker process; where Redis is comes from PURIFIQA_* variables."""
+    """Run one worker process. PURIFIQA_* variables say where Redis is."""
     from workers.settings import WorkerSettings
     from workers.state.broker import BROKER_ERRORS, without_redis
     from workers.telemetry import tracing
@@ -78,7 +79,7 @@ def worker() -> None:
 
 
 def check() -> None:
-    """Exit with 0 if the settings can work and Redis lets us in; else tell the variable, and exit as the API would."""
+    """Check the settings and Redis without starting anything. Exit with 0, or name the variable and exit as the API."""
     from app.main import create_app
     from app.settings import Settings, unknown_variables
     from workers.state.broker import BROKER_ERRORS, without_redis
@@ -91,16 +92,16 @@ def check() -> None:
         service.state.services.queue.ping()
     except BROKER_ERRORS as error:
         _end(without_redis(error), 1)
-    print("the settings can work")
+    print("the settings are valid, and Redis answers")
 
 
 def health(
     url: Annotated[
         str | None, typer.Option(help="URL of the service.", show_default="by PURIFIQA_HOST and PURIFIQA_PORT")
     ] = None,
-    worker: Annotated[bool, typer.Option("--worker", help="Ask about a worker in this container instead.")] = False,
+    worker: Annotated[bool, typer.Option("--worker", help="Check the workers in this container instead.")] = False,
 ) -> None:
-    """Exit with 0 if the service is ready, for containers."""
+    """Exit with 0 if the service is ready, else with 1 and the reason. For container health checks."""
     from app.command.health import check_service, check_worker, own_address
 
     wrong = check_worker() if worker else check_service(url or own_address())

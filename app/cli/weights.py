@@ -9,15 +9,19 @@ import typer
 from app.cli.options import JsonOption, said_plainly
 from app.cli.stopping import ended_as_by_ctrl_c
 
-weights = typer.Typer(no_args_is_help=True, help="Add, pull, list, verify and remove weights that are too big to ship.")
+weights = typer.Typer(
+    no_args_is_help=True, help="List, add, pull, verify and remove model weights that are too large to ship."
+)
 
-WeightsName = Annotated[str, typer.Argument(metavar="NAME", help="As in `purifiqa weights list`.")]
-OptionalWeightsName = Annotated[str | None, typer.Argument(metavar="NAME", help="Left out: all of them.")]
+WeightsName = Annotated[str, typer.Argument(metavar="NAME", help="A name from `purifiqa weights list`.")]
+OptionalWeightsName = Annotated[
+    str | None, typer.Argument(metavar="NAME", help="A name from `purifiqa weights list`. Left out: all of them.")
+]
 
 
 @weights.command("list")
 def list_weights(as_json: JsonOption = False) -> None:
-    """List what can be added and what was."""
+    """List the weights that can be added, and those that were."""
     from app.command import weights as stored
 
     with said_plainly():
@@ -27,11 +31,16 @@ def list_weights(as_json: JsonOption = False) -> None:
 @weights.command()
 @ended_as_by_ctrl_c()
 def add(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="As in `purifiqa weights list`, or a new one.")],
-    source: Annotated[Path, typer.Argument(metavar="FILE_OR_FOLDER", help="As published; a UNet2DModel is a folder.")],
-    force: Annotated[bool, typer.Option("--force", help="Replace what has this name.")] = False,
+    name: Annotated[
+        str,
+        typer.Argument(metavar="NAME", help="A name from `purifiqa weights list`, or a new one for another network."),
+    ],
+    source: Annotated[
+        Path, typer.Argument(metavar="FILE_OR_FOLDER", help="The file as published; for a UNet2DModel, its folder.")
+    ],
+    force: Annotated[bool, typer.Option("--force", help="Replace existing weights of this name.")] = False,
 ) -> None:
-    """Verify weights, convert them, try them, and keep them under a name."""
+    """Verify weights, convert them, test them on a small image, and store them under a name."""
     from app.command import weights as stored
 
     with said_plainly():
@@ -42,9 +51,9 @@ def add(
 @ended_as_by_ctrl_c()
 def pull(
     name: WeightsName,
-    force: Annotated[bool, typer.Option("--force", help="Replace what has this name.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace existing weights of this name.")] = False,
 ) -> None:
-    """Download published weights from their authors and add them; an interrupted download is gone on with."""
+    """Download published weights from their authors and add them. An interrupted download is resumed."""
     from app.command import weights as stored
 
     with said_plainly():
@@ -53,7 +62,7 @@ def pull(
 
 @weights.command()
 def verify(name: OptionalWeightsName = None) -> None:
-    """Check that added weights are, byte by byte, what was added."""
+    """Check that stored weights have not changed, byte by byte, since they were added."""
     from app.command import weights as stored
 
     with said_plainly():

@@ -58,7 +58,7 @@ class Asked(BaseModel):
 class Outcome(AttackScores, AttackFacts, Asked):
     """What an attack did to one file."""
 
-    psnr: float | None = Field(description="Of the attacked image, in decibels; null: identical.")
+    psnr: float | None = Field(description="PSNR of the attacked image in decibels; null: identical to the clean one.")
     flags: list[Flag] = Field(description="Reasons to doubt the result.")
 
 
@@ -92,7 +92,7 @@ def make_order(attack: str, metric: str, defense: str | None, goal: str | None, 
     except (UnknownAttackError, ProblemError, ValueError) as error:
         raise FilesError(str(error)) from error
     if len(names) != 1:
-        raise FilesError(f"an attack misleads one metric, got {metric!r}")
+        raise FilesError(f"--metric takes exactly one metric, got {metric!r}")
     return Order(made, names[0], find_metric(names[0]), chosen, seed, settings)
 
 
@@ -104,7 +104,9 @@ def run(order: Order, arguments: list[str], out: Path) -> Results:
     """
     images, left_out = find_images(arguments, out)
     if named_format(out) not in (None, "png"):
-        raise FilesError(f"{out}: attacked images are PNG files, which keep every value")
+        raise FilesError(
+            f"{out}: attacked images are PNG files, which keep every pixel value; name a .png file or a folder"
+        )
     outputs = plan_outputs(images, out, ".png")
     results = Results(failed=[(image.path, why) for image, why in left_out])
     with progress_bar() as bar:
@@ -172,7 +174,7 @@ def learn_pattern(order: Order, arguments: list[str], out: Path, epochs: int) ->
     """
     check_place(out)
     if order.attack.name != UNIVERSAL or out.suffix != ".safetensors" or out.is_dir():
-        raise FilesError(f"--learn makes a pattern for --attack {UNIVERSAL}, and -o must be a .safetensors file")
+        raise FilesError(f"--learn needs --attack {UNIVERSAL}, and -o must name a .safetensors file")
     recipe = Recipe(goal=order.attack.goal, epochs=epochs, seed=order.seed)
     images, others = find_images(arguments)
     left_out = [(image.path, why) for image, why in others]

@@ -134,14 +134,14 @@ def run(
 
 def without_the_rest(why: Exception, left: int) -> str:
     """Return what is told of the file whose error would be that of the `left` others too, which were not tried."""
-    return f"{why}; it would be the same for the rest: {left} not done" if left else str(why)
+    return f"{why}; the remaining {left} would fail the same way and were not tried" if left else str(why)
 
 
 def _format(asked: str | None, out: Path | None) -> str:
     """The format asked for, or that of the file name given, or PNG."""
     named = named_format(out)
     if asked and named and asked != named:
-        raise FilesError(f"{out} is not a name for a {asked} file")
+        raise FilesError(f"{out}: this file name does not fit --format {asked}")
     return asked or named or "png"
 
 

@@ -129,7 +129,7 @@ class Client:
             detail = f"{self._http.base_url} does not answer: {why}"
             raise ServerError(detail, is_about_the_order=True, is_about_the_server=True)
         if not answer.is_success:
-            asked_again = f", asked again for {self._patience:.0f} s" if tries > 1 else ""
+            asked_again = f", after retries for {self._patience:.0f} s" if tries > 1 else ""
             raise _refused(method, path, answer, asked_again)
         return answer
 
@@ -153,7 +153,7 @@ def _document(method: str, path: str, answer: httpx2.Response) -> dict[str, Any]
     try:
         document: dict[str, Any] = answer.json()
     except ValueError as error:  # the page of a proxy, or another service
-        detail = f"{method} {path} was not answered by PurifIQA"
+        detail = f"the answer to {method} {path} is not from PurifIQA; check the URL"
         raise ServerError(detail, is_about_the_order=True, is_about_the_server=True) from error
     return document
 

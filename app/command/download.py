@@ -49,7 +49,9 @@ def fetch(published: Published, folder: Path, told: Told) -> Path:
         except CheckpointError as error:
             part.unlink()
             _validator(part).unlink(missing_ok=True)
-            raise DownloadError(f"{published.download} gave another file than the published one: {error}") from error
+            raise DownloadError(
+                f"{published.download} returned a different file than the published one: {error}"
+            ) from error
         part.rename(file)
     _validator(part).unlink(missing_ok=True)
     return file
@@ -65,14 +67,16 @@ def _complete(published: Published, stream: BinaryIO, part: Path, told: Told) ->
             fruitless = 0 if stream.tell() > before else fruitless + 1
             if fruitless >= ATTEMPTS or isinstance(error, httpx2.UnsupportedProtocol):
                 reason = str(error) or type(error).__name__
-                again = "run the same command again: it goes on where it stopped"
-                raise DownloadError(f"{published.download} could not be fetched: {reason}; {again}") from error
+                again = "run the same command again to resume"
+                raise DownloadError(f"{published.download} could not be downloaded: {reason}; {again}") from error
         except httpx2.HTTPError as error:
-            raise DownloadError(f"{published.download} could not be fetched: {error}") from error
+            raise DownloadError(f"{published.download} could not be downloaded: {error}") from error
         except DownloadError:
             raise
         except OSError as error:
-            raise DownloadError(f"{part} cannot be written: {error.strerror}; make room and run it again") from error
+            raise DownloadError(
+                f"{part} cannot be written: {error.strerror}; free some space and run it again"
+            ) from error
         else:
             return
 
@@ -90,14 +94,14 @@ def _go_on(published: Published, stream: BinaryIO, part: Path, told: Told) -> No
                 return
             stream.truncate(0)  # the file became shorter
             _validator(part).unlink()
-            raise httpx2.ReadError("the server has another file now")
+            raise httpx2.ReadError("the file on the server has changed")
         _check_answer(published, answer)
         if answer.status_code != 206:
             stream.truncate(0)
             stream.seek(0)
             here = 0
         elif not answer.headers.get("content-range", "").startswith(f"bytes {here}-"):
-            raise DownloadError(f"{address} answers with another part than it was asked for")
+            raise DownloadError(f"{address} returned another part of the file than requested")
         total = _total(answer, here)
         _check_size(published, part, here, total)
         _validator(part).write_text(_strong(answer))
@@ -107,10 +111,10 @@ def _go_on(published: Published, stream: BinaryIO, part: Path, told: Told) -> No
             stream.flush()
             here += len(block)
             if here > (total or LARGEST):
-                raise DownloadError(f"{address} sends more than it should")
+                raise DownloadError(f"{address} sends more bytes than expected")
             told(here, total)
         if total and here < total:
-            raise httpx2.ReadError("the server sent a part of the rest")
+            raise httpx2.ReadError("the connection ended before the end of the file")
 
 
 def _total(answer: httpx2.Response, here: int) -> int | None:
@@ -127,21 +131,21 @@ def _check_answer(published: Published, answer: httpx2.Response) -> None:
         f"Save {published.file} from {published.url} by hand, then run: purifiqa weights add {published.name} FILE"
     )
     if answer.status_code not in (200, 206):
-        raise DownloadError(f"{published.download} answers {answer.status_code}. {by_hand}")
+        raise DownloadError(f"{published.download} answered with status {answer.status_code}. {by_hand}")
     if answer.headers.get("content-type", "").startswith("text/html"):
-        raise DownloadError(f"{published.download} answers with a web page. {by_hand}")
+        raise DownloadError(f"{published.download} answered with a web page instead of the file. {by_hand}")
     if str(published.download).startswith("https:") and answer.url.scheme != "https":
-        raise DownloadError(f"{published.download} leads to {answer.url}, which is not encrypted. {by_hand}")
+        raise DownloadError(f"{published.download} redirects to {answer.url}, which is not encrypted. {by_hand}")
 
 
 def _check_size(published: Published, part: Path, here: int, total: int | None) -> None:
     if published.size and total and total != published.size:
-        raise DownloadError(f"{published.download} has {total} bytes, but the published file {published.size}")
+        raise DownloadError(f"{published.download} has {total} bytes, but the published file has {published.size}")
     needed = 2 * total - here if total else 0  # what is added is a converted copy
     if (free := shutil.disk_usage(part.parent).free) < needed:
         raise DownloadError(
             f"{part.parent} has {free / 1e6:,.0f} MB free, but {published.name} needs {needed / 1e6:,.0f} MB:"
-            " make room, or set PURIFIQA_WEIGHTS_DIR to a folder elsewhere"
+            " free some space, or set PURIFIQA_WEIGHTS_DIR to a folder elsewhere"
         )
 
 
@@ -160,5 +164,5 @@ def _alone(stream: BinaryIO, part: Path) -> Iterator[None]:
     try:
         fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
-        raise DownloadError(f"{part} is being fetched by another process") from error
+        raise DownloadError(f"{part} is being downloaded by another process") from error
     yield

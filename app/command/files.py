@@ -15,8 +15,8 @@ OTHERS = {
 }  # fmt: skip
 """Of images that cannot."""
 UNREADABLE = "the file is not a PNG, JPEG or WebP image"
-NOWHERE = "there is no such file any more: it is a link that leads nowhere"
-ELSEWHERE = "it is a link to a folder elsewhere, where no pictures are looked for: name it too"
+NOWHERE = "it is a symbolic link to a file that does not exist"
+ELSEWHERE = "it is a symbolic link to a folder elsewhere, which is not searched; name that folder too"
 
 
 class FilesError(ValueError):
@@ -64,10 +64,10 @@ def find_images(arguments: list[str], out: Path | None = None) -> tuple[list[Ima
         images = [image for image in named if not _is_result(image.path, argument, out)]
         if not named:
             whys = "".join(f"; {other.path}: {why}" for other, why in others[:3]) + ("; ..." if others[3:] else "")
-            nothing = "there is no such file, and no PNG, JPEG or WebP in such a folder or pattern"
+            nothing = "no such file, and no folder or pattern with PNG, JPEG or WebP images in it"
             raise FilesError(f"{argument}: {nothing}{whys}")
         if not images:
-            raise FilesError(f"{argument}: all its images lie in {out}, where results go; choose another -o")
+            raise FilesError(f"{argument}: all its images are in the output folder {out}; choose another -o")
         for image in images:
             found.setdefault(image.path.resolve(), image)
     known = {Path(argument).resolve() for argument in arguments} | ({out.resolve()} if out else set())
@@ -147,11 +147,11 @@ def plan_outputs(images: list[ImageFile], out: Path, suffix: str) -> list[Path]:
     """
     ending = "" if out.is_dir() else out.suffix.lower()
     if ending in OTHERS:
-        raise FilesError(f"{out}: results are PNG, JPEG or WebP; name such a file, or a folder")
+        raise FilesError(f"{out}: results are PNG, JPEG or WebP files; name one, or a folder")
     if out.exists() and not out.is_dir() and ending not in FORMATS:
         raise FilesError(f"{out} is a file; name a folder, or a PNG, JPEG or WebP file for one image")
     if ending in FORMATS and len(images) > 1:
-        raise FilesError(f"{out} names one file, and there are {len(images)} images; name a folder")
+        raise FilesError(f"{out} is one file, but there are {len(images)} images; name a folder")
     single = len(images) == 1 and ending in FORMATS
     outputs = [out if single else out / image.name.with_suffix(suffix) for image in images]
     check_place(out)
@@ -159,7 +159,9 @@ def plan_outputs(images: list[ImageFile], out: Path, suffix: str) -> list[Path]:
     taken: dict[Path, Path] = {}
     for image, output in zip(images, outputs, strict=True):
         if output in taken:
-            raise FilesError(f"{taken[output]} and {image.path} would both become {output}; purify one of them apart")
+            raise FilesError(
+                f"{taken[output]} and {image.path} would both become {output}; run the command on each separately"
+            )
         if output.resolve() in inputs:
             raise FilesError(f"{inputs[output.resolve()]} would be overwritten; choose another -o")
         taken[output] = image.path
@@ -174,4 +176,4 @@ def check_place(out: Path) -> None:
     if not above.is_dir():
         raise FilesError(f"{out}: {above} is a file, not a folder")
     if not os.access(above, os.W_OK | os.X_OK):
-        raise FilesError(f"{out}: nothing can be written in {above}")
+        raise FilesError(f"{out}: no permission to write in {above}")

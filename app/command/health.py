@@ -21,7 +21,7 @@ def check_service(url: str) -> str | None:
 def what_is_wrong(answer: httpx2.Response, url: str) -> str:
     """Return what an answer that is none of success says, or that it is not the service's."""
     is_problem = answer.headers.get("content-type", "").startswith("application/problem+json")
-    return str(answer.json()["detail"]) if is_problem else f"{url} answers {answer.status_code}"
+    return str(answer.json()["detail"]) if is_problem else f"{url} answered with status {answer.status_code}"
 
 
 def check_worker() -> str | None:
@@ -30,7 +30,7 @@ def check_worker() -> str | None:
     if stuck:
         return f"worker process {', '.join(map(str, stuck))} is stuck"
     age = time.time() - last_beat()
-    return None if age < FRESH_SECONDS else "no worker on this machine has been ready in the last seconds"
+    return None if age < FRESH_SECONDS else "no worker on this machine has reported as ready in the last seconds"
 
 
 def own_address() -> str:

@@ -74,14 +74,14 @@ class Part:
             return
         lived = time.monotonic() - self.started
         if self.process.returncode == os.EX_CONFIG and not self.has_worked:
-            raise SettingsError(f"{self.name} cannot work with these settings; see above")
+            raise SettingsError(f"{self.name} cannot run with these settings; see the message above")
         died = self.process.returncode != 0  # 0: it has ended by itself, to be started afresh
         self.quick_deaths = self.quick_deaths + 1 if died and lived < QUICK_DEATH_SECONDS else 0
         if self.quick_deaths >= QUICK_DEATHS_ALLOWED:
-            raise StartError(f"{self.name} keeps dying (exit status {self.process.returncode}); see the log above")
+            raise StartError(f"{self.name} keeps crashing (exit status {self.process.returncode}); see the log above")
         level, what = (logging.WARNING, "died") if died else (logging.INFO, "ended")
         status = self.process.returncode
-        log.log(level, "%s %s with status %s after %.0f s; starting it again", self.name, what, status, lived)
+        log.log(level, "%s %s with status %s after %.0f s; restarting it", self.name, what, status, lived)
         time.sleep(RESTART_SECONDS)
         self.start()
 

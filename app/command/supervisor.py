@@ -72,7 +72,9 @@ class Supervisor:
     def _on_signal(self, number: int, _frame: object) -> None:
         self.stopping += 1
         if self.stopping == 1:
-            log.info("stopping: running jobs are finished first (%s again: at once)", signal.Signals(number).name)
+            log.info(
+                "stopping once the running jobs are finished (%s again: stop at once)", signal.Signals(number).name
+            )
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
@@ -84,7 +86,9 @@ class Supervisor:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise StartError(f"another PurifIQA runs on {self.data_dir}; give this one its own --data-dir") from error
+            raise StartError(
+                f"another PurifIQA is already using {self.data_dir}; give this one its own --data-dir"
+            ) from error
         try:
             yield
         finally:

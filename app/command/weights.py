@@ -30,7 +30,7 @@ def show(*, as_json: bool) -> None:
     if as_json:
         print(json.dumps(rows, indent=2))
         return
-    table = Table("name", "kind", "license", "size", "here", "published at")
+    table = Table("name", "kind", "license", "size", "added", "published at")
     for row in rows:
         size = "?" if row["size"] is None else f"{row['size'] / 1e6:,.1f} MB"
         here = "broken" if row["wrong"] else "yes" if row["here"] else "no"
@@ -90,21 +90,24 @@ def add(name: str, source: Path, *, force: bool) -> None:
 
     place = checkpoints.folder(name)
     if os.path.lexists(place) and not force:
-        raise CheckpointError(f"{name} was added before; --force replaces it")
+        raise CheckpointError(f"{name} has already been added; --force replaces it")
     try:
         facts = published.add(name, source)
     except CheckpointError as error:
         raise CheckpointError(f"{error}{_meant(name)}") from error
-    print(f"{name}: {facts.kind} from {facts.source}, converted, tried on a small picture, and kept in {place}")
+    print(f"{name}: {facts.kind} from {facts.source}, converted, tested on a small image, and stored in {place}")
     if (score := facts.config.get("trial_score")) is not None:
-        print(f"{name}: {source.stat().st_size:,} bytes became {_size(name):,}; the small picture scores {score}")
+        print(f"{name}: {source.stat().st_size:,} bytes became {_size(name):,}; the small image scores {score}")
     for note in facts.config.get("notes", ()):
         print(f"purifiqa: {name}: {note}", file=sys.stderr if note.startswith("warning") else sys.stdout)
     if (gain := facts.config.get("gain_db")) is None:
         return
-    print(f"{name}: brings a noisy picture {gain} dB closer to the clean one")
+    print(f"{name}: brings a noisy image {gain} dB closer to the clean one")
     if gain <= 0:
-        print(f"purifiqa: warning: {name} does not denoise; is it trained, and for this schedule?", file=sys.stderr)
+        print(
+            f"purifiqa: warning: {name} does not denoise. Was it trained, and with this noise schedule?",
+            file=sys.stderr,
+        )
 
 
 def _meant(name: str) -> str:
@@ -126,12 +129,12 @@ def pull(name: str, *, force: bool) -> None:
 
     entry = PUBLISHED.get(name)
     if entry is None:
-        known = "`purifiqa weights list` tells what is"
-        raise CheckpointError(f"nothing is published as {name[:80]!r}; {known}{_meant(name)}")
+        known = "see `purifiqa weights list`"
+        raise CheckpointError(f"there are no published weights {name[:80]!r}; {known}{_meant(name)}")
     if os.path.lexists(checkpoints.folder(name)) and not force:
-        raise CheckpointError(f"{name} was added before; --force replaces it")
+        raise CheckpointError(f"{name} has already been added; --force replaces it")
     if entry.published.download is None:
-        raise CheckpointError(f"{name} has no direct address. {entry.published.cure}")
+        raise CheckpointError(f"{name} cannot be downloaded automatically. {entry.published.cure}")
     folder = checkpoints.home() / ".downloads" / name
     columns = TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn()
     console = Console(stderr=True)
@@ -162,7 +165,7 @@ def verify(name: str | None) -> list[str]:
     for one in [name] if name else checkpoints.names():
         try:
             checkpoints.verify(_facts(one))
-            print(f"{one}: as it was added")
+            print(f"{one}: unchanged since it was added")
         except CheckpointError as error:
             wrong.append(str(error))
     return wrong
@@ -177,7 +180,7 @@ def remove(name: str) -> None:
     """Remove added weights, readable or not. Raises CheckpointError."""
     place = checkpoints.folder(name)
     if not os.path.lexists(place):
-        raise CheckpointError(f"the weights {name} were not added{_kept_instead(name)}")
+        raise CheckpointError(f"the weights {name} have not been added{_kept_instead(name)}")
     checkpoints.remove(place)
     print(f"{name}: removed")
 
@@ -185,7 +188,7 @@ def remove(name: str) -> None:
 def _facts(name: str) -> Facts:
     if facts := checkpoints.facts_of(name):
         return facts
-    raise CheckpointError(f"the weights {name} were not added{_kept_instead(name)}")
+    raise CheckpointError(f"the weights {name} have not been added{_kept_instead(name)}")
 
 
 def _kept_instead(name: str) -> str:

@@ -143,9 +143,9 @@ class DecoderPool:
         except TimeoutError as error:
             if decoder.is_starved:
                 raise DecoderBusyError from error
-            raise UndecodableImageError("the decoder gave up on this file") from error
+            raise UndecodableImageError("the image could not be decoded") from error
         except (OSError, EOFError, ValueError) as error:
-            raise UndecodableImageError("the decoder gave up on this file") from error
+            raise UndecodableImageError("the image could not be decoded") from error
         finally:
             if survives and decoder.files < FILES_PER_PROCESS:
                 self._idle.put(decoder)

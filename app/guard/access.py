@@ -22,7 +22,7 @@ def needs_keys(auth: str, host: str, publish: str, keys_file: Path) -> bool:
     if is_loopback(_host(publish) if publish else host):
         return False
     raise ValueError(
-        f"anyone who reaches {publish or host} could use this service: make a key with "
+        f"anyone who can reach {publish or host} could use this service: create a key with "
         f"`purifiqa keys new NAME --file {keys_file}`, or say that this is meant with PURIFIQA_AUTH=off"
     )
 

@@ -47,7 +47,7 @@ def _check_bounds(services: Services, caller: Caller, key: tuple[str, ...] | Non
     settings = services.settings
     if services.queue.depth() >= settings.max_queued:
         raise ProblemError(
-            503, "queue-full", f"{settings.max_queued} jobs are waiting already; nothing was accepted.",
+            503, "queue-full", f"{settings.max_queued} jobs are already waiting; nothing was accepted, retry later.",
             headers={"Retry-After": str(seconds_until_shorter(services))},
         )  # fmt: skip
     if caller.id and not services.queue.quota.has_place(caller.id, settings.max_in_flight):
@@ -58,7 +58,7 @@ def attacks_are_on(services: ServicesDep) -> None:
     """Refuse whatever has to do with attacks unless the operator wants them: nobody offers them by accident."""
     if not services.settings.attacks:
         raise ProblemError(
-            403, ATTACKS_OFF, "Attacks are off here; the operator turns them on with PURIFIQA_ATTACKS=true."
+            403, ATTACKS_OFF, "Attacks are turned off here; the operator can enable them with PURIFIQA_ATTACKS=true."
         )
 
 
@@ -67,7 +67,7 @@ def check_places(services: Services, owner: str, images: int) -> None:
     most = services.settings.max_in_flight
     if owner and images > most:
         raise field_problem(
-            422, "image", "too-many", f"at most {most} images at once: a key may have no more jobs that have not ended",
+            422, "image", "too-many", f"at most {most} images per request: a key may have no more unfinished jobs",
             limit=most, actual=images,
         )  # fmt: skip
 
@@ -88,7 +88,7 @@ def place_for(services: Services, owner: str, job_id: str) -> Iterator[None]:
 def _too_many(services: Services) -> ProblemError:
     most = services.settings.max_in_flight
     return ProblemError(
-        429, "too-many-jobs", f"{most} jobs of this key have not ended yet; wait, or cancel some.",
+        429, "too-many-jobs", f"This key already has {most} unfinished jobs, its limit; wait, or cancel some.",
         headers={"Retry-After": str(seconds_until_shorter(services))},
     )  # fmt: skip
 
@@ -113,8 +113,8 @@ def check_work(order: Order, image: ImageFacts, settings: GuardSettings) -> None
     if (largest := order.largest(size)) > max(settings.max_pixels, size[0] * size[1]):
         raise field_problem(
             422, "defense", "result-too-large",
-            f"this defense makes an image of {largest} pixels, at most {settings.max_pixels} are accepted; "
-            "take a smaller outscale or image",
+            f"the defense would make an image of {largest} pixels, but at most {settings.max_pixels} are allowed; "
+            "choose a smaller outscale or image",
             limit=settings.max_pixels, actual=largest,
         )  # fmt: skip
     for code, pixels, most, whole, less in (
@@ -125,7 +125,7 @@ def check_work(order: Order, image: ImageFacts, settings: GuardSettings) -> None
         if actual > most:
             raise field_problem(
                 422, order.subject, code,
-                f"this order {whole} {actual:g} megapixel evaluations of a small network, at most {most:g} are "
-                f"accepted; take {less}, a cheaper defense or a smaller image",
+                f"this order {whole} {actual:g} megapixel evaluations of a small network, but at most {most:g} are "
+                f"allowed; choose {less}, a cheaper defense or a smaller image",
                 limit=most, actual=actual,
             )  # fmt: skip

@@ -26,7 +26,10 @@ SHARE_OF_AN_ORDER = 0.05
 
 _BEARER = HTTPBearer(scheme_name="bearer", auto_error=False, description="An API key: `Authorization: Bearer KEY`.")
 _HEADER = APIKeyHeader(
-    name="X-API-Key", scheme_name="header", auto_error=False, description="The same key, where Authorization is taken."
+    name="X-API-Key",
+    scheme_name="header",
+    auto_error=False,
+    description="The same API key, for when `Authorization` is used by something else.",
 )
 _ASK = {"WWW-Authenticate": 'Bearer realm="purifiqa"'}
 
@@ -93,7 +96,7 @@ metrics_reader = asks(Scope.METRICS, 0)  # turns are counted in Redis, and whoev
 SubmitterDep = Annotated[Caller, Depends(submitter)]
 ReaderDep = Annotated[Caller, Depends(reader)]
 
-JobId = Annotated[str, Path(description="From the answer to an order.")]
+JobId = Annotated[str, Path(description="Job id, from the answer to an order.")]
 
 
 def owned(services: Services, caller: Caller, job_id: str) -> JobRecord:

@@ -41,5 +41,5 @@ class BodyDeadline:
 
 def _too_slow() -> ProblemError:
     return ProblemError(
-        408, "body-too-slow", "The rest of the request did not come in time.", headers={"Connection": "close"}
+        408, "body-too-slow", "The request body did not arrive in time.", headers={"Connection": "close"}
     )

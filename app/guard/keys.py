@@ -84,7 +84,7 @@ def parse_line(line: str) -> StoredKey:
     digest, _, scopes = rest.partition(":")
     _check_name(name)
     if not _HASH.fullmatch(digest):
-        raise ValueError(f"what is stored of {name} is not a SHA-256 in small hexadecimal digits")
+        raise ValueError(f"the hash of {name} is not a SHA-256 in lower-case hexadecimal")
     given = [scope.strip() for scope in scopes.split(",") if scope.strip()]
     unknown = set(given) - set(Scope)
     if unknown:
@@ -94,7 +94,7 @@ def parse_line(line: str) -> StoredKey:
 
 def _check_name(name: str) -> None:
     if not _ID.fullmatch(name):
-        raise ValueError(f"{name[:80]!r} is not a name: letters, digits, '.', '_' and '-', at most 64")
+        raise ValueError(f"{name[:80]!r} is not a valid name: use letters, digits, '.', '_' and '-', at most 64")
 
 
 def read_lines(file: Path) -> list[StoredKey | str]:
@@ -172,7 +172,7 @@ class KeyRing:
             self._keys = read_file(self._file)
         except KeyFileError as error:
             self._keys = []  # rather nobody than somebody whose key has been revoked
-            log.critical("no API key is valid until this is mended: %s", error)
+            log.critical("no API key is accepted until this is fixed: %s", error)
         self._stamp = stamp
 
 

@@ -5,8 +5,8 @@ from typing import Any
 from app.documentation import problems
 
 _HEADERS = {
-    401: {"WWW-Authenticate": {"description": "How to send a key.", "schema": {"type": "string"}}},
-    429: {"Retry-After": {"description": "Seconds until it makes sense to ask again.", "schema": {"type": "integer"}}},
+    401: {"WWW-Authenticate": {"description": "How to send an API key.", "schema": {"type": "string"}}},
+    429: {"Retry-After": {"description": "Seconds to wait before trying again.", "schema": {"type": "integer"}}},
 }
 
 

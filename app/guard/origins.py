@@ -62,12 +62,12 @@ class SameOrigin:
         host, origin = request.headers.get("host", ""), request.headers.get("origin")
         name = _name(host)
         if not (_cannot_be_foreign(name) or name in self._hosts):
-            detail = "Without API keys this name is not answered; PURIFIQA_ALLOWED_HOSTS lists further ones."
+            detail = "Without keys, the API does not answer to this host name; see PURIFIQA_ALLOWED_HOSTS."
             return ProblemError(421, "host-not-allowed", detail)
         own = {f"http://{host}", f"https://{host}"}
         if origin is None or origin in own | self._origins or request.method in _SAFE:
             return None
-        return ProblemError(403, "origin-not-allowed", "Pages of this origin may not use the API.")
+        return ProblemError(403, "origin-not-allowed", "Web pages from this origin may not use the API.")
 
 
 def _name(host: str) -> str:

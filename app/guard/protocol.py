@@ -69,7 +69,7 @@ class GuardedProtocol(HttpToolsProtocol):
         super().connection_made(cast("Transport", self._lingering))
         if len(self.connections) > self._settings.max_connections:
             later = {"Retry-After": str(TOO_BUSY_RETRY_SECONDS)}
-            self._refuse(503, "too-busy", "There are too many connections.", later)
+            self._refuse(503, "too-busy", "Too many connections are open; retry later.", later)
             return
         self._header.start(self._settings.header_seconds, self._header_is_late)
 
@@ -91,7 +91,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self._unfinished += len(data)
         super().data_received(data)
         if self._unfinished > MAX_HEADER_BYTES and not self.transport.is_closing():
-            detail = f"The request's header, or what comes after its body, is longer than {MAX_HEADER_BYTES} bytes."
+            detail = f"The request's header or trailer is longer than {MAX_HEADER_BYTES} bytes."
             self._refuse(431, "header-too-large", detail)
 
     def on_headers_complete(self) -> None:
@@ -146,7 +146,7 @@ class GuardedProtocol(HttpToolsProtocol):
     def _header_is_late(self) -> None:
         if self.transport.is_closing():
             return
-        self._refuse(408, "header-too-slow", "The rest of the request's header did not come in time.")
+        self._refuse(408, "header-too-slow", "The request's header did not arrive in time.")
 
     def _refuse(self, status: int, code: str, detail: str, headers: dict[str, str] | None = None) -> None:
         self._header.stop()

@@ -25,10 +25,10 @@ class Room:
         """
         free = self._store.free_bytes()
         if free - count < self._settings.min_free_bytes:
-            raise _full(f"{self._settings.min_free_bytes} bytes of the disk are to stay free")
+            raise _full(f"{self._settings.min_free_bytes} bytes of the disk must stay free")
         left = self.left()
         if left is not None and count > left:
-            raise _full(f"at most {self._settings.max_store_bytes} bytes are kept")
+            raise _full(f"the store may hold at most {self._settings.max_store_bytes} bytes")
         self._used += count
         return self._measured
 

@@ -21,7 +21,7 @@ PNG = {ImageFormat.PNG.media_type: IMAGES[ImageFormat.PNG.media_type]}
 @router.post(
     "/attack",
     operation_id="attack",
-    summary="Attack an image so that a metric errs",
+    summary="Attack an image to mislead a metric",
     status_code=202,
     response_model=JobDocument | BatchDocument,
     responses={**accepted(PNG), **problems(400, 403, 406, 409, 413, 415, 422, 503, 507)},
@@ -29,8 +29,8 @@ PNG = {ImageFormat.PNG.media_type: IMAGES[ImageFormat.PNG.media_type]}
     dependencies=[Depends(submitter), Depends(attacks_are_on)],
 )
 async def attack(request: Request, caller: AdmittedDep, services: ServicesDep) -> Response:
-    """Answers as `POST /purify` does, with the attacked image as a PNG, which keeps every value. The scores before and
-    after, and how far the attack went, are in `result.attack`. 403 `attacks-off` where the operator offers none.
+    """Works like `POST /purify`, and returns the attacked image as a PNG, which keeps every pixel value. The scores
+    before and after, and how far the attack went, are in `result.attack`. 403 `attacks-off` if attacks are not enabled.
     """
     images, form = await read_form(request, AttackForm, services.settings)
     answer_form = accepted_form(request, ImageFormat.PNG)

@@ -17,20 +17,20 @@ from workers.state.record import Status
 
 router = APIRouter(prefix="/batches", tags=["jobs"])
 
-BatchId = Annotated[str, Path(description="From the answer to a request with several images.")]
+BatchId = Annotated[str, Path(description="Batch id, from the answer to a request with several images.")]
 
 
-@router.get("/{batch_id}", operation_id="get_batch", summary="Several images, as they stand",
+@router.get("/{batch_id}", operation_id="get_batch", summary="Get a batch",
             responses=problems(404, 410, 503))  # fmt: skip
 def get_batch(batch_id: BatchId, services: ServicesDep, caller: ReaderDep) -> BatchDocument:
-    """Each item is a job, or tells why the image was refused: one bad image never harms the others."""
+    """Each item is a job, or the reason why its image was refused. A bad image does not affect the others."""
     return _document(services, owned_batch(services, caller, batch_id))
 
 
-@router.post("/{batch_id}/cancel", operation_id="cancel_batch", summary="Cancel what has not ended of a batch",
+@router.post("/{batch_id}/cancel", operation_id="cancel_batch", summary="Cancel the unfinished jobs of a batch",
              responses=problems(404, 409, 410, 503))  # fmt: skip
 def cancel_batch(batch_id: BatchId, services: ServicesDep, caller: ReaderDep) -> BatchDocument:
-    """What has finished stays. 409 if every job had already finished or failed."""
+    """Finished jobs keep their results. 409 if every job has already finished or failed."""
     batch = owned_batch(services, caller, batch_id)
     canceled = []
     for record in batch_records(services, batch):
@@ -45,7 +45,7 @@ def cancel_batch(batch_id: BatchId, services: ServicesDep, caller: ReaderDep) ->
 @router.delete("/{batch_id}", operation_id="delete_batch", summary="Erase a batch and all its jobs", status_code=204,
                response_class=Response, responses=problems(404, 410, 503))  # fmt: skip
 def delete_batch(batch_id: BatchId, services: ServicesDep, caller: ReaderDep) -> Response:
-    """Cancel what has not ended, and erase every image, result and record. After this it is unknown: 404."""
+    """Cancels unfinished jobs, and erases every image, result and record. After that, the batch is unknown (404)."""
     batch = owned_batch(services, caller, batch_id)
     for job_id in batch.job_ids:
         with contextlib.suppress(LookupError):

@@ -27,11 +27,11 @@ class DefenseEntry(BaseModel):
 
     name: str
     summary: str
-    description: str = Field(description="With sources.")
+    description: str = Field(description="The summary, details and sources.")
     cost: Cost
     stochastic: bool = Field(description="Whether the result depends on the seed.")
-    differentiable: bool = Field(description="Whether exact gradients run through it; if not: straight-through.")
-    weights: tuple[str, ...] = Field(description="Names of the weight files it needs; empty: none.")
+    differentiable: bool = Field(description="Whether it has exact gradients; false: straight-through gradients.")
+    weights: tuple[str, ...] = Field(description="Names of the weight files that it needs; empty: none.")
     license: str = Field(description="License of its code and weights.")
     parameters: dict[str, Any] = Field(description="JSON Schema of the object to send as `defense`.")
     availability: Availability
@@ -42,24 +42,28 @@ class AttackEntry(BaseModel):
 
     name: str
     summary: str
-    description: str = Field(description="With sources.")
-    sees: str = Field(description="gradients; scores: it only asks; nothing: learned beforehand.")
+    description: str = Field(description="The summary, details and sources.")
+    sees: str = Field(
+        description="What it uses of the metric: gradients; scores (black-box); nothing (learned beforehand)."
+    )
     stochastic: bool = Field(description="Whether the result depends on the seed.")
     source: str
-    presets: dict[str, tuple[float, ...]] = Field(description="Values for a sweep.")
+    presets: dict[str, tuple[float, ...]] = Field(description="Parameter values for a sweep.")
     weights: tuple[str, ...]
-    parameters: dict[str, Any] = Field(description="JSON Schema of the object to give as `attack`.")
+    parameters: dict[str, Any] = Field(description="JSON Schema of the object to send as `attack`.")
     availability: Availability
 
 
 class MetricEntry(MetricCard):
     """A metric's facts, and whether it can be used here."""
 
-    default: bool = Field(description="Whether the service scores by it where an order names no metrics.")
+    default: bool = Field(description="Whether it is used for orders that name no metrics.")
     availability: Availability
 
 
-@router.get("/defenses", operation_id="list_defenses", summary="Every defense, with the JSON Schema of its parameters")
+@router.get(
+    "/defenses", operation_id="list_defenses", summary="List the defenses, with the JSON Schema of their parameters"
+)
 def list_defenses() -> list[DefenseEntry]:
     """In alphabetical order."""
     return [
@@ -82,12 +86,12 @@ def list_defenses() -> list[DefenseEntry]:
 @router.get(
     "/attacks",
     operation_id="list_attacks",
-    summary="Every attack that can be ordered, with the JSON Schema of its parameters",
+    summary="List the attacks that can be ordered, with the JSON Schema of their parameters",
     responses=problems(403),
     dependencies=[Depends(attacks_are_on)],
 )
 def list_attacks() -> list[AttackEntry]:
-    """In alphabetical order. Not those that read a file of the machine that attacks; 403 where attacks are off."""
+    """In alphabetical order, without attacks that read a local file. 403 if attacks are turned off."""
     return attack_entries(ORDERABLE.values())
 
 
@@ -111,10 +115,10 @@ def attack_entries(kinds: Iterable[type[Attack]]) -> list[AttackEntry]:
 
 
 @router.get(
-    "/iqa-metrics", operation_id="list_metrics", summary="Every metric, with its range, license and availability"
+    "/iqa-metrics", operation_id="list_metrics", summary="List the metrics, with their range, license and availability"
 )
 def list_metrics(services: ServicesDep) -> list[MetricEntry]:
-    """In alphabetical order, each under the shortest name that reaches it."""
+    """In alphabetical order, each under its shortest name."""
     return metric_entries(services.settings)
 
 

@@ -27,7 +27,7 @@ PING_SECONDS = 14.0
 RECONNECT_MS = 2000
 _EVENT = {
     "type": "object",
-    "description": "Each event of the stream.",
+    "description": "An event of the stream.",
     "properties": {
         "event": {"type": "string", "enum": [*Status, "progress"]},
         "id": {"type": "string"},
@@ -55,22 +55,24 @@ class _Stream(StreamingResponse):
 @router.get(
     "/{job_id}/events",
     operation_id="follow_job",
-    summary="A job's changes as they happen",
+    summary="Follow a job (server-sent events)",
     response_class=Response,  # FastAPI's own would call the endpoint as a generator, which cannot answer 204
     responses={
         200: {"description": "Server-sent events: queued, running, progress, finished, failed, canceled",
               "content": {"text/event-stream": {"schema": _EVENT}}},
-        204: {"description": "Nothing happened after `Last-Event-ID`, and nothing will"},
+        204: {"description": "The job has ended, and there are no events after `Last-Event-ID`"},
         **problems(404, 410, 422, 503),
     },
 )  # fmt: skip
 async def follow_job(
     record: OwnedJob,
     services: ServicesDep,
-    last_event_id: Annotated[str | None, Header(description="Go on after this event; browsers send it.")] = None,
+    last_event_id: Annotated[
+        str | None, Header(description="Resume after this event; browsers send it when they reconnect.")
+    ] = None,
 ) -> Response:
-    """Begins with what has happened already and ends after the last change, whose data is the job document; the data of
-    the others is its `id`, `status`, `progress` and `links`. Ids grow. A comment is sent when there is no news.
+    """The stream begins with past events and ends when the job ends. The data of the last event is the job document;
+    that of the others has `id`, `status`, `progress` and `links`. Ids grow. Comments keep a quiet connection open.
     """
     job_id = record.id
     if last_event_id and not is_change_id(last_event_id):
@@ -83,7 +85,7 @@ async def follow_job(
         services.followers.acquire_on_behalf_of_nowait(taken)
     except anyio.WouldBlock as error:
         raise ProblemError(
-            503, "too-many-followers", "Too many event streams are open; ask for the job itself, or come back.",
+            503, "too-many-followers", "Too many event streams are open; poll the job instead, or retry later.",
             headers={"Retry-After": str(bounded(services, 5))},
         ) from error  # fmt: skip
     return _Stream(_events(services, job_id, after), lambda: services.followers.release_on_behalf_of(taken))

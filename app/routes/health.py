@@ -16,37 +16,37 @@ router = APIRouter(tags=["operations"])
 
 
 class Health(BaseModel):
-    """All is well."""
+    """The process answers."""
 
     status: str = "ok"
 
 
 class Readiness(Health):
-    """Jobs can be accepted and will be done."""
+    """Jobs can be accepted and will run."""
 
-    checks: list[Check] | None = Field(None, description="With `?verbose`: everything that was looked at.")
+    checks: list[Check] | None = Field(None, description="Every check; only with `?verbose`.")
 
 
-@router.get("/livez", operation_id="livez", summary="The process answers")
+@router.get("/livez", operation_id="livez", summary="Liveness")
 async def livez() -> Health:
-    """200 while the event loop runs; depends on nothing else."""
+    """200 while the event loop runs. It depends on nothing else."""
     return Health()
 
 
 @router.get(
     "/readyz",
     operation_id="readyz",
-    summary="Jobs can be accepted and will be done",
+    summary="Readiness",
     responses=problems(503),
     response_model_exclude_none=True,
 )
 def readyz(
     request: Request,
     services: ServicesDep,
-    verbose: Annotated[str | None, Query(description="Tell everything that was looked at, whatever the value.")] = None,
+    verbose: Annotated[str | None, Query(description="With any value: return every check.")] = None,
 ) -> Readiness:
-    """200 if Redis answers, the store can be written and has room, enough workers are warm and not stuck, and this
-    process is not about to end; else 503, naming what is not.
+    """200 if Redis answers, the store is writable and has room, enough workers are ready and not stuck, and this
+    process is not shutting down. Otherwise 503, naming the checks that failed.
     """
     checks = look(services, draining=request.app.state.draining)
     wrong = [FieldError(field=one.name, code=one.code, detail=one.detail) for one in checks if not one.ok]
@@ -65,6 +65,6 @@ def readyz(
     dependencies=[Depends(metrics_reader)],
 )
 def prometheus(request: Request) -> Response:
-    """Text exposition; the quality metrics are at `/iqa-metrics`."""
+    """In the text exposition format. The image-quality metrics are at `/iqa-metrics`."""
     body, media_type = exposition(request.app)
     return Response(body, media_type=media_type)

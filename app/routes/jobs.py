@@ -19,13 +19,11 @@ router = APIRouter(prefix="/jobs", tags=["jobs"])
 @router.get(
     "/{job_id}",
     operation_id="get_job",
-    summary="A job, as it stands",
+    summary="Get a job",
     responses={200: {"headers": {"Retry-After": RETRY_AFTER}}, **problems(404, 410, 503)},
 )
 def get_job(record: OwnedJob, response: Response, services: ServicesDep) -> JobDocument:
-    """Always 200 while the job is kept, whatever its status; 410 for a week after that. `Retry-After` tells when it
-    makes sense to ask again.
-    """
+    """200 while the job is kept, whatever its status; then 410 for a week. `Retry-After` says when to ask again."""
     [document] = documents(services, [record])
     response.headers.update(retry_after(services, record, document.position))
     return document
@@ -34,7 +32,7 @@ def get_job(record: OwnedJob, response: Response, services: ServicesDep) -> JobD
 @router.get(
     "/{job_id}/image",
     operation_id="get_image",
-    summary="The purified or attacked image",
+    summary="Get the purified or attacked image",
     response_class=Response,
     responses={
         200: {"description": "The image", "content": IMAGES, "headers": ETAG},
@@ -43,14 +41,14 @@ def get_job(record: OwnedJob, response: Response, services: ServicesDep) -> JobD
     },
 )
 def get_image(record: OwnedJob, request: Request, services: ServicesDep) -> Response:
-    """Bytes with a strong ETag, the SHA-256 of the file. 409 until the job is finished."""
+    """The image file, with its SHA-256 as a strong ETag. 409 until the job is finished."""
     return image_response(request, services, record)
 
 
-@router.get("/{job_id}/webhook", operation_id="get_webhook", summary="What became of a job's webhook",
+@router.get("/{job_id}/webhook", operation_id="get_webhook", summary="Get the delivery state of a job's webhook",
             responses=problems(404, 410, 503))  # fmt: skip
 def get_webhook(record: OwnedJob) -> WebhookDocument:
-    """404 if the order named none. It is pending from the start, and first tried when the job has ended."""
+    """404 if the order named no webhook. Delivery is pending until the job ends, and is first tried then."""
     if not record.origin.webhook:
         raise ProblemError(404, "no-webhook", "The order named no webhook.")
     delivery = record.delivery or Delivery(state="pending")
@@ -61,7 +59,7 @@ def get_webhook(record: OwnedJob) -> WebhookDocument:
     "/{job_id}/cancel", operation_id="cancel_job", summary="Cancel a job", responses=problems(404, 409, 410, 503)
 )
 def cancel_job(owned: OwnedJob, services: ServicesDep) -> JobDocument:
-    """A waiting job never starts; a running one stops at its next step. Canceling twice is no error; 409 if the job
+    """A waiting job never starts; a running one stops at its next step. Canceling twice is not an error. 409 if the job
     has already finished or failed.
     """
     record = cancel(services, owned.id)
@@ -74,6 +72,6 @@ def cancel_job(owned: OwnedJob, services: ServicesDep) -> JobDocument:
     "/{job_id}", operation_id="delete_job", summary="Erase a job", status_code=204, responses=problems(404, 410, 503)
 )
 def delete_job(owned: OwnedJob, services: ServicesDep) -> Response:
-    """Cancel it if it has not ended, and erase its image, its result and its record. After this it is unknown: 404."""
+    """Cancels the job if it has not ended, and erases its image, result and record. After that, it is unknown (404)."""
     erase(services, owned.id)
     return Response(status_code=204)  # FastAPI's own would say that nothing is JSON

@@ -30,23 +30,23 @@ class Filter(BaseModel):
 
     status: Status | None = Field(None, description="Only jobs that stand so.")
     limit: int = Field(20, ge=1, le=MAX_LIMIT, description="Most jobs on a page.")
-    cursor: str | None = Field(None, max_length=200, description="From `links.next` of the page before.")
+    cursor: str | None = Field(None, max_length=200, description="From `links.next` of the previous page.")
 
 
 @router.get(
-    "", operation_id="list_jobs", summary="Your jobs, newest first",
-    responses={200: {"headers": {"Link": {"description": "The next page.", "schema": {"type": "string"}}}},
+    "", operation_id="list_jobs", summary="List your jobs, newest first",
+    responses={200: {"headers": {"Link": {"description": "Link to the next page.", "schema": {"type": "string"}}}},
                **problems(422, 503)},
 )  # fmt: skip
 def list_jobs(
     request: Request, response: Response, services: ServicesDep, caller: ReaderDep, asked: Annotated[Filter, Query()]
 ) -> JobList:
-    """While jobs are still kept. A page may hold fewer than `limit`, even none, and yet have a `next`: ask on until it
-    has none. Jobs that come while one pages do not move the pages.
+    """Lists the jobs that are still kept. A page may hold fewer jobs than `limit`, even none, and still have a `next`:
+    continue until there is none. New jobs do not shift the pages.
     """
     for name in asked.model_fields_set:
         if (times := len(request.query_params.getlist(name))) > 1:
-            raise field_problem(422, name, "sent-twice", "send this parameter once", limit=1, actual=times)
+            raise field_problem(422, name, "sent-twice", "send this parameter only once", limit=1, actual=times)
     after = _place(asked.cursor) if asked.cursor else None
     page = services.queue.register.page(caller.id, status=asked.status, limit=asked.limit, after=after)
     links = {"self": _link(asked)}
@@ -71,7 +71,9 @@ def _place(cursor: str) -> Place:
         created, _, job_id = text.partition(":")
         place = Place(float(created), job_id)
     except (binascii.Error, ValueError) as error:
-        raise field_problem(422, "cursor", "invalid-cursor", "take it from `links.next` of the page before") from error
+        raise field_problem(
+            422, "cursor", "invalid-cursor", "take it from `links.next` of the previous page"
+        ) from error
     if not math.isfinite(place.created) or not place.job_id:
-        raise field_problem(422, "cursor", "invalid-cursor", "take it from `links.next` of the page before")
+        raise field_problem(422, "cursor", "invalid-cursor", "take it from `links.next` of the previous page")
     return place

@@ -25,6 +25,6 @@ def page() -> Response:
 def part(name: str) -> Response:
     """Answer a file of the page. Raises ProblemError for one that there is not."""
     if name not in FILES:
-        raise ProblemError(404, "not-found", f"The page has no file {name!r}.")
+        raise ProblemError(404, "not-found", f"The web page has no file {name!r}.")
     headers = {"Content-Security-Policy": POLICY, "Cache-Control": "no-cache"}
     return Response(FILES[name], media_type=KINDS[Path(name).suffix], headers=headers)

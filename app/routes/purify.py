@@ -25,9 +25,9 @@ router = APIRouter(tags=["purify and score"])
     openapi_extra=form_body(PurifyForm),
 )
 async def purify(request: Request, caller: AdmittedDep, services: ServicesDep) -> Response:
-    """Answer 202 with a job to follow. With `Prefer: wait=N`, answer 200 when it is done within N seconds: with the
-    job document, or with the purified image itself if `Accept` names an image type. Several parts `image` make a
-    batch: 202 with a batch document, in which each image has its own fate.
+    """Returns 202 and a job to follow. With `Prefer: wait=N`, returns 200 if the job finishes within N seconds: the job
+    document, or the purified image itself if `Accept` names an image type. Several parts named `image` make a batch:
+    the answer is a batch document, in which each image succeeds or fails on its own.
     """
     images, form = await read_form(request, PurifyForm, services.settings)
     answer_form = accepted_form(request, form.format)

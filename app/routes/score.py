@@ -16,15 +16,15 @@ router = APIRouter(tags=["purify and score"])
 @router.post(
     "/score",
     operation_id="score",
-    summary="Score an image robustly",
+    summary="Score an image before and after a defense",
     status_code=202,
     response_model=JobDocument | BatchDocument,
     responses={**accepted(), **problems(400, 409, 413, 415, 422, 503, 507)},
     openapi_extra=form_body(ScoreForm),
 )
 async def score(request: Request, caller: AdmittedDep, services: ServicesDep) -> Response:
-    """Score the image as it came and as defended. With a random defense and `samples` over 1, the defended score is
-    the median over that many independently seeded purifications. Answers as `POST /purify` does.
+    """Scores the original image and the defended one. With a random defense and `samples` above 1, the defended score
+    is the median over that many independently seeded purifications. Answers like `POST /purify`.
     """
     images, form = await read_form(request, ScoreForm, services.settings)
     return await submit(

@@ -90,7 +90,7 @@ class Sender:
                 try:
                     due = await self._queue.deliveries.take(free) if free else []
                 except BROKER_ERRORS as error:
-                    log.warning("webhooks wait, because the broker is away: %s", error)
+                    log.warning("webhooks are waiting, because Redis cannot be reached: %s", error)
                     await anyio.sleep(OUTAGE_SECONDS)
                     continue
                 self._busy += len(due)
@@ -112,13 +112,13 @@ class Sender:
             await self._settle(record, attempt)
         except JobUnreadableError:
             if job_id not in self._left:  # it is due again with every lease
-                log.warning("webhook of job %s is left to the version of the service that took the job", job_id)
+                log.warning("webhook of job %s is left to the version of the service that accepted the job", job_id)
                 self._left.add(job_id)
         except LookupError:
             with contextlib.suppress(*BROKER_ERRORS):
                 await self._queue.deliveries.drop(job_id)
         except BROKER_ERRORS:
-            log.warning("webhook of job %s: the broker is away; it is sent again in %d s", job_id, LEASE_SECONDS)
+            log.warning("webhook of job %s: Redis cannot be reached; retrying in %d s", job_id, LEASE_SECONDS)
         except Exception:  # one webhook must not end the others; the lease ends and it is tried again
             log.exception("webhook of job %s failed inside the service", job_id)
 
@@ -134,7 +134,7 @@ class Sender:
         except httpx2.TimeoutException:
             return Attempt(None, "it took too long")
         except OSError:
-            return Attempt(None, "its host is not known")
+            return Attempt(None, "its host name cannot be resolved")
         except httpx2.HTTPError as error:
             return Attempt(None, f"it cannot be reached ({type(error).__name__})")
 
@@ -175,7 +175,9 @@ class Sender:
         try:
             await run_sync(note_delivery, self._store, record.id, delivery)
         except OSError as error:  # it matters only if Redis loses everything: then it is sent once more
-            log.warning("what became of the webhook of job %s is not in its manifest: %s", record.id, error)
+            log.warning(
+                "the outcome of the webhook of job %s could not be written to its manifest: %s", record.id, error
+            )
 
     def _wait(self, tried: int) -> float:
         """Return the seconds until the next try, up to a fifth shorter or longer so that many do not come at once."""

@@ -50,7 +50,7 @@ def check_url(text: str, settings: Settings) -> URL:
     try:
         url = URL(text)
     except InvalidURL as error:
-        raise ForbiddenTargetError(f"it is no URL: {error}") from error
+        raise ForbiddenTargetError(f"it is not a URL: {error}") from error
     if url.scheme != "https" and not (url.scheme == "http" and settings.webhook_allow_http):
         raise ForbiddenTargetError("it must begin with https://")
     if not url.host:
@@ -59,12 +59,12 @@ def check_url(text: str, settings: Settings) -> URL:
         raise ForbiddenTargetError("it must hold no user name and no password")
     port = _port(url)
     if port < _LOWEST_FREE_PORT and port not in (80, 443):
-        raise ForbiddenTargetError(f"port {port} belongs to another service")
+        raise ForbiddenTargetError(f"port {port} belongs to another kind of service")
     if port > _HIGHEST_PORT:
         raise ForbiddenTargetError(f"there is no port {port}")
     host = url.raw_host.decode("ascii")
     if ":" not in host and not _NAME.fullmatch(host):
-        raise ForbiddenTargetError("its host is no name")
+        raise ForbiddenTargetError("its host is not a valid name")
     with contextlib.suppress(_NoAddressError):
         check_address(host, settings)
     return url.copy_with(fragment=None)
@@ -85,7 +85,7 @@ def check_address(address: str, settings: Settings) -> None:
     disguised = isinstance(ip, ipaddress.IPv6Address) and (ip.ipv4_mapped or ip.sixtofour or ip.teredo)
     special = any(ip in network for network in (*_TRANSLATED, *_SPECIAL))
     if disguised or special or not ip.is_global or ip.is_multicast or ip.is_reserved or ip.is_unspecified:
-        raise ForbiddenTargetError("its address is not a public one")
+        raise ForbiddenTargetError("its address is not public")
 
 
 async def resolve(text: str, settings: Settings) -> Target:
@@ -102,7 +102,7 @@ async def resolve(text: str, settings: Settings) -> Target:
 def chosen_webhook(text: str, settings: Settings) -> str:
     """Return the URL that a form field names, if webhooks are on and it may be one. Raises ProblemError."""
     if not webhooks_are_on(settings):
-        detail = "this service sends none: its operator has set no PURIFIQA_WEBHOOK_SECRET"
+        detail = "this service sends no webhooks: its operator has not set PURIFIQA_WEBHOOK_SECRET"
         raise field_problem(409, FIELD, "webhooks-off", detail)
     try:
         return str(check_url(text, settings))

@@ -24,9 +24,9 @@ class AdvCf(Attack):
     source: ClassVar[str] = "arXiv 2002.01008"
     presets: ClassVar = {"iterations": (1, 2, 5, 10, 20)}
 
-    learning_rate: float = Field(0.1, ge=1e-4, le=1, description="Adam's step on the slopes, whose mean is 1/64.")
-    iterations: int = Field(10, ge=1, le=1000, description="Steps.")
-    weight: float = Field(0.5, ge=0, le=1000, description="Of the penalty for curves that are not straight.")
+    learning_rate: float = Field(0.1, ge=1e-4, le=1, description="Adam's step size on the slopes, whose mean is 1/64.")
+    iterations: int = Field(10, ge=1, le=1000, description="Number of steps.")
+    weight: float = Field(0.5, ge=0, le=1000, description="Weight of the penalty for curves that are not straight.")
 
     def perturb(self, target: Target) -> Tensor:
         slopes = torch.full((len(target.images), 3, PIECES), 1 / PIECES).to(target.images)

@@ -14,7 +14,7 @@ NIQE = "niqe"
 
 
 class Amifgsm(Attack):
-    """MI-FGSM with a budget that follows the image: the better it looks to NIQE, the larger.
+    """MI-FGSM with a budget that depends on the image: the better its NIQE score, the larger the budget.
 
     Sang et al. (The Visual Computer, 2023): the budget is k / NIQE of the clean image. Public codes disagree about k
     (1/8, 1/2, 1, or a fixed budget of 10 levels); the default, 1/8, gives 10 levels at NIQE 3.18, the budget of the
@@ -25,9 +25,16 @@ class Amifgsm(Attack):
     source: ClassVar[str] = "Sang et al., On the generation of adversarial examples for image quality assessment, 2023"
     presets: ClassVar = {"k": (0.0625, 0.125, 0.25, 0.5)}
 
-    k: float = Field(0.125, ge=0.01, le=1, description="The budget, at least a level, times NIQE; 1: black to white.")
-    iterations: int = Field(10, ge=1, le=1000, description="Steps; each is the budget divided by their number.")
-    momentum: float = Field(1, ge=0, le=1, description="How much of the gradients so far stays in the next step.")
+    k: float = Field(
+        0.125,
+        ge=0.01,
+        le=1,
+        description="The budget is k / NIQE, where 1 is from black to white; at least one 8-bit level.",
+    )
+    iterations: int = Field(
+        10, ge=1, le=1000, description="Number of steps; each changes values by the budget divided by it."
+    )
+    momentum: float = Field(1, ge=0, le=1, description="Share of the earlier gradients that each step keeps.")
 
     @property
     def min_side(self) -> int:

@@ -10,7 +10,7 @@ from models.perturbation.sign import sign_steps
 
 
 class Fgsm(Attack):
-    """Change every value by the whole budget at once, the way the gradient points.
+    """Change every value by the whole budget in one step, in the direction of the gradient's sign.
 
     Goodfellow et al. (2015, arXiv 1412.6572).
     """

@@ -12,7 +12,7 @@ FLAT = 1e-5
 
 
 class Korhonen(AdamAttack):
-    """Attack where the image is busy, so that the change hides among details.
+    """Attack busy regions of the image, where the change hides among details.
 
     Korhonen and You (2022): the gradient is multiplied by a map of spatial activity, which leaves flat regions as they
     are. Activity is, as in the code that Gushchin et al. (arXiv 2404.06957) used, the horizontal Sobel filter of the

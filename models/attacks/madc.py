@@ -12,7 +12,7 @@ STEP_BACK = 0.0005
 
 
 class Madc(Attack):
-    """Change the score along directions that do not change the distance from the original, as MAD competition does.
+    """Change the score along directions that keep the distance to the original, as MAD competition does.
 
     Wang and Simoncelli (2008): from the second step on, the part of the gradient along that of the root mean square
     error is taken away. As in the code that Gushchin et al. (arXiv 2404.06957) used, a step follows the sign of what is
@@ -24,10 +24,10 @@ class Madc(Attack):
     presets: ClassVar = {"learning_rate": (9.8e-4, 1.96e-3, 3.92e-3)}
 
     learning_rate: float = Field(
-        0.001, ge=1e-5, le=0.1, description="Change of a value in one step; 1: from black to white."
+        0.001, ge=1e-5, le=0.1, description="Change of a value in one step; 1 is from black to white."
     )
-    epsilon: float = Field(10, ge=0.5, le=64, description="Largest root mean square change of values, in 8-bit levels.")
-    iterations: int = Field(8, ge=1, le=1000, description="Steps.")
+    epsilon: float = Field(10, ge=0.5, le=64, description="Largest root-mean-square change, in 8-bit levels.")
+    iterations: int = Field(8, ge=1, le=1000, description="Number of steps.")
 
     def perturb(self, target: Target) -> Tensor:
         images = target.images.clone()

@@ -10,7 +10,7 @@ from models.perturbation.sign import sign_steps
 
 
 class Mifgsm(Attack):
-    """I-FGSM with momentum: gradients of earlier steps count on, which carries it over small bumps.
+    """I-FGSM with momentum: earlier gradients keep counting, which carries the search over small bumps.
 
     Dong et al. (CVPR 2018, arXiv 1710.06081), with the parameters of Gushchin et al. (arXiv 2404.06957), whose code
     adds gradients up without normalizing them; so do we.
@@ -22,8 +22,8 @@ class Mifgsm(Attack):
 
     epsilon: float = Field(10, ge=1, le=64, description="Largest change of a value, in 8-bit levels.")
     step: float = Field(1, ge=0.01, le=64, description="Change of a value in one step, in 8-bit levels.")
-    iterations: int = Field(10, ge=1, le=1000, description="Steps.")
-    momentum: float = Field(1, ge=0, le=1, description="How much of the gradients so far stays in the next step.")
+    iterations: int = Field(10, ge=1, le=1000, description="Number of steps.")
+    momentum: float = Field(1, ge=0, le=1, description="Share of the earlier gradients that each step keeps.")
 
     def budgets(self, images: Tensor) -> Tensor:
         return torch.full((len(images),), self.epsilon)

@@ -12,7 +12,7 @@ from models.progress import tracked
 
 
 class Nes(Attack):
-    """Ask for scores only: estimate the gradient from pairs of noisy copies and follow it.
+    """Black-box: estimate the gradient from the scores of pairs of noisy copies, and follow it.
 
     Natural evolution strategies, Ilyas et al. (ICML 2018, arXiv 1804.08598), with the parameters of "grad-est" in
     Guardians of Image Quality (arXiv 2408.01541): noise of 32x32 pixels, repeated over the image, steps of one length.
@@ -27,11 +27,17 @@ class Nes(Attack):
     presets: ClassVar = {"epsilon": (2, 4, 8)}
 
     epsilon: float = Field(25.5, ge=1, le=64, description="Largest change of a value, in 8-bit levels.")
-    queries: int = Field(10_000, ge=2, le=1_000_000, description="How often each image may be scored, per draw.")
-    pairs: int = Field(20, ge=1, le=1000, description="Pairs of noisy copies that one gradient is estimated from.")
-    sigma: float = Field(0.001, ge=0.0001, le=0.1, description="Standard deviation of the noise; 1: black to white.")
-    step: float = Field(0.1, ge=0.001, le=100, description="Euclidean length of a step, where 1 is black to white.")
-    tile: int = Field(32, ge=1, le=128, description="Side of the square of noise that is repeated, in pixels.")
+    queries: int = Field(10_000, ge=2, le=1_000_000, description="Largest number of scores per image, per draw.")
+    pairs: int = Field(20, ge=1, le=1000, description="Pairs of noisy copies per estimate of the gradient.")
+    sigma: float = Field(
+        0.001, ge=0.0001, le=0.1, description="Standard deviation of the noise; 1 is from black to white."
+    )
+    step: float = Field(
+        0.1, ge=0.001, le=100, description="Euclidean length of a step, where 1 is from black to white."
+    )
+    tile: int = Field(
+        32, ge=1, le=128, description="Side in pixels of the noise square that is repeated over the image."
+    )
 
     def budgets(self, images: Tensor) -> Tensor:
         return torch.full((len(images),), self.epsilon)

@@ -15,7 +15,7 @@ GENES = 5
 
 
 class Onepixel(Attack):
-    """Ask for scores only: change a few pixels, found by differential evolution, to any color.
+    """Black-box: change a few pixels, found by differential evolution, to any color.
 
     Su et al. (2019, arXiv 1710.08864), with the parameters of Guardians of Image Quality (arXiv 2408.01541), which
     leaves the search to SciPy; ours takes the same steps. Through a random defense candidates are seen through the same
@@ -29,8 +29,8 @@ class Onepixel(Attack):
     presets: ClassVar = {"pixels": (10, 20, 40)}
 
     pixels: int = Field(3, ge=1, le=256, description="How many pixels may change.")
-    queries: int = Field(3300, ge=10, le=1_000_000, description="How often each image may be scored, per draw.")
-    population: int = Field(300, ge=5, le=10_000, description="Candidates that one generation holds.")
+    queries: int = Field(3300, ge=10, le=1_000_000, description="Largest number of scores per image, per draw.")
+    population: int = Field(300, ge=5, le=10_000, description="Candidates per generation.")
 
     def perturb(self, target: Target) -> Tensor:
         return torch.cat([self._perturb_one(target.of(index)) for index in range(len(target.images))])

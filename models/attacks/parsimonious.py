@@ -13,7 +13,7 @@ GROUP = 64
 
 
 class Parsimonious(Attack):
-    """Ask for scores only: choose for each block whether it goes up or down by the whole budget, greedily.
+    """Black-box: choose greedily for each block whether it goes up or down by the whole budget.
 
     Moon et al. (ICML 2019, arXiv 1905.06635), with the parameters of Guardians of Image Quality (arXiv 2408.01541): all
     blocks begin down; those that gain most go up, then those that no longer gain go down again; then blocks are halved.
@@ -28,8 +28,8 @@ class Parsimonious(Attack):
     presets: ClassVar = {"epsilon": (2, 4, 8)}
 
     epsilon: float = Field(12.75, ge=1, le=64, description="Largest change of a value, in 8-bit levels.")
-    queries: int = Field(10_000, ge=2, le=1_000_000, description="How often each image may be scored, per draw.")
-    block: int = Field(32, ge=1, le=1024, description="Side of the first blocks, in pixels.")
+    queries: int = Field(10_000, ge=2, le=1_000_000, description="Largest number of scores per image, per draw.")
+    block: int = Field(32, ge=1, le=1024, description="Side in pixels of the first blocks.")
 
     def budgets(self, images: Tensor) -> Tensor:
         return torch.full((len(images),), self.epsilon)

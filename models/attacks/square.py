@@ -14,7 +14,7 @@ HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
 
 
 class Square(Attack):
-    """Ask for scores only: change random squares to the limit of the budget and keep what helps.
+    """Black-box: change random squares by the whole budget, and keep what helps.
 
     Square attack, Andriushchenko et al. (ECCV 2020, arXiv 1912.00049), with the parameters of Guardians of Image
     Quality (arXiv 2408.01541). It begins with random stripes, but not where they make things worse. Through a random
@@ -28,7 +28,7 @@ class Square(Attack):
     presets: ClassVar = {"epsilon": (2, 4, 8)}
 
     epsilon: float = Field(25.5, ge=1, le=64, description="Largest change of a value, in 8-bit levels.")
-    queries: int = Field(10_000, ge=2, le=1_000_000, description="How often each image may be scored, per draw.")
+    queries: int = Field(10_000, ge=2, le=1_000_000, description="Largest number of scores per image, per draw.")
     area: float = Field(0.05, ge=0.0001, le=1, description="Share of the image that the first squares cover.")
 
     def budgets(self, images: Tensor) -> Tensor:

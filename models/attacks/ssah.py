@@ -19,9 +19,12 @@ class Ssah(AdamAttack):
     presets: ClassVar = {"learning_rate": (7.7e-4, 1.55e-3, 3.1e-3)}
 
     learning_rate: float = Field(
-        0.001, ge=1e-5, le=0.1, description="Adam's step, about what a value can change in one; 1: black to white."
+        0.001,
+        ge=1e-5,
+        le=0.1,
+        description="Adam's step size, about the change of a value in one step; 1 is from black to white.",
     )
-    weight: float = Field(0.1, ge=0, le=100, description="Of the penalty, beside the loss.")
+    weight: float = Field(0.1, ge=0, le=100, description="Weight of the penalty, relative to the loss.")
 
     def penalty(self, images: Tensor, originals: Tensor) -> Tensor:
         distance = F.smooth_l1_loss(coarse(images), coarse(originals), reduction="none")

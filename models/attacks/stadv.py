@@ -25,9 +25,9 @@ class Stadv(Attack):
     name: Literal["stadv"] = "stadv"
     source: ClassVar[str] = "arXiv 1801.02612"
 
-    learning_rate: float = Field(2.5, ge=0.001, le=100, description="Factor of L-BFGS's steps.")
-    iterations: int = Field(3, ge=1, le=1000, description="Steps.")
-    weight: float = Field(1e-5, ge=0, le=1, description="Of the flow's roughness, beside the loss.")
+    learning_rate: float = Field(2.5, ge=0.001, le=100, description="Step size of L-BFGS.")
+    iterations: int = Field(3, ge=1, le=1000, description="Number of steps.")
+    weight: float = Field(1e-5, ge=0, le=1, description="Weight of the flow's roughness, relative to the loss.")
 
     def perturb(self, target: Target) -> Tensor:
         # One by one: L-BFGS would mix the images of a batch.

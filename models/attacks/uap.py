@@ -13,11 +13,11 @@ from models.defenses.none import NoDefense
 from models.metric import Metric
 from models.perturbation.universal import UniversalFileError, load
 
-LEARN = "Run: purifiqa attack FOLDER --attack uap --metric NAME --learn -o FILE.safetensors, and name it as `file`"
+LEARN = "Run: purifiqa attack FOLDER --attack uap --metric NAME --learn -o FILE.safetensors, and give it as `file`"
 
 
 class Uap(Attack):
-    """Add one pattern to every image, learned beforehand on a folder of other images.
+    """Add one universal pattern to every image, learned beforehand on a folder of other images.
 
     Universal perturbation of metrics, Shumitskaya et al. (BMVC 2022, arXiv 2211.00366), as in Guardians of Image
     Quality (arXiv 2408.01541): a square of 256 pixels, repeated over the image. The image under attack is not scored.
@@ -31,17 +31,21 @@ class Uap(Attack):
     presets: ClassVar = {"epsilon": (2, 4, 8, 16)}
 
     epsilon: float = Field(10, ge=1, le=64, description="Largest change of a value, in 8-bit levels.")
-    file: str = Field("", max_length=1000, description="The learned pattern, as `purifiqa attack --learn` writes it.")
+    file: str = Field(
+        "", max_length=1000, description="File with the learned pattern, written by `purifiqa attack --learn`."
+    )
 
     def availability(self) -> Availability:
         if not self.file:
-            return unavailable("no learned pattern is named", LEARN)
+            return unavailable("no file with a learned pattern is given", LEARN)
         try:
             learned_for = load(Path(self.file)).facts.recipe.goal
         except UniversalFileError as error:
             return unavailable(str(error), LEARN)
         if learned_for is not self.goal:
-            return unavailable(f"{self.file} was learned to {learned_for} the claimed quality", LEARN)
+            return unavailable(
+                f"{self.file} was learned to {learned_for} the claimed quality, not to {self.goal} it", LEARN
+            )
         return AVAILABLE
 
     def misleads(self, metric: Metric) -> bool:

@@ -5,7 +5,7 @@ from models.perturbation.zhang import LearnedZhangAttack
 
 
 class ZhangDists(LearnedZhangAttack):
-    """Change the score while DISTS, a learned distance of structure and texture, sees little change from the original.
+    """Change the score while DISTS, a learned distance of structure and texture to the original, stays small.
 
     Zhang et al. (NeurIPS 2022, arXiv 2210.00933), with the parameters of Gushchin et al. (arXiv 2404.06957).
     """

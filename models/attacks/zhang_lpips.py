@@ -5,7 +5,7 @@ from models.perturbation.zhang import LearnedZhangAttack
 
 
 class ZhangLpips(LearnedZhangAttack):
-    """Change the score while LPIPS, a learned distance, sees little change from the original.
+    """Change the score while LPIPS, a learned distance to the original, stays small.
 
     Zhang et al. (NeurIPS 2022, arXiv 2210.00933), with the step that Gushchin et al. (arXiv 2404.06957) list.
     """

@@ -7,7 +7,7 @@ from models.ssim import ssim
 
 
 class ZhangSsim(AdamAttack):
-    """Change the score while structural similarity to the original stays high.
+    """Change the score while structural similarity (SSIM) to the original stays high.
 
     Zhang et al. (NeurIPS 2022, arXiv 2210.00933), whose loss is that of the score plus a distance; here 1 - SSIM. Their
     code for it is not public: the step is that of `zhang-dists`, as Gushchin et al. (arXiv 2404.06957) list it.

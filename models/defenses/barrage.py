@@ -26,7 +26,7 @@ _PROBES = ((16, 16), (61, 97), (4096, 4097))
 
 
 class Barrage(Defense):
-    """Draw a few of several defenses for each image, in an order drawn too: an attack has to survive them all.
+    """Apply a few defenses, drawn for each image and in random order: an attack has to survive them all.
 
     The idea of Raff et al., CVPR 2019 ("Barrage of Random Transforms for Adversarially Robust Defense"), who draw
     parameters as well. All of them must keep the size. Which are drawn, and what they draw, is up to the seed.
@@ -40,11 +40,11 @@ class Barrage(Defense):
         DEFAULT_AMONG,
         min_length=1,
         max_length=8,
-        description="The defenses to draw from, each with its own parameters; no chains and no barrages among them.",
+        description="The defenses to draw from, each with its own parameters; chains and barrages are not allowed.",
         examples=[[{"name": "jpeg"}, {"name": "median-blur"}, {"name": "flip"}]],
     )
     count: int = Field(
-        3, ge=1, le=8, description="How many of them an image goes through, each at most once.", examples=[1, 5]
+        3, ge=1, le=8, description="How many of them each image goes through, each at most once.", examples=[1, 5]
     )
 
     @field_validator("among", mode="before")
@@ -60,10 +60,12 @@ class Barrage(Defense):
     @model_validator(mode="after")
     def _can_be_drawn(self) -> Self:
         if self.count > len(self.among):
-            raise ValueError(f"{self.count} of {len(self.among)} defenses cannot be drawn")
+            raise ValueError(f"count is {self.count}, but there are only {len(self.among)} defenses to draw from")
         for one in self.among:
             if any(one.output_size(size) != size for size in _PROBES):
-                raise ValueError(f"{one.name} with these parameters changes the size of images; all have to keep it")
+                raise ValueError(
+                    f"{one.name} with these parameters changes the size of images, which a barrage does not allow"
+                )
         return self
 
     @property

@@ -16,7 +16,7 @@ Diameter = Annotated[int, Field(ge=3, le=15, json_schema_extra=ODD_SCHEMA), Afte
 
 
 class Bilateral(Defense):
-    """Average over near pixels of similar color: flat regions become smooth, edges stay.
+    """Average nearby pixels of similar color: flat regions become smooth, edges stay.
 
     Tomasi and Manduchi (ICCV 1998) as OpenCV computes it: a round window, and the distance of two colors is the sum of
     the absolute differences of their channels.
@@ -26,11 +26,11 @@ class Bilateral(Defense):
     differentiable: ClassVar[bool] = True
     stochastic: ClassVar[bool] = False
 
-    kernel: Diameter = Field(5, description="Diameter of the window in pixels, odd.")
+    kernel: Diameter = Field(5, description="Diameter of the window in pixels; odd.")
     sigma_color: float = Field(
-        0.1, ge=0.01, le=3, description="Standard deviation over the color distance; black and white are 3 apart."
+        0.1, ge=0.01, le=3, description="Standard deviation of the color distance; black and white are 3 apart."
     )
-    sigma_space: float = Field(1.5, ge=0.1, le=16, description="Standard deviation over the distance in pixels.")
+    sigma_space: float = Field(1.5, ge=0.1, le=16, description="Standard deviation of the distance in pixels.")
 
     def purify(self, images: Tensor, noise: Noise) -> Tensor:
         if not runs_on_opencv(images):

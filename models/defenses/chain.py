@@ -16,7 +16,7 @@ DEFAULT_STEPS: Any = ({"name": "median-blur"}, {"name": "unsharp"})
 
 
 class Chain(Defense):
-    """Several defenses in a row, each purifying what the one before it left.
+    """Apply several defenses in a row, each to the result of the one before it.
 
     Step i draws from part i of the noise, so a chain of one defense equals that defense. By default a median filter and
     then sharpening: smooth the perturbation away, then restore the edges.
@@ -30,7 +30,7 @@ class Chain(Defense):
         DEFAULT_STEPS,
         min_length=1,
         max_length=8,
-        description="The defenses in their order, each with its own parameters; no chains among them.",
+        description="The defenses in their order, each with its own parameters; chains are not allowed.",
         examples=[[{"name": "rotate"}, {"name": "jpeg"}, {"name": "resize"}]],
     )
 

@@ -9,7 +9,7 @@ from models.noise import Noise
 
 
 class DiffJpeg(Defense):
-    """Compress with a JPEG codec written in torch: the real one's image, and a gradient that knows the codec.
+    """Compress with a JPEG codec written in torch: the result of the real codec, with a gradient that follows it.
 
     With `rounding` "straight-through" (Guardians of Image Quality, arXiv 2408.01541) the image is the real codec's and
     the gradient is that of the codec without its rounding. With "polynomial" (Shin and Song, 2017) rounding itself
@@ -21,10 +21,11 @@ class DiffJpeg(Defense):
     stochastic: ClassVar[bool] = False
     presets: ClassVar = {"quality": (10, 30, 50, 70, 90)}
 
-    quality: int = Field(50, ge=1, le=100, description="The codec's quality, from 1 (worst) to 100.")
-    subsampling: Subsampling = Field("4:2:0", description="Color at half the resolution, as usual, or at the full one.")
+    quality: int = Field(50, ge=1, le=100, description="JPEG quality, from 1 (worst) to 100.")
+    subsampling: Subsampling = Field("4:2:0", description="Color resolution: 4:2:0 is half, as usual; 4:4:4 is full.")
     rounding: Literal["straight-through", "polynomial"] = Field(
-        "straight-through", description="How gradients pass the rounding: as if it were not there, or through a cubic."
+        "straight-through",
+        description="How gradients pass the rounding: straight-through ignores it, polynomial uses a cubic.",
     )
 
     @property

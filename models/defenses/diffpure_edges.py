@@ -14,7 +14,7 @@ LUMA = (0.299, 0.587, 0.114)
 
 
 class DiffPureEdges(DiffusionDefense):
-    """DiffPure, with a share of the input put back at its edges, where the denoiser loses most.
+    """DiffPure, with a share of the input blended back in at edges, where the denoiser loses most.
 
     Gushchin et al. (arXiv 2404.06957) propose DiffPure with edges of the input but do not publish how. This is our
     reconstruction: a soft mask, 1 at strong edges, blends input and purified image. The mask is taken from the purified
@@ -23,10 +23,12 @@ class DiffPureEdges(DiffusionDefense):
 
     name: Literal["diffpure-edges"] = "diffpure-edges"
 
-    mask_from: Literal["purified", "input"] = Field("purified", description="The image in which edges are looked for.")
-    strength: float = Field(0.5, ge=0, le=1, description="Share of the input where the mask is 1.")
-    threshold: float = Field(0.1, ge=0.01, le=1, description="Change of luma per pixel at which the mask is one half.")
-    spread: int = Field(1, ge=0, le=7, description="Pixels by which the mask is widened and softened.")
+    mask_from: Literal["purified", "input"] = Field("purified", description="Image in which edges are detected.")
+    strength: float = Field(0.5, ge=0, le=1, description="Share of the input where the edge mask is 1.")
+    threshold: float = Field(
+        0.1, ge=0.01, le=1, description="Change of luma per pixel at which the edge mask is one half."
+    )
+    spread: int = Field(1, ge=0, le=7, description="Pixels by which the edge mask is widened and softened.")
 
     def purify(self, images: Tensor, noise: Noise) -> Tensor:
         purified = clamp_to_image(self.diffuse(images, noise))

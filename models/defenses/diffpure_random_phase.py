@@ -14,7 +14,7 @@ FLOOR = 1e-4
 
 
 class DiffPureRandomPhase(DiffusionDefense):
-    """DiffPure, then texture like that which it took away, but with random phases, so that no attack is in it.
+    """DiffPure, then texture like the removed one is added with random phases, so that it carries no attack.
 
     Ours. Metrics take a picture without fine texture for smeared, and what a denoiser takes away is texture and attack
     together. An attack lives in how its pattern lies on the picture, texture does not: here the removed part comes
@@ -26,17 +26,19 @@ class DiffPureRandomPhase(DiffusionDefense):
 
     timestep: Annotated[Annotated[int, Field(ge=1, le=STEPS)] | Literal["auto"], OneFinding] = Field(
         20,
-        description="How far to diffuse: 20 adds noise of 9.7/255; auto chooses per image.",
+        description="Diffusion timestep: 20 adds noise of 9.7/255; auto chooses one per image.",
         examples=[1, 5, 150, "auto"],
     )
     margin: float = Field(
         0.05,
         ge=0,
         le=0.1,
-        description="Strength (RMS) of a perturbation that is denoised as well as the added noise: 0.05 is 13/255.",
+        description="Strength (RMS) of a perturbation to remove together with the added noise; 0.05 is 13/255.",
     )
-    strength: float = Field(0.5, ge=0, le=1, description="Strength of the texture, of that which was taken away.")
-    window: OddKernel = Field(15, description="Side in pixels of the window in which that strength is measured; odd.")
+    strength: float = Field(0.5, ge=0, le=1, description="Strength of the added texture, relative to what was removed.")
+    window: OddKernel = Field(
+        15, description="Side in pixels of the window in which the removed strength is measured; odd."
+    )
 
     def purify(self, images: Tensor, noise: Noise) -> Tensor:
         purified = self.diffuse(images, noise)

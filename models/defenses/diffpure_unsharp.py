@@ -10,7 +10,7 @@ from models.tensors import clamp_to_image
 
 
 class DiffPureUnsharp(DiffusionDefense):
-    """DiffPure, then unsharp masking: what the denoiser smoothed is sharp again.
+    """DiffPure, then unsharp masking, which sharpens what the denoiser smoothed.
 
     The first of two combinations that Gushchin et al. (arXiv 2404.06957) propose. Their kernel, sigma and amount are
     not public; the defaults are those of unsharp in Guardians of Image Quality (arXiv 2408.01541).
@@ -18,11 +18,11 @@ class DiffPureUnsharp(DiffusionDefense):
 
     name: Literal["diffpure-unsharp"] = "diffpure-unsharp"
 
-    kernel: OddKernel = Field(5, description="Side of the blur's kernel in pixels, odd.")
+    kernel: OddKernel = Field(5, description="Side of the blur's kernel in pixels; odd.")
     sigma: float = Field(
         1, ge=0, le=16, description="The blur's standard deviation in pixels; 0 derives it from the kernel."
     )
-    amount: float = Field(1, ge=0, le=10, description="How many times the lost detail is added.")
+    amount: float = Field(1, ge=0, le=10, description="How many times the detail that a blur removes is added.")
 
     def purify(self, images: Tensor, noise: Noise) -> Tensor:
         purified = clamp_to_image(self.diffuse(images, noise))

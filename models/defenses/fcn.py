@@ -11,7 +11,7 @@ from models.noise import Noise
 
 
 class FCN(Defense):
-    """Filter by a tiny network that was taught to undo the bent color curves of the attack adv-cf.
+    """Filter with a tiny network trained to undo the bent color curves of the attack adv-cf.
 
     The FCN filter of Gushchin et al. (arXiv 2404.06957): their architecture, and RGB in [0, 1] in, clamped to that at
     the end, at any size. Their weights were trained on Linearity and have to be added by hand; ours were trained on
@@ -27,7 +27,7 @@ class FCN(Defense):
 
     network: Literal["shipped", "published"] = Field(
         "shipped",
-        description="Whose weights: ours, or the authors' after `purifiqa weights add fcn-published FILE`.",
+        description="Weights: shipped, or the authors', after `purifiqa weights add fcn-published FILE`.",
     )
 
     def availability(self) -> Availability:

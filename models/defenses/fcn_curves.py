@@ -8,7 +8,7 @@ from models.noise import Noise
 
 
 class FCNCurves(Defense):
-    """Find in the histogram how the attack adv-cf bent the color curves, and bend them back.
+    """Estimate from the histogram how the attack adv-cf bent the color curves, and bend them back.
 
     Ours, against the attack that `fcn` is made for and smaller: fully convolutional too, but over the levels of the
     histogram, so that pixels of one color stay of one color and nothing is blurred. Attacks that change every pixel in

@@ -10,7 +10,7 @@ AXES = {"both": (2, 3), "horizontal": (3,), "vertical": (2,)}
 
 
 class Flip(Defense):
-    """Mirror the image: adversarial patterns are tuned to their place and rarely survive it.
+    """Mirror the image: adversarial patterns depend on their position and rarely survive it.
 
     Gushchin et al. (arXiv 2404.06957) flip both axes, which is a rotation by 180 degrees and the default here.
     """
@@ -20,7 +20,7 @@ class Flip(Defense):
     stochastic: ClassVar[bool] = False
 
     axis: Literal["both", "horizontal", "vertical"] = Field(
-        "both", description="Which way to mirror: both axes (the paper's), left-right, or top-bottom."
+        "both", description="Direction: both axes (as in the paper), left-right, or top-bottom."
     )
 
     def purify(self, images: Tensor, noise: Noise) -> Tensor:

@@ -9,7 +9,7 @@ from models.noise import Noise
 
 
 class GaussianBlur(Defense):
-    """Blur with a Gaussian: adversarial patterns live in the highest frequencies, which this removes.
+    """Blur with a Gaussian, which removes the high frequencies that adversarial patterns live in.
 
     Gushchin et al. (arXiv 2404.06957) use a 3x3 kernel with OpenCV's sigma for it, the defaults here. Their OpenCV call
     rounds that kernel to [1/4, 1/2, 1/4], which is sigma 0.849.
@@ -20,7 +20,7 @@ class GaussianBlur(Defense):
     stochastic: ClassVar[bool] = False
     presets: ClassVar = {"kernel": (3, 5, 7, 9, 11)}
 
-    kernel: OddKernel = Field(3, description="Side of the kernel in pixels, odd.")
+    kernel: OddKernel = Field(3, description="Side of the kernel in pixels; odd.")
     sigma: float = Field(
         0,
         ge=0,

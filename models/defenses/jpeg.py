@@ -17,7 +17,7 @@ SAMPLING = {
 
 
 class Jpeg(Defense):
-    """Compress with the real JPEG codec and decompress: what the eye does not miss is rounded away.
+    """Compress and decompress with the real JPEG codec, which drops what the eye does not miss.
 
     Gushchin et al. (arXiv 2404.06957) hand OpenCV the channels in the wrong order, so that red and blue trade their
     weights in the brightness: `channel_order` "bgr" gives theirs. Guardians of Image Quality (arXiv 2408.01541) cuts
@@ -29,12 +29,14 @@ class Jpeg(Defense):
     stochastic: ClassVar[bool] = False
     presets: ClassVar = {"quality": (10, 30, 50, 70, 90)}
 
-    quality: int = Field(50, ge=1, le=100, description="The codec's quality, from 1 (worst) to 100.")
+    quality: int = Field(50, ge=1, le=100, description="JPEG quality, from 1 (worst) to 100.")
     subsampling: Literal["4:2:0", "4:4:4"] = Field(
-        "4:2:0", description="Color at half the resolution, as usual, or at the full one."
+        "4:2:0", description="Color resolution: 4:2:0 is half, as usual; 4:4:4 is full."
     )
-    channel_order: Literal["rgb", "bgr"] = Field("rgb", description="What the codec is told that the channels are.")
-    rounding: Literal["nearest", "down"] = Field("nearest", description="How values become 8-bit levels.")
+    channel_order: Literal["rgb", "bgr"] = Field(
+        "rgb", description="Channel order that the codec assumes; bgr swaps the weights of red and blue."
+    )
+    rounding: Literal["nearest", "down"] = Field("nearest", description="How values are rounded to 8-bit levels.")
 
     def purify(self, images: Tensor, noise: Noise) -> Tensor:
         levels = images.detach() * 255

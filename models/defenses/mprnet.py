@@ -7,7 +7,7 @@ from models.restoration.networks import MPRNET
 
 
 class MPRNet(RestorationDefense):
-    """Denoise the image by MPRNet, a network of three stages that was trained on the noise of real cameras.
+    """Denoise with MPRNet, a three-stage network trained on the noise of real cameras.
 
     Zamir et al. (CVPR 2021, arXiv 2102.02808), as in Gushchin et al. (arXiv 2404.06957): the denoising weights, the
     image mirrored to multiples of 8, the last stage's output. They use no tiles: images up to `tile` are restored as a
@@ -18,7 +18,12 @@ class MPRNet(RestorationDefense):
     weights: ClassVar[tuple[str, ...]] = (MPRNET.name,)
     license: ClassVar[str] = "Apache-2.0 (code), Academic Public License, noncommercial (weights)"
 
-    tile: int = Field(512, ge=64, le=1024, description="Pixels that the network sees at once along an axis: memory.")
+    tile: int = Field(
+        512,
+        ge=64,
+        le=1024,
+        description="Side in pixels of the tile that the network sees at once; larger tiles need more memory.",
+    )
 
     @property
     def weights_name(self) -> str:

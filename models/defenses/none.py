@@ -7,7 +7,7 @@ from models.noise import Noise
 
 
 class NoDefense(Defense):
-    """The image as it is: the baseline every defense is compared with."""
+    """Leave the image as it is: the baseline that every defense is compared with."""
 
     name: Literal["none"] = "none"
     differentiable: ClassVar[bool] = True

@@ -11,7 +11,7 @@ from models.tensors import MIN_SIDE
 
 
 class RandomCrop(Defense):
-    """Keep a random square: an attack on the whole image does not know which part will be scored.
+    """Keep a random square: an attack on the whole image cannot know which part will be scored.
 
     Gushchin et al. (arXiv 2404.06957) keep 256 pixels of 299. A side that is shorter than the crop is kept whole.
     """

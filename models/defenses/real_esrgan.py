@@ -5,7 +5,7 @@ from models.restoration.networks import GENERAL
 
 
 class RealESRGAN(RestorationDefense):
-    """Enlarge the image fourfold by Real-ESRGAN, which removes noise and artifacts, and shrink it back.
+    """Enlarge fourfold with Real-ESRGAN, which removes noise and artifacts, then shrink back.
 
     Wang et al. (ICCV Workshops 2021, arXiv 2107.10833), as in Gushchin et al. (arXiv 2404.06957): the weights
     realesr-general-x4v3 and its partner wdn blended for a denoise_strength of 0.2, `outscale` 1. They use no tiles;

@@ -11,7 +11,7 @@ from models.tensors import MIN_SIDE
 
 
 class Resize(Defense):
-    """Make the image smaller, bilinearly, and score the small one: fine patterns do not survive the averaging.
+    """Shrink the image (bilinear) and score the small one: fine patterns do not survive the averaging.
 
     Gushchin et al. (arXiv 2404.06957) halve it without anti-aliasing: `antialias` false gives theirs. Sides are rounded
     down, as in their code, but never below 16 pixels.
@@ -22,8 +22,8 @@ class Resize(Defense):
     stochastic: ClassVar[bool] = False
     presets: ClassVar = {"scale": (0.1, 0.25, 0.5, 0.75, 0.9)}
 
-    scale: float = Field(0.5, ge=0.05, le=1, description="New side length as a part of the old one.")
-    antialias: bool = Field(True, description="Average over all pixels that fall into one; false skips between them.")
+    scale: float = Field(0.5, ge=0.05, le=1, description="New side length as a fraction of the old one.")
+    antialias: bool = Field(True, description="Average all pixels that fall into one; false skips some of them.")
 
     def output_size(self, size: tuple[int, int]) -> tuple[int, int]:
         # 1e-9: a product such as 100 * 0.29 = 28.999999999999996 means 29.

@@ -6,7 +6,7 @@ from models.restoration.defense import RestorationDefense
 
 
 class Restore(RestorationDefense):
-    """Run a restoration network over the image: denoise, deblur or super-resolve and shrink back.
+    """Run an added restoration network: denoise, deblur, or super-resolve and shrink back.
 
     Any network that `purifiqa weights add` accepts. Gushchin et al. (arXiv 2404.06957) use Real-ESRGAN and MPRNet, both
     with `outscale` 1; Guardians of Image Quality scores Real-ESRGAN's output at `outscale` 4.
@@ -19,7 +19,7 @@ class Restore(RestorationDefense):
         "real-esrgan",
         max_length=64,
         pattern=r"^[a-z0-9][a-z0-9._-]*$",
-        description="The name under which the network was added.",
+        description="Name under which the network was added.",
         examples=["real-esrgan"],
     )
 

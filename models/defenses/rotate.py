@@ -14,7 +14,7 @@ PADDING = {"reflect": "reflection", "zeros": "zeros"}
 
 
 class Rotate(Defense):
-    """Turn the image by a random small angle: adversarial patterns are tuned to the pixel grid.
+    """Rotate the image by a small random angle: adversarial patterns are tuned to the pixel grid.
 
     The canvas stays. Gushchin et al. (arXiv 2404.06957) draw from [-5, 5] degrees, take the nearest pixel and fill the
     corners with black: `interpolation` "nearest" and `border` "zeros" give theirs.
@@ -26,9 +26,11 @@ class Rotate(Defense):
     presets: ClassVar = {"limit": (10, 15, 20, 30, 50)}
 
     limit: float = Field(5, ge=0, le=180, description="Largest angle in degrees, drawn uniformly in both directions.")
-    interpolation: Literal["bilinear", "nearest"] = Field("bilinear", description="How places between pixels are read.")
+    interpolation: Literal["bilinear", "nearest"] = Field(
+        "bilinear", description="How values between pixels are computed."
+    )
     border: Literal["reflect", "zeros"] = Field(
-        "reflect", description="What fills the corners that turn in: the image's own reflection, or black."
+        "reflect", description="What fills the empty corners: a reflection of the image, or black."
     )
 
     @property

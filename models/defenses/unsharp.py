@@ -9,7 +9,7 @@ from models.noise import Noise
 
 
 class Unsharp(Defense):
-    """Add back what a Gaussian blur takes away: it sharpens, which restores what a smoothing defense lost.
+    """Sharpen by adding the detail that a blur removes, which restores what a smoothing defense lost.
 
     The formula and the defaults are those of Guardians of Image Quality (arXiv 2408.01541).
     """
@@ -19,11 +19,11 @@ class Unsharp(Defense):
     stochastic: ClassVar[bool] = False
     presets: ClassVar = {"kernel": (3, 5, 7, 9, 11)}
 
-    kernel: OddKernel = Field(5, description="Side of the blur's kernel in pixels, odd.")
+    kernel: OddKernel = Field(5, description="Side of the blur's kernel in pixels; odd.")
     sigma: float = Field(
         1, ge=0, le=16, description="The blur's standard deviation in pixels; 0 derives it from the kernel."
     )
-    amount: float = Field(1, ge=0, le=10, description="How many times the lost detail is added.")
+    amount: float = Field(1, ge=0, le=10, description="How many times the detail that a blur removes is added.")
 
     def purify(self, images: Tensor, noise: Noise) -> Tensor:
         return images + self.amount * (images - gaussian_blur(images, self.kernel, self.sigma))

@@ -9,7 +9,7 @@ from models.noise import Noise
 
 
 class Upscale(Defense):
-    """Make the image smaller, bilinearly, and then as large as it was: the size stays, the fine patterns go.
+    """Shrink the image (bilinear), then enlarge it to its old size, which removes fine patterns.
 
     Gushchin et al. (arXiv 2404.06957) halve it without anti-aliasing and scale back by three kernels, which they count
     as three defenses: `antialias` false with each `mode` gives theirs. Their "nearest" picks the pixel at the upper
@@ -21,9 +21,9 @@ class Upscale(Defense):
     stochastic: ClassVar[bool] = False
     presets: ClassVar = {"scale": (0.1, 0.25, 0.5, 0.75, 0.9)}
 
-    scale: float = Field(0.5, ge=0.05, le=1, description="Side length of the small image as a part of the old one.")
-    mode: Literal["nearest", "bilinear", "bicubic"] = Field("bilinear", description="Kernel of the way back up.")
-    antialias: bool = Field(True, description="Average over all pixels that fall into one; false skips between them.")
+    scale: float = Field(0.5, ge=0.05, le=1, description="Side length of the small image as a fraction of the old one.")
+    mode: Literal["nearest", "bilinear", "bicubic"] = Field("bilinear", description="Interpolation used for enlarging.")
+    antialias: bool = Field(True, description="Average all pixels that fall into one; false skips some of them.")
 
     def purify(self, images: Tensor, noise: Noise) -> Tensor:
         size = images.shape[2:]

@@ -63,30 +63,30 @@ class DiffusionDefense(Defense):
         "ffdnet",
         max_length=128,
         pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)?$",
-        description="The network: ffdnet, ffdnet-pyramid, adm-256, or one added by `purifiqa weights add`.",
+        description="Denoising network: ffdnet, ffdnet-pyramid, adm-256, or one added with `purifiqa weights add`.",
         examples=["ffdnet"],
     )
     timestep: Timestep = Field(
         30,
-        description="How far to diffuse: 30 adds noise of 13.8/255; auto chooses per image; 0: no diffusion.",
+        description="Diffusion timestep: 30 adds noise of 13.8/255; auto chooses one per image; 0: no diffusion.",
         examples=[0, 5, 150, "auto"],
     )
     margin: float = Field(
         0,
         ge=0,
         le=0.1,
-        description="Strength (RMS) of a perturbation that is denoised as well as the added noise: 0.03 is 8/255.",
+        description="Strength (RMS) of a perturbation to remove together with the added noise; 0.03 is 8/255.",
     )
     sampler: Literal["one-shot", "ancestral", "ddim", "dpm-solver"] = Field(
         "one-shot",
-        description="The way back: one-shot is the posterior mean; the others draw a sharper sample.",
+        description="How to denoise: one-shot takes the posterior mean; the others draw a sharper sample.",
         examples=["ddim", "dpm-solver"],
     )
     steps: int = Field(
         0,
         ge=0,
         le=STEPS,
-        description="Evaluations of the network by a sampler; 0: one per timestep for ancestral, else 4.",
+        description="Network evaluations of the sampler; 0: one per timestep for ancestral, else 4.",
         json_schema_extra=NOT_ONE_SHOT | {"examples": [1, 3]},
     )
     texture: float = Field(
@@ -97,7 +97,7 @@ class DiffusionDefense(Defense):
         json_schema_extra=NOT_ONE_SHOT,
     )
     squeeze: Literal[0, 256] = Field(
-        0, description="256: shrink to 256x256 and stretch back, as DiffPure and Guardians do; 0: keep the size."
+        0, description="256: resize to 256x256 and back, as DiffPure and Guardians do; 0: keep the size."
     )
 
     @field_validator("timestep")
@@ -115,12 +115,12 @@ class DiffusionDefense(Defense):
         if margin and info.data.keys() >= {"denoiser", "timestep"}:
             timestep = MOST if info.data["timestep"] == "auto" else info.data["timestep"]
             if timestep == 0:
-                raise ValueError("timestep 0 diffuses nothing, with a margin too; choose another timestep")
+                raise ValueError("timestep 0 turns diffusion off, so a margin does nothing; choose another timestep")
             name = info.data["denoiser"]
             if level(timestep, margin) > sigma_of(find_denoiser(name).max_timestep):
                 raise ValueError(
                     f"timestep {timestep} and a margin of {margin} are more noise than {name} was trained for; "
-                    "take less of one of them"
+                    "lower one of them"
                 )
         return margin
 
@@ -134,7 +134,7 @@ class DiffusionDefense(Defense):
     @classmethod
     def _for_a_sampler(cls, value: float, info: ValidationInfo) -> float:
         if info.data.get("sampler") == "one-shot" and value != cls.model_fields[str(info.field_name)].default:
-            raise ValueError("one-shot has one step and no texture to blend; choose another sampler")
+            raise ValueError("the sampler one-shot has one step and no texture to blend; choose another sampler")
         return value
 
     @property

@@ -3,7 +3,7 @@
 _BRANDS = {
     b"heic": "HEIC", b"heix": "HEIC", b"heim": "HEIC", b"heis": "HEIC",
     b"hevc": "HEIC", b"mif1": "HEIF", b"msf1": "HEIF",
-    b"avif": "AVIF", b"avis": "AVIF", b"qt  ": "a QuickTime movie", b"crx ": "a raw file of a Canon camera",
+    b"avif": "AVIF", b"avis": "AVIF", b"qt  ": "a QuickTime movie", b"crx ": "a Canon raw file",
 }  # fmt: skip
 """Major brands of ISO base media files (ISO/IEC 14496-12)."""
 
@@ -27,7 +27,7 @@ _BEGINNINGS = (
     (b"%PDF-", "PDF"),
     (b"\x1a\x45\xdf\xa3", "a Matroska or WebM movie"),
     (b"PK\x03\x04", "a ZIP archive"),
-    (b"version https://git-lfs", "a Git LFS pointer, without the file that it stands for"),
+    (b"version https://git-lfs", "a Git LFS pointer, not the file itself"),
 )
 _TEXT_SHOWN = 256
 
@@ -35,11 +35,11 @@ _TEXT_SHOWN = 256
 def kind_of(data: bytes) -> str | None:
     """Return what a file is by its first bytes, in words that follow "it is"; None where nothing known begins so."""
     if data[4:8] == b"ftyp":
-        return _BRANDS.get(data[8:12], "an MP4 movie or a relative of it")
+        return _BRANDS.get(data[8:12], "an MP4 movie or similar")
     for beginning, kind in _BEGINNINGS:
         if data.startswith(beginning):
             return kind
     text = data[:_TEXT_SHOWN].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if text.startswith(b"<svg") or (text.startswith(b"<?xml") and b"<svg" in data[:4096].lower()):
         return "SVG"
-    return "a page of HTML" if text.startswith((b"<!doctype html", b"<html")) else None
+    return "an HTML page" if text.startswith((b"<!doctype html", b"<html")) else None

@@ -80,8 +80,8 @@ class ImageLimits(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    max_bytes: int = Field(25_000_000, gt=0, description="Most bytes in a file.")
-    max_pixels: int = Field(40_000_000, gt=0, le=MOST_PIXELS, description="Most pixels, height times width.")
+    max_bytes: int = Field(25_000_000, gt=0, description="Largest file in bytes.")
+    max_pixels: int = Field(40_000_000, gt=0, le=MOST_PIXELS, description="Largest image in pixels, height x width.")
     min_side: int = Field(16, gt=0, description="Smallest height and width in pixels.")
     max_side: int = Field(16_383, gt=0, le=65_535, description="Largest side in pixels; the default is WebP's own.")
 
@@ -89,7 +89,7 @@ class ImageLimits(BaseModel):
         """Raise ImageTooLargeError if a file of `count` bytes is too large."""
         if count > self.max_bytes:
             raise ImageTooLargeError(
-                f"the file has {count} bytes, at most {self.max_bytes} are accepted", limit=self.max_bytes, actual=count
+                f"the file has {count} bytes; at most {self.max_bytes} are allowed", limit=self.max_bytes, actual=count
             )
 
     def check_size(self, width: int, height: int) -> None:
@@ -97,19 +97,19 @@ class ImageLimits(BaseModel):
         pixels, longest, shortest = width * height, max(width, height), min(width, height)
         if pixels > self.max_pixels:
             raise ImageTooLargeError(
-                f"the image has {width} x {height} = {pixels} pixels, at most {self.max_pixels} are accepted",
+                f"the image has {width} x {height} = {pixels} pixels; at most {self.max_pixels} are allowed",
                 limit=self.max_pixels,
                 actual=pixels,
             )
         if longest > self.max_side:
             raise ImageTooLargeError(
-                f"the image is {width} x {height} pixels, a side may have at most {self.max_side}",
+                f"the image is {width} x {height} pixels; a side may have at most {self.max_side}",
                 limit=self.max_side,
                 actual=longest,
             )
         if shortest < self.min_side:
             raise ImageTooSmallError(
-                f"the image is {width} x {height} pixels, a side must have at least {self.min_side}",
+                f"the image is {width} x {height} pixels; a side must have at least {self.min_side}",
                 limit=self.min_side,
                 actual=shortest,
             )

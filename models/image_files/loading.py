@@ -36,7 +36,7 @@ def load(header: Header, *, is_check: bool) -> Image.Image:
     except _DECODER_ERRORS as error:
         raise BrokenImageError(f"the {header.format.name} file cannot be opened: {error}") from error
     if image.size != (header.width, header.height):
-        raise BrokenImageError(f"the {header.format.name} file gives two sizes")
+        raise BrokenImageError(f"the {header.format.name} file states two different sizes")
     if header.format is ImageFormat.JPEG:
         check_blocks(header)
         if is_check:

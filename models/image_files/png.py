@@ -54,7 +54,7 @@ def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
         end = position + length + 12
         (checksum,) = unpack(">I", data, end - 4)
         if zlib.crc32(view[position + 4 : end - 4]) != checksum:
-            raise BrokenImageError(f"the PNG file is damaged: a wrong checksum before byte {end}")
+            raise BrokenImageError(f"the PNG file is damaged: wrong checksum before byte {end}")
         yield name, data[position:end]
         if name == b"IEND":
             return

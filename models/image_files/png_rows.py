@@ -25,7 +25,7 @@ def check_rows(drawing: bytes) -> None:
         while columns > 0 and count > 0:
             some = min(count, max(1, BLOCK // length))
             if max(rows.read(some * length)[::length]) > _HIGHEST_FILTER:
-                raise BrokenImageError("the PNG file has rows in an unknown filter")
+                raise BrokenImageError("the PNG file has rows with an unknown filter")
             count -= some
 
 
@@ -41,7 +41,7 @@ class _Rows:
             try:
                 part = self._inflater.decompress(self._input, count)
             except zlib.error as error:
-                raise BrokenImageError("the PNG file's pixels cannot be inflated") from error
+                raise BrokenImageError("the PNG file's pixels cannot be decompressed") from error
             self._input = self._inflater.unconsumed_tail
             if not part and not self._input:
                 self._input = next(self._feed, b"")

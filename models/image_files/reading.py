@@ -22,13 +22,13 @@ class ImageFacts(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    format: ImageFormat = Field(description="Format of the file, by its content.")
+    format: ImageFormat = Field(description="Format of the file, detected from its content.")
     width: int = Field(description="Pixels, after the orientation is applied.")
     height: int = Field(description="Pixels, after the orientation is applied.")
-    mode: str = Field(description="What a pixel was: `RGB`, `CMYK`, `16-bit gray`, `palette`, ...")
-    bytes: int = Field(description="Size of the file.")
+    mode: str = Field(description="Kind of pixels in the file: `RGB`, `CMYK`, `16-bit gray`, `palette`, ...")
+    bytes: int = Field(description="Size of the file in bytes.")
     sha256: str = Field(description="SHA-256 of the file, hexadecimal.")
-    conversions: tuple[str, ...] = Field(description="What was done to get 8-bit sRGB, in order.")
+    conversions: tuple[str, ...] = Field(description="Conversions to 8-bit sRGB, in order.")
 
 
 class Picture(NamedTuple):

@@ -66,11 +66,15 @@ class MetricWeights(NamedTuple):
 
     def _notes(self, file: Path, score: float) -> list[str]:
         low, high = self.plausible
-        notes = [] if low <= score <= high else [f"warning: {score} is no plausible score; is this the right file?"]
+        notes = [] if low <= score <= high else [f"warning: {score} is not a plausible score; is this the right file?"]
         known = {one.git_sha1: one.file for one in self.published if one.git_sha1}
         if known:
             found = known.get(git_digest(file))
-            notes.append(f"it is the published {found}" if found else f"it is none of {', '.join(known.values())}")
+            notes.append(
+                f"it is the published {found}"
+                if found
+                else f"it is not one of the published files {', '.join(known.values())}"
+            )
         return notes
 
     def facts(self) -> Facts | None:

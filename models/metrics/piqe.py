@@ -22,7 +22,7 @@ class Piqe(Metric):
 
     card = MetricCard(
         name="piqe",
-        summary="PIQE: how distorted the active blocks are, no training",
+        summary="PIQE: distortion of the active blocks; no training",
         higher_is_better=False,
         range=(0, 100),
         range_is_exact=False,

@@ -26,7 +26,7 @@ from models.weights import OfflineError, Weight, careful_loading, from_home, mov
 
 FACTS = Path(__file__).with_suffix(".toml")
 LICENSE = "PolyForm-Noncommercial-1.0.0 (pyiqa, parts NTU S-Lab 1.0)"
-INSTALL = "Run: pip install 'purifiqa[pyiqa]' (its licence is noncommercial)"
+INSTALL = "Run: pip install 'purifiqa[pyiqa]' (its license is noncommercial)"
 CANNOT_LOAD = (  # not Exception: a job's timeout may arrive in the middle
     AssertionError,
     AttributeError,
@@ -148,7 +148,11 @@ class PyiqaMetric(Metric):
                 raise
             told = f"{type(error).__name__}: {error}".partition("\n")[0][:300]
             reason = f"it tried to download {attempts[0]}" if attempts else f"it could not be loaded ({told})"
-            cure = f"Are its files whole? If not, {_cures(self.facts.needs)}" if self.facts.needs else INSTALL
+            cure = (
+                f"Check that its weight files are complete; if not, {_cures(self.facts.needs)}"
+                if self.facts.needs
+                else INSTALL
+            )
             raise MetricUnavailableError(self.card.name, unavailable(reason, cure)) from error
 
 

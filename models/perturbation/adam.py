@@ -19,9 +19,12 @@ class AdamAttack(Attack, ABC):
     """
 
     learning_rate: float = Field(
-        0.005, ge=1e-5, le=0.1, description="Adam's step, about what a value can change in one; 1: black to white."
+        0.005,
+        ge=1e-5,
+        le=0.1,
+        description="Adam's step size, about the change of a value in one step; 1 is from black to white.",
     )
-    iterations: int = Field(10, ge=1, le=1000, description="Steps.")
+    iterations: int = Field(10, ge=1, le=1000, description="Number of steps.")
 
     def penalty(self, images: Tensor, originals: Tensor) -> Tensor | None:
         """Return a differentiable term per image, (N,), that is added to its loss. Default: None."""

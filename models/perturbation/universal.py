@@ -84,7 +84,7 @@ def learn(
     metric without gradients, and what the metric and the defense raise.
     """
     if not metric.card.differentiable:
-        raise NoGradientError(f"a universal perturbation follows gradients and {metric.card.name} has none")
+        raise NoGradientError(f"learning a universal perturbation needs gradients, and {metric.card.name} has none")
     limit = recipe.limit / 255
     pattern = torch.zeros(3, recipe.side, recipe.side)
     adam = torch.optim.Adam([pattern], lr=recipe.learning_rate)
@@ -141,7 +141,9 @@ def _load(file: Path, _changed: int) -> Universal:
             pattern = opened.get_tensor(KEY)
             facts = Facts.model_validate_json((opened.metadata() or {}).get(FACTS, "{}"))
     except (OSError, SafetensorError, ValidationError, json.JSONDecodeError) as error:
-        raise UniversalFileError(f"{file} does not hold a universal perturbation of ours: {error}") from error
+        raise UniversalFileError(
+            f"{file} does not hold a pattern that `purifiqa attack --learn` wrote: {error}"
+        ) from error
     is_image = pattern.ndim == 3 and pattern.shape[0] == 3 and pattern.numel() > 0
     if not is_image or pattern.dtype != torch.float32 or not bool((pattern.abs() <= 1).all()):
         raise UniversalFileError(f"{file} is damaged: its perturbation is not float32 (3, H, W) within [-1, 1]")

@@ -27,8 +27,13 @@ class RestorationDefense(Defense):
     stochastic: ClassVar[bool] = False
     cost: ClassVar[Cost] = Cost.NETWORK
 
-    outscale: float = Field(1, ge=0.25, le=4, description="Side length of the output as a multiple of the input's.")
-    tile: int = Field(256, ge=64, le=1024, description="Pixels that the network sees at once along an axis: memory.")
+    outscale: float = Field(1, ge=0.25, le=4, description="Side length of the output relative to the input.")
+    tile: int = Field(
+        256,
+        ge=64,
+        le=1024,
+        description="Side in pixels of the tile that the network sees at once; larger tiles need more memory.",
+    )
 
     @property
     @abstractmethod

@@ -52,7 +52,7 @@ def test_a_proxy_is_not_asked_for_the_service_of_this_machine(proxied, serving, 
     assert Supervisor("127.0.0.1", port, tmp_path, 1)._wait_until_ready([])
     assert check_service(own_address()) is None
     elsewhere = "http://purifiqa.example"
-    assert check_service(elsewhere) == f"{elsewhere} answers 403", "another machine may lie behind it"
+    assert check_service(elsewhere) == f"{elsewhere} answered with status 403", "another machine may lie behind it"
 
 
 def test_up_waits_on_where_an_answer_is_none_of_ours(serving, tmp_path):

@@ -125,8 +125,8 @@ def test_a_pattern_is_learned_and_then_used(run, folder, tmp_path):
         ((), (), ()),
         ((), ("-d", "none"), ()),
         (("-d", "flip"), ("-d", "flip"), ()),
-        ((), ("-d", "flip"), ("not through flip",)),
-        (("-d", "flip"), (), ("which is not there",)),
+        ((), ("-d", "flip"), ("not learned through flip",)),
+        (("-d", "flip"), (), ("which is not used here",)),
         ((), ("-m", "piqe"), ("another metric than piqe",)),
         (("-d", "flip"), ("-m", "piqe", "-d", "jpeg"), ("another metric", "through jpeg")),
     ],
@@ -154,7 +154,7 @@ def test_a_pattern_that_was_learned_for_something_else_is_doubted(run, folder, t
         (["-a", "ifgsm", "-m", "standin-without-gradients"], "has none"),
         (["-a", "ifgsm", "-m", "standin,entropy"], "one metric"),
         (["-a", "uap", "-m", "standin"], "--learn"),
-        (["-a", "ifgsm", "-m", "standin", "--learn"], "for --attack uap"),
+        (["-a", "ifgsm", "-m", "standin", "--learn"], "needs --attack uap"),
     ],
 )
 def test_an_order_that_no_file_can_satisfy_is_told_once(run, folder, tmp_path, options, told):
@@ -181,7 +181,7 @@ def test_what_is_done_is_told_though_the_metric_cannot_be_used_any_more(run, fol
     assert done.exit_code == 1
     assert [one["output"] for one in json.loads(done.stdout)] == [str(tmp_path / "out" / "a.png")]
     assert "its weights are gone" in done.stderr
-    assert "the same for the rest: 2 not done" in done.stderr
+    assert "the remaining 2 would fail the same way" in done.stderr
 
 
 def test_a_lossy_file_name_is_refused(run, folder, tmp_path):

@@ -93,7 +93,7 @@ def test_the_answer_may_be_the_image_itself_always_lossless(attack, photo):
 def test_a_black_box_attack_takes_a_metric_without_gradients_and_a_white_box_one_does_not(attack):
     assert attack(SQUARE, "piqe").json()["result"]["attack"]["queries"] == 8
     wrong = problem(attack("ifgsm", "piqe"), 422, "no-gradient")
-    assert "ifgsm follows gradients and piqe has none" in wrong["detail"]
+    assert "ifgsm needs gradients, and piqe has none" in wrong["detail"]
     assert wrong["errors"][0]["field"] == "metric"
 
 

@@ -229,7 +229,7 @@ def test_a_wrong_method_or_path_is_a_problem_too(client):
 ])  # fmt: skip
 def test_a_path_tells_every_method_that_it_takes(client, path, methods):
     answer = client.put(path)
-    assert check_problem(answer, 405, "method-not-allowed")["detail"] == f"This path takes {methods}."
+    assert check_problem(answer, 405, "method-not-allowed")["detail"] == f"This path supports {methods} only."
     assert answer.headers["allow"] == methods
 
 

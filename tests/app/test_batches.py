@@ -226,7 +226,7 @@ def test_an_item_that_was_erased_alone_is_told_and_a_batch_of_none_is_gone(idle_
     broker.delete(f"purifiqa:batch:{batch['id']}")
     gone, unknown = idle_client.get(batch["links"]["self"]), idle_client.get("/batches/nosuchbatch")
     assert gone.status_code == 410
-    assert gone.json()["detail"] == "The batch has been kept as long as promised and is gone."
+    assert gone.json()["detail"] == "The batch has expired: its retention time is over."
     assert (unknown.status_code, unknown.json()["detail"]) == (404, "There is no such batch.")
 
 

@@ -37,7 +37,7 @@ def test_a_worker_that_does_not_find_redis_names_the_variable_that_tells_where_i
     [line] = said.splitlines()
     assert line.startswith("purifiqa: Redis cannot be used: ")
     assert "127.0.0.1:1" in line
-    assert line.endswith("; PURIFIQA_REDIS_URL says where it is")
+    assert line.endswith("; check PURIFIQA_REDIS_URL")
     assert "secret" not in line
 
 

@@ -45,7 +45,7 @@ def test_output_that_cannot_be_written_is_told_in_one_line(folder, arguments):
     command = [sys.executable, "-m", "app", *arguments]
     with Path("/dev/full").open("wb") as full:
         done = subprocess.run(command, cwd=folder, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
-    assert (done.returncode, done.stderr) == (1, "purifiqa: the output cannot be written: No space left on device\n")
+    assert (done.returncode, done.stderr) == (1, "purifiqa: cannot write the output: No space left on device\n")
 
 
 @pytest.mark.parametrize("arguments", [["defenses", "--json"], ["metrics", "--json"], ["weights", "list", "--json"]])
@@ -152,7 +152,7 @@ def test_the_format_is_that_of_the_file_name_given(run, folder, tmp_path):
     assert (tmp_path / "folder.jpg" / "a.png").exists()
     done = run("purify", folder / "a.png", "-o", tmp_path / "out.jpg", "--format", "png")
     assert done.exit_code == 1
-    assert "not a name" in done.stderr
+    assert "does not fit --format png" in done.stderr
 
 
 @pytest.mark.usefixtures("listening")
@@ -171,7 +171,7 @@ def test_ctrl_c_and_sigterm_keep_what_is_done(run, folder, tmp_path, monkeypatch
     monkeypatch.setattr(batch, "_carry_out_here", interrupted)
     done = run("purify", folder, "-o", tmp_path / "out", "--json")
     assert done.exit_code == status
-    assert "stopped; the rest was not done" in done.stderr
+    assert "stopped; the remaining files were not processed" in done.stderr
     assert len(json.loads(done.stdout)) == 1
     assert [path.name for path in (tmp_path / "out").rglob("*.*")] == ["a.png"]
 

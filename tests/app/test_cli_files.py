@@ -57,7 +57,7 @@ def test_nothing_more_is_done_once_the_output_cannot_be_written(folder):
     [
         ("/dev/null", ["a.png"], "/dev/null is a file; name a folder"),
         ("out.gif", ["a.png"], "out.gif: results are PNG, JPEG or WebP"),
-        ("out.png", ["."], "out.png names one file, and there are 2 images"),
+        ("out.png", ["."], "out.png is one file, but there are 2 images"),
         ("there", ["a.png"], "there is a file; name a folder"),
     ],
 )
@@ -212,7 +212,7 @@ def test_what_was_done_is_printed_when_the_key_is_revoked_midway(run, tmp_path, 
     assert done.exit_code == 1
     assert [row["file"] for row in csv.DictReader(io.StringIO(done.stdout))] == [str(tmp_path / "a.png")]
     assert done.stderr == (
-        f"{tmp_path / 'b.png'}: there is no such key; it would be the same for the rest: 2 not done\n"
+        f"{tmp_path / 'b.png'}: there is no such key; the remaining 2 would fail the same way and were not tried\n"
     )
 
 
@@ -232,7 +232,7 @@ def test_files_that_failed_before_the_key_was_revoked_are_told_too(run, tmp_path
     done = run("score", tmp_path, "--server", "http://127.0.0.1:1", "--in-flight", 1)
     assert done.exit_code == 1
     assert "a.png: the metric has no score for it" in done.stderr
-    assert "b.png: there is no such key; it would be the same for the rest: 1 not done" in done.stderr
+    assert "b.png: there is no such key; the remaining 1 would fail the same way and were not tried" in done.stderr
 
 
 @pytest.mark.skipif(sys.platform == "darwin", reason="file names are UTF-8 there")
@@ -292,4 +292,4 @@ def test_images_that_all_lie_where_results_go_are_refused_with_the_cure(run, fol
     monkeypatch.chdir(folder if out == "." else folder.parent)
     done = run("purify", argument, "-o", out)
     assert (done.exit_code, done.stdout) == (1, "")
-    assert done.stderr == f"purifiqa: {argument}: all its images lie in {out}, where results go; choose another -o\n"
+    assert done.stderr == f"purifiqa: {argument}: all its images are in the output folder {out}; choose another -o\n"

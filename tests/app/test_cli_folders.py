@@ -75,7 +75,7 @@ def test_a_folder_that_cannot_be_read_is_told_of_and_what_cannot_be_looked_at_is
     assert [(str(image.name), why) for image, why in others] == [
         ("unlisted", "the folder cannot be read: Permission denied")
     ]
-    with pytest.raises(FilesError, match=r"unlisted: there is no such file, .*: the folder cannot be read: Permission"):
+    with pytest.raises(FilesError, match=r"unlisted: no such file, .*: the folder cannot be read: Permission"):
         find_images([str(shut / "unlisted")])
     named, _ = find_images([str(shut / "unentered" / "c.png")])
     assert [image.path.name for image in named] == ["c.png"]

@@ -25,7 +25,7 @@ LONG = "long" * 100
         (["defenses", "--json", "--markdown"], "choose --json or --markdown"),
         (["keys", "revoke", "nobody", "--file", "{out}"], "there is no such key in {out}"),
         (["keys", "new", "team:alice", "--file", "{out}"], "'team:alice' is not a name: letters, digits, "),
-        (["weights", "verify", "mine"], "the weights mine were not added; there are none"),
+        (["weights", "verify", "mine"], "the weights mine have not been added; there are none"),
         (["bench", "--images", "{photo}", "--preset", "quick", "--out", "{photo}"], "--out {photo} cannot be used: it is"),
         (["bench", "--images", "{photo}", "--preset", "quick", "--out", "{out}", "--size", "1x1"], "at least 16"),
     ],
@@ -64,7 +64,7 @@ def test_a_folder_that_may_not_be_written_is_told_before_anything_is_done(run, f
     monkeypatch.setattr(os, "access", lambda *_: False)
     done = run("purify", folder, "-d", "flip", "-o", tmp_path / "out")
     assert done.exit_code == 1
-    assert done.stderr == f"purifiqa: {tmp_path / 'out'}: nothing can be written in {tmp_path}\n"
+    assert done.stderr == f"purifiqa: {tmp_path / 'out'}: no permission to write in {tmp_path}\n"
 
 
 def test_a_result_that_cannot_be_written_is_named_and_not_blamed_on_the_picture(run, folder, tmp_path):

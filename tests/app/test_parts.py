@@ -27,7 +27,7 @@ def test_a_part_that_ends_by_itself_is_started_afresh_as_often_as_it_likes(monke
     if may_go_on:
         live(QUICK_DEATHS_ALLOWED + 3)
     else:
-        with pytest.raises(StartError, match="keeps dying"):
+        with pytest.raises(StartError, match="keeps crashing"):
             live(QUICK_DEATHS_ALLOWED)
     part.stop()
 

@@ -69,7 +69,7 @@ def test_an_image_that_a_metric_is_not_defined_for_fails_with_the_way_to_everyth
     assert (job["error"]["code"], job["error"]["status"]) == ("metric-failed", 422)
     assert job["error"]["detail"] == (
         "niqe is not defined for this image: no block of 96x96 pixels has texture at both sizes. "
-        "That is the image as it came. Order without niqe, and everything else is answered."
+        "This is about the original image. Leave out niqe to get everything else."
     )
     again = order("/score", image=flat, defense="none", metrics="piqe", headers=WAIT).json()
     assert [score["original"] for score in again["result"]["scores"]] == [100]

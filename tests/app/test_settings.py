@@ -149,7 +149,7 @@ def test_a_data_folder_that_is_somebody_elses_is_told_by_its_variable_and_the_us
         ("PURIFIQA_THREADS", "2", 0, ""),
         ("PURIFIQA_TREADS", "2", 0, "there is no setting PURIFIQA_TREADS; did you mean PURIFIQA_THREADS?"),
         ("PURIFIQA_MAX_PIXELS", "abc", os.EX_CONFIG, "PURIFIQA_MAX_PIXELS: Input should be a valid integer"),
-        ("PURIFIQA_HOST", "0.0.0.0", os.EX_CONFIG, "anyone who reaches 0.0.0.0 could use this service"),
+        ("PURIFIQA_HOST", "0.0.0.0", os.EX_CONFIG, "anyone who can reach 0.0.0.0 could use this service"),
         ("PURIFIQA_REDIS_URL", "unix:///nowhere", 1, "Redis cannot be used: "),
     ],
 )
@@ -157,7 +157,7 @@ def test_settings_are_tried_without_starting_anything(run, monkeypatch, valkey_s
     monkeypatch.setenv("PURIFIQA_REDIS_URL", f"unix://{valkey_socket}")
     monkeypatch.setenv(variable, value)
     done = run("check")
-    assert (done.exit_code, done.stdout) == (status, "" if status else "the settings can work\n")
+    assert (done.exit_code, done.stdout) == (status, "" if status else "the settings are valid, and Redis answers\n")
     assert len(done.stderr.splitlines()) == bool(told)
     assert told in done.stderr
 

@@ -118,9 +118,9 @@ def test_what_no_process_can_work_with_ends_it_at_once_in_one_line(up, monkeypat
     assert service.process.wait(60) == os.EX_CONFIG
     log = service.log_path.read_text()
     assert f"purifiqa: {told}" in log
-    assert "cannot work with these settings; see above" in log
+    assert "cannot run with these settings; see the message above" in log
     assert "Traceback" not in log
-    assert "starting it again" not in log
+    assert "restarting it" not in log
 
 
 @pytest.mark.slow

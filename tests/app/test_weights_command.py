@@ -30,7 +30,7 @@ def test_a_network_is_added_used_verified_and_removed(run, network, tmp_path, ph
     added = run("weights", "add", "mine", network)
     assert added.exit_code == 0, added.output
     assert "restorer from network.pth" in added.output
-    assert run("weights", "verify", "mine").output == "mine: as it was added\n"
+    assert run("weights", "verify", "mine").output == "mine: unchanged since it was added\n"
     assert run("weights", "path", "mine").output.strip().endswith("purifiqa/mine")
     (tmp_path / "photo.png").write_bytes(photo_png)
     defense = '{"name": "restore", "network": "mine"}'
@@ -70,7 +70,7 @@ def test_a_name_that_is_nearly_an_added_one_is_asked_about(run, network, command
     run("weights", "add", "mine", network)
     refused = run("weights", command, "mime")
     assert refused.exit_code == 1
-    assert refused.output == "purifiqa: the weights mime were not added; did you mean 'mine'?\n"
+    assert refused.output == "purifiqa: the weights mime have not been added; did you mean 'mine'?\n"
 
 
 def test_changed_weights_are_found(run, network, tmp_path):
@@ -79,7 +79,7 @@ def test_changed_weights_are_found(run, network, tmp_path):
     file.write_bytes(file.read_bytes()[:-1] + b"x")
     found = run("weights", "verify")
     assert found.exit_code != 0
-    assert "is not what was added" in found.output
+    assert "has changed since it was added" in found.output
 
 
 def test_one_that_is_broken_keeps_nobody_from_the_others_and_is_told(run, network, tmp_path):
@@ -94,11 +94,11 @@ def test_one_that_is_broken_keeps_nobody_from_the_others_and_is_told(run, networ
     }  # fmt: skip
     assert "model.safetensors is missing" in listed["empty"]["wrong"]
     assert "facts.json cannot be read; remove" in run("weights", "list").output
-    assert run("weights", "verify", "mine").output == "mine: as it was added\n"
+    assert run("weights", "verify", "mine").output == "mine: unchanged since it was added\n"
     assert run("weights", "path", "mine").output.strip() == str(home / "mine")
     every = run("weights", "verify")
     assert every.exit_code == 1
-    assert "mine: as it was added" in every.output
+    assert "mine: unchanged since it was added" in every.output
     assert "broken/facts.json cannot be read" in every.output
     assert "empty/model.safetensors is missing" in every.output
 
@@ -129,8 +129,8 @@ def test_a_full_disk_is_told_in_one_line_and_the_older_weights_stay(run, network
     assert refused.exit_code == 1
     assert len(refused.output.strip().splitlines()) == 1
     assert "cannot be written" in refused.output
-    assert "make room, or set PURIFIQA_WEIGHTS_DIR" in refused.output
-    assert run("weights", "verify", "mine").output == "mine: as it was added\n"
+    assert "free some space, or set PURIFIQA_WEIGHTS_DIR" in refused.output
+    assert run("weights", "verify", "mine").output == "mine: unchanged since it was added\n"
 
 
 def test_sigterm_ends_an_addition_and_leaves_nothing_half_written(run, network, tmp_path, monkeypatch):

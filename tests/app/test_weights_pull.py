@@ -125,7 +125,7 @@ def test_a_server_that_sends_less_than_the_rest_is_asked_for_more(server, file, 
 
 def test_what_an_interrupted_command_left_is_gone_on_with(server, file, tmp_path):
     server.break_after = [100_000] + [0] * download.ATTEMPTS
-    with pytest.raises(DownloadError, match="run the same command again: it goes on where it stopped"):
+    with pytest.raises(DownloadError, match="run the same command again to resume"):
         pull(file, tmp_path)
     assert (tmp_path / "file.pt.part").stat().st_size == 100_000
     server.ranges.clear()
@@ -164,18 +164,20 @@ def test_a_part_longer_than_the_file_is_thrown_away(server, file, tmp_path):
 @pytest.mark.parametrize("known", ["sha256", "git_sha1"])
 def test_another_file_than_the_published_one_is_refused_and_not_kept(server, file, tmp_path, known):
     wrong = file.model_copy(update={"sha256": None, known: "0" * 40})
-    with pytest.raises(DownloadError, match="gave another file than the published one"):
+    with pytest.raises(DownloadError, match="returned a different file than the published one"):
         pull(wrong, tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_file_of_another_size_is_refused_before_it_is_fetched(server, file, tmp_path):
-    with pytest.raises(DownloadError, match="has 700000 bytes, but the published file 5"):
+    with pytest.raises(DownloadError, match="has 700000 bytes, but the published file has 5"):
         pull(file.model_copy(update={"size": 5}), tmp_path)
     assert (tmp_path / "file.pt.part").stat().st_size == 0
 
 
-@pytest.mark.parametrize(("status", "kind", "told"), [(404, "x", "answers 404"), (200, "text/html; a", "a web page")])
+@pytest.mark.parametrize(
+    ("status", "kind", "told"), [(404, "x", "answered with status 404"), (200, "text/html; a", "a web page")]
+)
 def test_a_server_without_the_file_is_told_with_the_way_by_hand(server, file, tmp_path, status, kind, told):
     server.status, server.kind = status, kind
     with pytest.raises(DownloadError, match=told) as caught:
@@ -185,13 +187,15 @@ def test_a_server_without_the_file_is_told_with_the_way_by_hand(server, file, tm
 
 def test_a_server_that_is_not_there_is_told(file, tmp_path):
     gone = file.model_copy(update={"download": "http://127.0.0.1:9/file.pt"})
-    with pytest.raises(DownloadError, match=r"http://127\.0\.0\.1:9/file\.pt could not be fetched"):
+    with pytest.raises(DownloadError, match=r"http://127\.0\.0\.1:9/file\.pt could not be downloaded"):
         pull(gone, tmp_path)
 
 
 def test_a_full_disk_is_told_before_anything_is_fetched(server, file, tmp_path, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: shutil._ntuple_diskusage(10**9, 10**9 - 10**6, 10**6))
-    with pytest.raises(DownloadError, match="has 1 MB free, but thing needs 1 MB: make room, or set PURIFIQA_WEIGHTS_"):
+    with pytest.raises(
+        DownloadError, match="has 1 MB free, but thing needs 1 MB: free some space, or set PURIFIQA_WEIGHTS_"
+    ):
         pull(file, tmp_path)
     assert (tmp_path / "file.pt.part").stat().st_size == 0
 
@@ -200,7 +204,7 @@ def test_a_disk_that_fills_up_meanwhile_is_told_and_the_rest_is_fetched_later(se
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, hard))
     try:
-        with pytest.raises(DownloadError, match=r"file\.pt\.part cannot be written: .* make room"):
+        with pytest.raises(DownloadError, match=r"file\.pt\.part cannot be written: .* free some space"):
             pull(file, tmp_path)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
@@ -210,7 +214,7 @@ def test_a_disk_that_fills_up_meanwhile_is_told_and_the_rest_is_fetched_later(se
 
 def test_two_pulls_at_once_do_not_mix_their_bytes(server, file, tmp_path):
     part = tmp_path / "file.pt.part"
-    told = pytest.raises(DownloadError, match="is being fetched by another process")
+    told = pytest.raises(DownloadError, match="is being downloaded by another process")
     with part.open("ab") as stream, download._alone(stream, part), told:
         pull(file, tmp_path)
 
@@ -236,9 +240,9 @@ def test_pulled_weights_are_added_and_nothing_else_is_left(run, server, tmp_path
     monkeypatch.setitem(published.PUBLISHED, "metaiqa", weights.entry)
     done = run("pull", "metaiqa")
     assert done.exit_code == 0, done.output
-    assert "metaiqa: metric from TID2013_KADID10K_IQA_Meta_resnet18.pt, converted, tried" in done.output
+    assert "metaiqa: metric from TID2013_KADID10K_IQA_Meta_resnet18.pt, converted, tested" in done.output
     assert "metaiqa: it is the published TID2013_KADID10K_IQA_Meta_resnet18.pt" in done.output
-    assert "the small picture scores 0." in done.output
+    assert "the small image scores 0." in done.output
     assert run("verify", "metaiqa").exit_code == 0
     assert not list((tmp_path / "weights").rglob("*.part"))
     assert not list((tmp_path / "weights").rglob("*.pt"))
@@ -281,7 +285,7 @@ def test_what_cannot_be_added_is_fetched_anew_unless_it_is_the_published_file(ru
         ("linearity", "Save p1q2.pth from https://drive.google.com/drive/folders/"),
         ("spaq-bl", "then run: purifiqa weights add spaq-bl BL_release.pt"),
         ("mprnet", "then run: purifiqa weights add mprnet mprnet_denoise.pth"),
-        ("nothing", "nothing is published as 'nothing'; `purifiqa weights list` tells what is\n"),
+        ("nothing", "there are no published weights 'nothing'; see `purifiqa weights list`\n"),
         ("linearty", "did you mean 'linearity'?"),
     ],
 )

@@ -38,7 +38,7 @@ def test_pictures_of_other_formats_are_named(kind):
         (b"\0\0\0\x18ftypisom\0\0\0\0", "an MP4 movie"),
         (b"%PDF-1.7\n", "PDF"),
         (b'<?xml version="1.0"?>\n<svg xmlns="http://www.w3.org/2000/svg"/>', "SVG"),
-        (b"\xef\xbb\xbf<!DOCTYPE html><html>", "a page of HTML"),
+        (b"\xef\xbb\xbf<!DOCTYPE html><html>", "an HTML page"),
         (b"version https://git-lfs.github.com/spec/v1\n", "a Git LFS pointer"),
     ],
 )

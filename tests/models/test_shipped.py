@@ -74,7 +74,7 @@ def flipped(content):
 @pytest.mark.parametrize(
     ("damage", "told"),
     [
-        (lambda content: LFS, "is a pointer of Git LFS"),
+        (lambda content: LFS, "is a Git LFS pointer"),
         (lambda content: content[:2000], "is another file: 2,000 bytes"),
         (lambda content: b"", "is another file: 0 bytes"),
         (flipped, "with another sha256"),

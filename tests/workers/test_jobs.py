@@ -75,10 +75,10 @@ def test_a_broken_file_is_the_images_error(photo_png):
 @pytest.mark.parametrize(
     ("fields", "told"),
     [
-        ({"metrics": ("piqe", "niqe")}, "That is the image purified by gaussian-blur. Order without niqe"),
-        ({"metrics": ("niqe",)}, "That is the image purified by gaussian-blur. Order without niqe"),
-        ({"metrics": ("piqe", "niqe"), "kind": Kind.SCORE}, "Order without niqe, and everything else is answered."),
-        ({"metrics": ("niqe",), "kind": Kind.SCORE}, "Order with another metric."),
+        ({"metrics": ("piqe", "niqe")}, "This is about the image purified by gaussian-blur. Leave out niqe"),
+        ({"metrics": ("niqe",)}, "This is about the image purified by gaussian-blur. Leave out niqe"),
+        ({"metrics": ("piqe", "niqe"), "kind": Kind.SCORE}, "Leave out niqe to get everything else."),
+        ({"metrics": ("niqe",), "kind": Kind.SCORE}, "Choose another metric."),
     ],
 )
 def test_a_purified_image_without_a_score_is_told_apart_with_the_way_to_the_rest(fields, told, monkeypatch):
@@ -100,7 +100,7 @@ def test_a_failure_on_the_image_as_it_came_costs_no_purification(monkeypatch):
     defense = parse_defense("gaussian-blur")
     monkeypatch.setattr(type(defense), "__call__", lambda *_: purified.append(1))
     flat = cv2.imencode(".png", np.full((100, 100, 3), 90, np.uint8))[1].tobytes()
-    with pytest.raises(UndefinedScoreError, match="That is the image as it came"):
+    with pytest.raises(UndefinedScoreError, match="This is about the original image"):
         execute(order("gaussian-blur", metrics=("piqe", "niqe")), flat)
     assert purified == []
 

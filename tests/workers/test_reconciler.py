@@ -201,5 +201,5 @@ def test_a_job_that_another_version_wrote_is_told_of_once(accept, broker, passes
     broker.hset("purifiqa:job:job1", "fixed", '{"order": "of tomorrow"}')
     passes(6)
     told = [one.getMessage() for one in caplog.records if "job1" in one.getMessage()]
-    assert told == ["job job1 was written by another version of the service: only that can do it"]
+    assert told == ["job job1 was written by another version of the service; only that version can do it"]
     assert broker.zscore(OPEN, "job1"), "it may come back"

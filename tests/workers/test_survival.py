@@ -234,7 +234,7 @@ def test_nothing_runs_that_is_none_of_ours(accept, queue, broker, tmp_path, capl
     worker_module.context.cache_clear()
     assert not mark.exists()
     for entry in ("shell", "mkdir", "kwargs", "callback", "named", "other-job"):
-        assert f"refused entry {entry}" in caplog.text
+        assert f"refused queue entry {entry}" in caplog.text
     assert queue.get("job1").status is Status.FINISHED
     assert queue.totals() == {("purify", "none", "finished"): 1}
 

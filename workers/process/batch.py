@@ -100,7 +100,7 @@ class Batcher:
                 if len(self._begun) > 1:
                     self._compute()
             except BROKER_ERRORS as error:
-                log.warning("no batch: the broker is away: %s", error)
+                log.warning("no batch: Redis cannot be reached: %s", error)
             try:
                 yield self._entries_but(job_id)
             finally:
@@ -154,23 +154,23 @@ class Batcher:
                     orders, limits=self._limits, device=self._device, progress=report, room=self._room
                 )
         except AbandonedError:
-            log.info("a batch of %d jobs is given up", len(begun))
+            log.info("a batch of %d jobs was given up", len(begun))
         except StoppedError:
-            log.info("a batch of %d jobs is given back: this worker has to end", len(begun))
+            log.info("a batch of %d jobs was requeued: this worker has to stop", len(begun))
             self._put_back()  # all at once: the first of them would come behind the others
         except Exception as error:
             if is_device_lost(error):
-                log.exception("this worker ends: its device is lost")
+                log.exception("this worker exits: its device is lost")
                 self._stopping.retire()
                 self._put_back(setback=True)
                 return
-            log.warning("a batch of %d jobs failed; each is done alone: %s", len(begun), error)
+            log.warning("a batch of %d jobs failed; each job is now done alone: %s", len(begun), error)
         else:
             for one, outcome in zip(begun, outcomes, strict=True):
                 one.outcome = outcome
             self._queue.observations.observe(BATCH_SIZE, len(begun))
             ran = round((time.monotonic() - start) * 1000, 3)
-            log.info("jobs were computed together", extra={"jobs": len(begun), "run_ms": ran})
+            log.info("jobs were computed in one batch", extra={"jobs": len(begun), "run_ms": ran})
 
     def _check_of(self, holds: list[Hold], seconds: int) -> Callable[[], None]:
         deadline = time.monotonic() + seconds

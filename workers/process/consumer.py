@@ -72,7 +72,7 @@ class OurJob(Job):
         except Exception as error:  # whoever planted it may have written anything
             raise NoSuchJobError(self.id) from error
         if not ours:
-            log.error("refused entry %s: it is none of ours", self.id)
+            log.error("refused queue entry %s: PurifIQA did not make it", self.id)
             raise NoSuchJobError(self.id)
 
     def perform(self) -> Any:

@@ -42,7 +42,7 @@ def explain(error: Exception) -> Failure | None:
         case PurificationError():
             return Failure(code="purification-failed", detail=str(error))
         case TimeLimitError():
-            return Failure(code="time-limit", detail="The job ran longer than such a job may.")
+            return Failure(code="time-limit", detail="The job exceeded its time limit.")
         case InputLostError():
             return Failure(code="input-lost", detail="The image is no longer in the store.")
         case _:
@@ -52,6 +52,8 @@ def explain(error: Exception) -> Failure | None:
 def given_up(error: Exception) -> Failure:
     """Return what to tell the sender about a failure that nobody expected and that another try did not cure."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError) or NO_MEMORY in str(error):
-        detail = "Memory ran out, twice, while the image was computed. Send a smaller one, or order something cheaper."
+        detail = "Memory ran out twice while the job ran. Send a smaller image or a cheaper order."
         return Failure(code="out-of-memory", detail=detail)
-    return Failure(code="internal-error", detail="The job failed inside the service.")
+    return Failure(
+        code="internal-error", detail="Internal error while the job ran; the details are in the log of the worker."
+    )

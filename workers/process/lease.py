@@ -84,10 +84,10 @@ class Keeper:
                 away = False
             except BROKER_ERRORS as error:
                 if not away:
-                    log.warning("leases cannot be renewed: %s", error)
+                    log.warning("the leases of jobs cannot be renewed: %s", error)
                 away = True
             except Exception:  # whatever it is, the jobs go on and the next look may succeed
-                log.exception("leases cannot be renewed")
+                log.exception("the leases of jobs cannot be renewed")
 
     def _look(self) -> None:
         held = list(self._held.values())

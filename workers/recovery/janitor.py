@@ -88,7 +88,7 @@ class Janitor:
     def _restore(self, record: JobRecord, batch: Batch | None = None) -> None:
         if not self._queue.restore(record, batch):
             return
-        log.warning("job %s was lost by Redis and is restored: %s", record.id, record.status)
+        log.warning("job %s was missing in Redis and has been restored: %s", record.id, record.status)
         if read_manifest(self._store, record.id) is None:  # it was erased in this very moment
             with contextlib.suppress(LookupError):
                 self._queue.erase(record.id)

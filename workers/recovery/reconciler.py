@@ -59,7 +59,7 @@ class Reconciler:
                 away = False
             except BROKER_ERRORS as error:
                 if not away:
-                    log.warning("the broker is away: %s", error)
+                    log.warning("Redis cannot be reached: %s", error)
                 away = True
             except Exception:  # the next pass may succeed
                 log.exception("a pass of the reconciler failed")
@@ -99,19 +99,19 @@ class Reconciler:
             if record.status != status:
                 return
             if status == Status.QUEUED:
-                log.warning("job %s was in no list; it is put back", job_id)
+                log.warning("job %s was in no queue; it has been requeued", job_id)
                 self._queue.put_back(record)
             elif (failure := self._verdict(record)) is None:
-                log.warning("job %s has lost its worker; it is put back", job_id)
+                log.warning("job %s has lost its worker; it has been requeued", job_id)
                 self._queue.put_back(record, setbacks=record.setbacks + 1)
             else:
                 self._give_up(record, failure)
         except JobUnreadableError:
             if job_id not in self._unreadable:
-                log.warning("job %s was written by another version of the service: only that can do it", job_id)
+                log.warning("job %s was written by another version of the service; only that version can do it", job_id)
                 self._unreadable.add(job_id)
         except (JobCanceledError, LookupError):
-            log.info("job %s has ended by itself", job_id)
+            log.info("job %s has already ended", job_id)
 
     def _verdict(self, record: JobRecord) -> Failure | None:
         """Return why a job whose worker is lost is not tried again, or None if it is.
@@ -120,9 +120,9 @@ class Reconciler:
         """
         limit = self._queue.time_limit(record.order)
         if record.started is not None and record.seen is not None and record.seen - record.started > limit:
-            return Failure(code="time-limit", detail="The job ran longer than a job with this defense may.")
+            return Failure(code="time-limit", detail="The job exceeded the time limit of its defense.")
         if record.setbacks + 1 >= MOST_SETBACKS:
-            detail = "The worker was lost each time it did this job, perhaps for want of memory; it is not tried again."
+            detail = "Every worker that ran this job was lost, perhaps because memory ran out; it will not be retried."
             return Failure(code="worker-lost", detail=detail)
         return None
 

@@ -31,7 +31,7 @@ BROKER_ERRORS = (RedisConnectionError, RedisTimeoutError, OutOfMemoryError, Read
 
 def without_redis(error: Exception) -> str:
     """Return what a process says that ends for one of BROKER_ERRORS."""
-    return f"Redis cannot be used: {str(error).rstrip('.')}; PURIFIQA_REDIS_URL says where it is"
+    return f"Redis cannot be used: {str(error).rstrip('.')}; check PURIFIQA_REDIS_URL"
 
 
 class Broker:

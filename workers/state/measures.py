@@ -32,12 +32,14 @@ class Measure(NamedTuple):
     bounds: tuple[float, ...] = SECONDS
 
 
-QUEUE_SECONDS = Measure("job_queue_seconds", "Time from acceptance of a job to its first start.")
+QUEUE_SECONDS = Measure("job_queue_seconds", "Seconds from the acceptance of a job to its first start.")
 RUN_SECONDS = Measure(
-    "job_run_seconds", "Time from the last start of a job until it finished or failed.", ("kind", "defense")
+    "job_run_seconds", "Seconds from the last start of a job until it finished or failed.", ("kind", "defense")
 )
-BATCH_SIZE = Measure("batch_size", "Images that were computed together.", bounds=(1, 2, 4, 8, 16, 32, 64))
-MODEL_LOAD_SECONDS = Measure("model_load_seconds", "Time that a starting worker took to load and warm its models.")
+BATCH_SIZE = Measure("batch_size", "Images computed in one batch.", bounds=(1, 2, 4, 8, 16, 32, 64))
+MODEL_LOAD_SECONDS = Measure(
+    "model_load_seconds", "Seconds that a starting worker took to load and warm up its models."
+)
 
 MEASURES_TOLD = (QUEUE_SECONDS, RUN_SECONDS, BATCH_SIZE, MODEL_LOAD_SECONDS)
 

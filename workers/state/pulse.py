@@ -76,5 +76,5 @@ class Pulse:
                 self._partial.write_text(str(self._deadline()))
                 self._partial.replace(self._file)
             except Exception as error:  # noqa: BLE001 - whatever it is, the next beat may succeed
-                log.warning("cannot say that this worker is alive: %s", error)
+                log.warning("cannot report that this worker is alive: %s", error)
             self._stopping.wait(LEASE_SECONDS / 3)

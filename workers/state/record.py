@@ -58,11 +58,11 @@ class Delivery(BaseModel):
     state: Literal["pending", "delivered", "refused", "failed"] = Field(
         description="refused: the receiver answered 410; failed: given up after the last attempt."
     )
-    attempts: int = Field(0, description="How often it was tried.")
-    last_status: int | None = Field(None, description="HTTP status of the last answer; null: there was none.")
-    detail: str = Field("", description="What was wrong at the last attempt.")
-    last_attempt: float | None = Field(None, description="When it was last tried.")
-    next_attempt: float | None = Field(None, description="When it will be tried again; null: no more.")
+    attempts: int = Field(0, description="Number of delivery attempts so far.")
+    last_status: int | None = Field(None, description="HTTP status of the last answer; null: no answer.")
+    detail: str = Field("", description="What went wrong at the last attempt.")
+    last_attempt: float | None = Field(None, description="Time of the last attempt.")
+    next_attempt: float | None = Field(None, description="Time of the next attempt; null: there will be none.")
 
 
 class JobRecord(BaseModel):

@@ -46,7 +46,7 @@ class Store:
             except OSError as error:
                 raise _closed(folder, error.strerror) from error
             if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
-                raise _closed(folder, "it belongs to another user, or is mounted read-only")
+                raise _closed(folder, "it belongs to another user or is mounted read-only")
 
     def is_writable(self) -> bool:
         """Return whether a file can be created now."""

@@ -32,7 +32,7 @@ def configure(service: str) -> None:
         from opentelemetry.sdk.trace import TracerProvider
         from opentelemetry.sdk.trace.export import BatchSpanProcessor
     except ImportError as error:
-        message = 'an OTEL_EXPORTER_OTLP_ENDPOINT is set, but its extra is missing: pip install "purifiqa[otel]"'
+        message = 'OTEL_EXPORTER_OTLP_ENDPOINT is set, but the extra for it is missing: pip install "purifiqa[otel]"'
         raise ValueError(message) from error
     facts = {"service.namespace": "purifiqa", "service.name": os.environ.get("OTEL_SERVICE_NAME", service)}
     provider = TracerProvider(resource=Resource.create(facts))

@@ -15,7 +15,7 @@ class UnknownDenoiserError(ValueError):
 
     def __init__(self, name: str) -> None:
         close = difflib.get_close_matches(name, DENOISERS, n=1, cutoff=0.5)
-        others = f"there are {', '.join(DENOISERS)}, and those that `purifiqa weights list` tells"
+        others = f"there are {', '.join(DENOISERS)}, and those in `purifiqa weights list`"
         hint = f"; did you mean {close[0]!r}?" if close else f"; {others}"
         super().__init__(f"there is no denoiser {name[:80]!r}{hint}")
 

@@ -111,7 +111,7 @@ def test_a_client_that_is_told_to_stop_takes_its_order_back(script):
 @pytest.mark.parametrize(
     ("answer", "told"),
     [
-        ((200, {}, b"<html>Welcome</html>"), "POST /purify was not answered by PurifIQA"),
+        ((200, {}, b"<html>Welcome</html>"), "the answer to POST /purify is not from PurifIQA; check the URL"),
         ((502, {"Content-Type": "application/problem+json"}, b"<html>"), "POST /purify: 502"),
         ((308, {"Location": "https://iqa.example/purify"}, b""), "POST /purify: 308, to https://iqa.example/purify"),
         ((404, {}, b""), "POST /purify: 404"),
@@ -127,7 +127,7 @@ def test_what_answers_in_place_of_the_service_is_told_in_words(script, answer, t
 def test_a_proxy_whose_service_stays_away_is_waited_for_once_and_not_for_every_file(script, photos, monkeypatch):
     monkeypatch.setattr(batch, "PATIENCE_SECONDS", 0.6)
     script.answers += [(200, {}), *[(502, {"Retry-After": "0"}, b"<html>")] * 2]
-    with pytest.raises(FilesError, match="POST /score: 502, asked again for 1 s"):
+    with pytest.raises(FilesError, match="POST /score: 502, after retries for 1 s"):
         batch.run("score", [str(photos / "a.png"), str(photos / "b.png")], {}, None, script.url, None)
     assert [asked["line"] for asked in script.asked] == ["GET /livez", "POST /score", "POST /score"]
 
@@ -136,7 +136,7 @@ def test_a_key_that_has_too_many_jobs_for_long_may_have_room_for_the_next_file(s
     monkeypatch.setattr(batch, "PATIENCE_SECONDS", 0.6)
     script.answers += [(200, {}), *[(429, {"Retry-After": "0"})] * 2, (404, {})]
     done = batch.run("score", [str(photos / "a.png"), str(photos / "b.png")], {}, None, script.url, None)
-    assert [why for _, why in done.failed] == ["POST /score: 429, asked again for 1 s", "POST /score: 404"]
+    assert [why for _, why in done.failed] == ["POST /score: 429, after retries for 1 s", "POST /score: 404"]
 
 
 @pytest.mark.parametrize("status", [401, 429, 503])

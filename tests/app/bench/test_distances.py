@@ -65,5 +65,5 @@ def test_weights_that_come_later_change_no_study_and_that_go_stop_it(choices, mo
     (choices.out / "manifest.json").unlink()
     assert settle(choices, draft(choices, "1")).parameters.measures == ("lpips",)
     monkeypatch.setattr(perceptual, "availability", lambda name: unavailable("no weights", "Bring them"))
-    with pytest.raises(BenchError, match="measures lpips, which cannot be done now: no weights"):
+    with pytest.raises(BenchError, match="measures lpips, which is not possible now: no weights"):
         settle(choices, draft(choices, "1"))

@@ -134,7 +134,7 @@ def test_a_clean_score_of_zero_ends_in_a_report_with_a_doubt(choices, monkeypatc
 def test_another_version_does_not_go_on_in_the_folder(choices):
     settle(choices, draft(choices, "1"))
     with pytest.raises(
-        BenchError, match=r"a study by PurifIQA 1, this is 2: numbers could differ\. Name another --out"
+        BenchError, match=r"a study by PurifIQA 1, and this is 2: numbers could differ\. Name another --out"
     ):
         settle(dataclasses.replace(choices, add=True), draft(choices, "2"))
 
@@ -166,7 +166,7 @@ def test_a_folder_of_before_states_were_told_has_one_that_is_unknown(choices, mo
 def test_pictures_that_a_command_left_before_it_began_are_made_anew(choices, size, monkeypatch):
     in_process(choices, monkeypatch)
     (choices.images / "opinions.csv").write_text("file,mos\na.png,1\n")
-    with pytest.raises(BenchError, match="opinions on 1 of 2 pictures"):
+    with pytest.raises(BenchError, match="opinions on 1 of 2 images"):
         run(dataclasses.replace(choices, size="48x48", mos=choices.images / "opinions.csv"))
     fresh = numbers(run(dataclasses.replace(choices, out=choices.out.with_name("fresh"), size=size)))
     assert numbers(run(dataclasses.replace(choices, size=size))) == fresh
@@ -176,7 +176,9 @@ def test_records_of_which_no_manifest_tells_are_not_taken_for_those_of_another_s
     in_process(choices, monkeypatch)
     run(choices)
     (choices.out / "manifest.json").unlink()
-    with pytest.raises(BenchError, match=r"has records, and no manifest\.json of theirs; name another --out"):
+    with pytest.raises(
+        BenchError, match=r"has records of a study, but its manifest\.json is missing; name another --out"
+    ):
         run(dataclasses.replace(choices, seed=1))
 
 
@@ -186,7 +188,7 @@ def test_results_of_another_study_among_the_pictures_are_no_pictures(choices, mo
     names = [picture.name for picture in run(earlier).manifest.parameters.pictures]
     manifest = run(now).manifest
     assert [picture.name for picture in manifest.parameters.pictures] == names
-    assert ("below/earlier", "these are results of a study") in {(one.name, one.reason) for one in manifest.skipped}
+    assert ("below/earlier", "it holds the results of a study") in {(one.name, one.reason) for one in manifest.skipped}
 
 
 @pytest.fixture
@@ -209,8 +211,8 @@ def test_a_learned_pattern_attacks_its_own_metric_and_goes_through_no_defense(ch
     assert len([unit for unit in units if unit.attack.label == "fgsm"]) == 4
     skipped = {one.name: one.reason for one in manifest.skipped if one.kind == "pair"}
     assert skipped == {
-        f"{label} on other": f"{label} was made against another metric than other, version 1",
-        f"{label} through flip": "it was made beforehand, without this defense",
+        f"{label} on other": f"{label} was learned on another metric than other, version 1",
+        f"{label} through flip": "it was not learned through this defense",
     }
 
 
@@ -225,17 +227,17 @@ def test_a_pattern_that_was_learned_through_a_defense_is_no_attack_that_knows_of
     units = [unit for unit in units_of(manifest.parameters) if unit.attack and unit.picture.name == "a.png"]
     ways = {unit.through and unit.through.label for unit in units if unit.attack.label == label}
     skipped = {one.name: one.reason for one in manifest.skipped if one.kind == "pair"}
-    without = "it was made beforehand, without this defense"
+    without = "it was not learned through this defense"
     if through == "none":
         assert ways == {None}
         assert skipped == {f"{label} through flip": without, f"{label} through jpeg": without}
         return
     assert ways == {"flip"}
-    reason = "it was made beforehand, through a defense, and is no attack that knows of none"
+    reason = "it was learned through a defense, so it is not an attack on the undefended metric"
     assert skipped == {f"{label} through nothing": reason, f"{label} through jpeg": without}
     assert [unit.attack.label for unit in units if unit.keeps_purified] == ["fgsm"], "the first that has all defenses"
     with pytest.raises(
-        BenchError, match="was made through a defense: name that one, with the parameters it had, with --adaptive"
+        BenchError, match="was learned through a defense: name that defense, with the same parameters, with --adaptive"
     ):
         draft(dataclasses.replace(named, adaptive="jpeg"), "1")
 

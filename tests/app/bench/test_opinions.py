@@ -28,8 +28,8 @@ def test_the_pictures_opinions_are_found_and_others_passed_over(tmp_path):
         ("file,mos\na.png,good\n", "line 2: 'good' is not a number"),
         ("file,mos\na.png,\n", "line 2: '' is not a number"),
         ("file,mos\na.png,nan\n", "line 2: 'nan' is not a number"),
-        ("file,mos\na.png,1\na.png,2\n", "line 3: a.png is there twice"),
-        ("file,mos\na.png,1\nb.png,2\nc.png,2\n", r"opinions on 2 of 4 pictures, at least 3 .* names a.png, b.png"),
+        ("file,mos\na.png,1\na.png,2\n", "line 3: a.png appears twice"),
+        ("file,mos\na.png,1\nb.png,2\nc.png,2\n", r"opinions on 2 of 4 images, but at least 3 .* names a.png, b.png"),
     ],
 )
 def test_a_table_that_is_wrong_is_refused_with_the_place(tmp_path, text, message):

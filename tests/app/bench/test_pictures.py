@@ -71,7 +71,7 @@ def test_a_copy_is_no_further_picture_and_says_whose_it_is(photos):
 
 def test_a_folder_without_pictures_and_one_with_broken_ones_only_are_errors(tmp_path, photos):
     (tmp_path / "empty").mkdir()
-    with pytest.raises(BenchError, match="no PNG, JPEG or WebP"):
+    with pytest.raises(BenchError, match="no folder or pattern with PNG, JPEG or WebP"):
         prepared(tmp_path / "empty")
-    with pytest.raises(BenchError, match=r"none of 3 pictures can be used: a.png: it is 72x64"):
+    with pytest.raises(BenchError, match=r"none of 3 images can be used: a.png: it is 72x64"):
         prepared(photos, size=(100, 100))

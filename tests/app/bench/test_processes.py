@@ -84,7 +84,7 @@ def test_killed_and_restarted_it_redoes_nothing_that_was_finished(bench, tmp_pat
     assert sum(map(len, after.values())) == STEPS, "each step has one record"
     assert {file: file.stat().st_mtime_ns for file in pictures} == pictures or len(pictures) > len(attacks)
     said = (tmp_path / "said").read_text()
-    assert f"{STEPS} of {STEPS} steps done, 0 failed, 1 pictures skipped" in said
+    assert f"{STEPS} of {STEPS} steps done, 0 failed, 1 images skipped" in said
     assert "Traceback" not in said
     assert "Incomplete" not in (out / "report.md").read_text()
 
@@ -151,8 +151,8 @@ def test_a_disk_that_is_full_stops_it_with_that_word_and_loses_nothing_that_was_
 @pytest.mark.parametrize(
     ("metric", "why"),
     [
-        ("fatal", "killed by SIGKILL); was there memory enough?"),
-        ("mistaken", "exit code 1); the error was printed where the study ran"),
+        ("fatal", "killed by SIGKILL); was there enough memory?"),
+        ("mistaken", "exit code 1); see the error that was printed where the study ran"),
     ],
 )
 def test_a_step_that_kills_its_process_is_tried_twice_and_told_and_all_else_is_done(bench, tmp_path, metric, why):

@@ -110,7 +110,7 @@ def test_a_service_gives_the_pictures_and_the_table_that_this_process_gives(
         assert pictures(there.out, kind) == pictures(choices.out, kind)
         assert len(pictures(there.out, kind)) == count
     assert sum(kind == "attack" for kind, _ in ordered) == (2 if attacks == "ordered" else 0)
-    why = f"bench: attacked on this machine: ifgsm; {url} carries out no attacks (PURIFIQA_ATTACKS is not set there)"
+    why = f"bench: attacked on this machine: ifgsm; {url} does not offer attacks (PURIFIQA_ATTACKS is not set there)"
     assert (why in capsys.readouterr().err.splitlines()) == (attacks == "here")
 
 
@@ -187,7 +187,7 @@ def test_an_attack_that_reads_a_file_of_this_machine_runs_here_and_that_is_said(
     said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("bench: attacked on")]
     [line] = said
     assert "uap(" in line
-    assert line.endswith("it reads a file of this machine")
+    assert line.endswith("it reads a local file")
 
 
 def test_an_attack_that_the_service_refuses_is_a_step_that_failed_and_the_rest_goes_on(
@@ -213,7 +213,10 @@ def test_a_study_may_attack_through_what_only_the_service_has_if_it_attacks_too(
     monkeypatch.setattr("models.defenses.mprnet.MPRNet.availability", lambda _: unavailable("no weights", "Bring them"))
     only_there = dataclasses.replace(choices, defenses="mprnet", adaptive="mprnet")
     monkeypatch.setattr(Server, "availability", lambda *_: AVAILABLE)
-    with Server(server) as off, pytest.raises(BenchError, match="mprnet cannot be attacked through here: no weights"):
+    with (
+        Server(server) as off,
+        pytest.raises(BenchError, match="mprnet is not usable here, so no attack can go through it: no weights"),
+    ):
         draft(only_there, VERSION, off)
     with Server(attacking_server) as on:
         assert draft(only_there, VERSION, on).parameters.adaptive == ("mprnet",)
@@ -244,16 +247,16 @@ def test_what_was_finished_is_not_ordered_again(choices, attacking_server, order
 
 
 def test_a_service_that_would_give_other_numbers_is_refused(choices, there):
-    with pytest.raises(BenchError, match=f"runs PurifIQA {VERSION}, this is 9: its numbers could differ"):
+    with pytest.raises(BenchError, match=f"runs PurifIQA {VERSION}, and this is 9: its numbers could differ"):
         draft(choices, "9", there)
     (metric,) = draft(choices, VERSION).parameters.metrics
     other = metric.model_copy(update={"about": {**metric.about, "version": "0"}})
-    with pytest.raises(BenchError, match=r"scores with version '\d+' of fr-surrogate, this is '0'"):
+    with pytest.raises(BenchError, match=r"scores with version '\d+' of fr-surrogate, not '0'"):
         there.check([other], VERSION)
 
 
 def test_what_a_service_lacks_is_an_error_or_skipped_before_anything_runs(choices, there):
-    with pytest.raises(BenchError, match=r"mprnet cannot be used here: .* refuses it: .*mprnet .* were not added"):
+    with pytest.raises(BenchError, match=r"mprnet cannot be used here: .* refuses it: .*mprnet .* have not been added"):
         draft(dataclasses.replace(choices, defenses="jpeg,mprnet"), VERSION, there)
     preset = Choices(choices.images, choices.out, preset="paper", attacks="ifgsm", metrics="fr-surrogate")
     manifest = draft(preset, VERSION, there)

@@ -259,7 +259,7 @@ def test_a_picture_that_changed_is_told_as_another_of_its_name(choices, add):
 def test_a_folder_of_something_else_and_one_in_use_are_refused(choices):
     choices.out.mkdir()
     (choices.out / "manifest.json").write_text("{}")
-    with pytest.raises(BenchError, match="not that of a study"):
+    with pytest.raises(BenchError, match="was not written by this version"):
         settled(choices)
     with Folder(choices.out).alone(), pytest.raises(BenchError, match="another purifiqa bench"):
         study.run(choices, "1")
@@ -271,7 +271,7 @@ def test_an_attack_that_follows_gradients_needs_a_metric_that_has_some(choices, 
     from models.metrics import metrics
 
     monkeypatch.setitem(metrics(), "flat", Standin(differentiable=False))
-    with pytest.raises(BenchError, match="ifgsm follows gradients and flat has none: choose another metric"):
+    with pytest.raises(BenchError, match="ifgsm needs gradients, and flat has none: choose another metric"):
         draft(dataclasses.replace(choices, metrics="flat"), "1")
     both = draft(
         dataclasses.replace(choices, metrics="standin,flat", attacks='{"name":"square","queries":9},ifgsm'), "1"

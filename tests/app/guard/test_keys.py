@@ -222,7 +222,7 @@ def test_a_new_key_is_given_a_scope_by_whoever_names_them(scopes):
 
 def test_a_wrong_line_is_told_with_its_file_and_number(tmp_path):
     (tmp_path / "keys").write_text(f"# ours\nalice:{'0' * 64}\n\nbob:x\n")
-    with pytest.raises(ValueError, match=r"keys, line 4: what is stored of bob"):
+    with pytest.raises(ValueError, match=r"keys, line 4: the hash of bob"):
         read_file(tmp_path / "keys")
 
 

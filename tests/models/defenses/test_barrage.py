@@ -106,7 +106,7 @@ def test_a_chain_may_hold_it(picture):
     [
         ([], 1, "at least 1 item"),
         ([{"name": "flip"}] * 9, 1, "at most 8 items"),
-        ([{"name": "flip"}], 2, "2 of 1 defenses cannot be drawn"),
+        ([{"name": "flip"}], 2, "count is 2, but there are only 1 defenses to draw from"),
         ([{"name": "flip"}, {"name": "resize"}], 1, "resize with these parameters changes the size of images"),
         ([{"name": "random-crop", "size": 2048}], 1, "random-crop with these parameters changes the size"),
         ([{"name": "chain", "steps": [{"name": "flip"}]}], 1, "a barrage cannot hold a chain or a barrage"),

@@ -158,7 +158,7 @@ def test_auto_is_that_timestep_for_each_image_of_a_batch(others):
         ({"texture": 0.5}, "choose another sampler"),
         ({"squeeze": 100}, "0 or 256"),
         ({"timestep": 0, "margin": 0.01}, "choose another timestep"),
-        ({"timestep": 168, "margin": 0.01}, "0.01 are more noise than ffdnet was trained for; take less"),
+        ({"timestep": 168, "margin": 0.01}, "0.01 are more noise than ffdnet was trained for; lower one"),
     ],
 )
 def test_a_parameter_that_cannot_be_is_refused_with_words(parameters, words):
@@ -226,7 +226,7 @@ def test_a_denoiser_without_its_weights_says_what_to_do(tmp_path, monkeypatch):
     missing = parse_defense('{"name": "diffpure-unsharp", "denoiser": "adm-256", "timestep": 1000}')
     availability = missing.availability()
     assert not availability.available
-    assert availability.explanation.startswith("the weights adm-256 (256x256_diffusion_uncond.pt) were not added")
+    assert availability.explanation.startswith("the weights adm-256 (256x256_diffusion_uncond.pt) have not been added")
     assert availability.cure == "Run: purifiqa weights pull adm-256"
     chain = make_defense({"name": "chain", "steps": [{"name": "jpeg"}, missing.model_dump()]})
     assert chain.availability() == availability

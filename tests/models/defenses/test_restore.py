@@ -175,7 +175,7 @@ def test_without_weights_it_is_unavailable_and_says_what_to_do(no_networks, defe
     availability = defense.availability()
     assert not availability.available
     assert availability.cure == cure
-    with pytest.raises(DefenseUnavailableError, match=f"the weights {defense.weights_name}.* were not added"):
+    with pytest.raises(DefenseUnavailableError, match=f"the weights {defense.weights_name}.* have not been added"):
         defense(noise_images(1, 16, 16))
 
 

@@ -74,7 +74,9 @@ def test_metaiqas_pickled_network_is_kept_as_its_tensors(file, legacy):
     network = metaiqa_file(file, legacy=legacy)
     facts = published.add("metaiqa", file)
     same(kept("metaiqa"), network.state_dict())
-    assert facts.config["notes"][-1].startswith("it is none of TID2013_KADID10K_IQA_Meta_resnet18.pt, TID2013")
+    assert facts.config["notes"][-1].startswith(
+        "it is not one of the published files TID2013_KADID10K_IQA_Meta_resnet18.pt, TID2013"
+    )
     assert find_metric("metaiqa-native")(picture()).item() == pytest.approx(
         network(metaiqa.normalized(picture())).item(), rel=1e-5
     )
@@ -269,7 +271,7 @@ def test_a_file_that_is_cut_off_or_absent_is_told(file, name):
 def test_weights_that_score_nan_are_refused_and_implausible_ones_are_told(file):
     linearity_file(file, k=(1e5, 1, 1), b=(1e6, 1, 1))
     facts = published.add("linearity", file)
-    assert "is no plausible score" in facts.config["notes"][0]
+    assert "is not a plausible score" in facts.config["notes"][0]
     linearity_file(file, k=(1e300, 1, 1))
     state = torch.load(file, weights_only=True)
     state["model"]["regression.weight"] += 1e38

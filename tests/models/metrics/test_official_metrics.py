@@ -107,7 +107,7 @@ def test_weights_that_changed_on_disk_give_no_number(official):
     with pytest.raises(MetricUnavailableError) as caught:
         find_metric("metaiqa")(photo(64, 64))
     assert str(file) in str(caught.value)
-    assert str(caught.value).endswith("is not what was added. Run: purifiqa weights add metaiqa FILE --force")
+    assert str(caught.value).endswith("has changed since it was added. Run: purifiqa weights add metaiqa FILE --force")
     assert str(caught.value).startswith("metaiqa cannot be used here")
 
 
