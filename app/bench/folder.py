@@ -221,9 +221,7 @@ def read_picture(file: Path) -> Tensor:
     try:
         return decode(file.read_bytes(), _LIMITS)[0]
     except (ImageError, OSError) as error:
-        raise NotKeptError(
-            f"{file} cannot be read back ({error}): remove it, and run the same command again"
-        ) from error
+        raise NotKeptError(f"{file} cannot be read back ({error}): remove it and run the same command again") from error
 
 
 def write_whole(path: Path, data: bytes) -> None:

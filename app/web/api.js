@@ -21,7 +21,7 @@ export function useKey(text) {
 }
 
 export async function call(method, path, { body, headers = {}, signal } = {}) {
-  if (/[^!-~]/.test(key)) throw new Problem(401, { detail: "No API key has such characters; copy it once more." });
+  if (/[^!-~]/.test(key)) throw new Problem(401, { detail: "An API key has only visible ASCII characters; copy it again." });
   const given = key ? { ...headers, Authorization: `Bearer ${key}` } : headers;
   let answer;
   try {

@@ -46,7 +46,7 @@ async function loadCatalogue() {
   part("defense").length = 1;
   for (const one of defenses) {
     const option = new Option(one.name, one.name);
-    if (!one.availability.available) option.text += " (its usual weights are not here)";  // others may be
+    if (!one.availability.available) option.text += " (default weights missing)";  // others may be
     part("defense").add(option);
   }
   const usable = metrics.filter((one) => one.availability.available);
@@ -62,7 +62,7 @@ async function loadCatalogue() {
 function chooseDefense() {
   const chosen = defenses.find((one) => one.name === part("defense").value);
   const { reason, cure } = chosen?.availability ?? {};
-  const why = reason ? ` Not usable so: ${reason}. ${cure}` : "";
+  const why = reason ? ` Not usable with its default parameters: ${reason}. ${cure}` : "";
   part("summary").textContent = (chosen?.summary ?? "") + why;
   parameters = chosen ? parametersForm(part("parameters"), chosen.parameters) : () => ({});
   part("parameters-box").hidden = !chosen || Object.keys(chosen.parameters.properties).length < 2;
@@ -168,11 +168,11 @@ function showProgress(job, trouble) {
   if (!job) return;
   part("progress").value = job.progress;
   if (trouble) tell(askingAgain(trouble));
-  else tell(job.status === "queued" ? `Waiting${job.position ? `, ${job.position} before it` : ""}.` : "Purifying.");
+  else tell(job.status === "queued" ? `Waiting${job.position ? `, ${job.position} ahead` : ""}.` : "Purifying.");
 }
 
 function askingAgain(trouble) {
-  return `${trouble.message.split("\n")[0]} Asking again.`;
+  return `${trouble.message.split("\n")[0]} Retrying.`;
 }
 
 async function cancel() {
@@ -209,7 +209,7 @@ async function show(made, entry) {
       element("th", one.version ? `${one.metric} (version ${one.version})` : one.metric, { scope: "row" }),
       ...[one.original, one.defended, one.shift].map((value) => element("td", rounded(value), { className: "number" })),
       element("td", one.higher_is_better ? "higher" : "lower"),
-      element("td", one.human_trained ? "learned from them" : "never seen"),
+      element("td", one.human_trained ? "yes" : "no"),
     );
     return row;
   }));

@@ -40,7 +40,7 @@ function parsed(name, text) {
   try {
     return JSON.parse(text);
   } catch {
-    throw new Error(`${name} is not JSON.`);
+    throw new Error(`The parameter ${name} is not valid JSON.`);
   }
 }
 

@@ -37,7 +37,7 @@ class Uap(Attack):
 
     def availability(self) -> Availability:
         if not self.file:
-            return unavailable("no file with a learned pattern is given", LEARN)
+            return unavailable("no learned pattern is given", LEARN)
         try:
             learned_for = load(Path(self.file)).facts.recipe.goal
         except UniversalFileError as error:

@@ -16,10 +16,10 @@ FLOOR = 1e-4
 class DiffPureRandomPhase(DiffusionDefense):
     """DiffPure, then texture like the removed one is added with random phases, so that it carries no attack.
 
-    Ours. Metrics take a picture without fine texture for smeared, and what a denoiser takes away is texture and attack
-    together. An attack lives in how its pattern lies on the picture, texture does not: here the removed part comes
-    back with its spectrum and its colors, at every place in proportion to how strong it was, but with random phases
-    (Galerne, Gousseau, Morel: Random phase textures, IEEE TIP 2011). Where nothing was taken away, nothing is put on.
+    A method of this project. Metrics judge an image without fine texture as smeared, and a denoiser removes texture and
+    attack together. An attack depends on how its pattern lies on the image; texture does not. So the removed part comes
+    back with its spectrum, its colors and its local strength, but with random phases (Galerne, Gousseau, Morel: Random
+    phase textures, IEEE TIP 2011). Where nothing was removed, nothing is added.
     """
 
     name: Literal["diffpure-random-phase"] = "diffpure-random-phase"

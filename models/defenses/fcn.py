@@ -14,9 +14,9 @@ class FCN(Defense):
     """Filter with a tiny network trained to undo the bent color curves of the attack adv-cf.
 
     The FCN filter of Gushchin et al. (arXiv 2404.06957): their architecture, and RGB in [0, 1] in, clamped to that at
-    the end, at any size. Their weights were trained on Linearity and have to be added by hand; ours were trained on
-    `fr-surrogate` by their recipe, for fewer epochs. Its tanh keeps it from white, its instance norm from knowing how
-    bright an image is.
+    the end, at any size. Their weights were trained on Linearity and have to be added by hand; the shipped ones
+    were trained on `fr-surrogate` with their recipe, for fewer epochs. The network cannot output pure white, because it
+    ends with a tanh, and does not know how bright an image is, because of its instance normalization.
     """
 
     name: Literal["fcn"] = "fcn"

@@ -10,9 +10,9 @@ from models.noise import Noise
 class FCNCurves(Defense):
     """Estimate from the histogram how the attack adv-cf bent the color curves, and bend them back.
 
-    Ours, against the attack that `fcn` is made for and smaller: fully convolutional too, but over the levels of the
-    histogram, so that pixels of one color stay of one color and nothing is blurred. Attacks that change every pixel in
-    its own way leave nothing there to undo, and a photographer's edit of the curves looks to it like an attack.
+    A method of this project, against the same attack as `fcn`, and smaller. It is fully convolutional too, but over the
+    levels of the histogram, so that pixels of one color keep one color and nothing is blurred. It cannot undo attacks
+    that change every pixel in its own way, and it takes a photographer's edit of the curves for an attack.
     """
 
     name: Literal["fcn-curves"] = "fcn-curves"

@@ -20,8 +20,8 @@ class Jpeg(Defense):
     """Compress and decompress with the real JPEG codec, which drops what the eye does not miss.
 
     Gushchin et al. (arXiv 2404.06957) hand OpenCV the channels in the wrong order, so that red and blue trade their
-    weights in the brightness: `channel_order` "bgr" gives theirs. Guardians of Image Quality (arXiv 2408.01541) cuts
-    the fractions off instead of rounding to 8 bits, half a level darker: `rounding` "down" gives theirs.
+    weights in the brightness: `channel_order` "bgr" reproduces theirs. Guardians of Image Quality (arXiv 2408.01541)
+    cuts the fractions off instead of rounding to 8 bits, half a level darker: `rounding` "down" reproduces theirs.
     """
 
     name: Literal["jpeg"] = "jpeg"

@@ -13,8 +13,8 @@ from models.tensors import MIN_SIDE
 class Resize(Defense):
     """Shrink the image (bilinear) and score the small one: fine patterns do not survive the averaging.
 
-    Gushchin et al. (arXiv 2404.06957) halve it without anti-aliasing: `antialias` false gives theirs. Sides are rounded
-    down, as in their code, but never below 16 pixels.
+    Gushchin et al. (arXiv 2404.06957) halve it without anti-aliasing: `antialias` false reproduces theirs. Sides are
+    rounded down, as in their code, but never below 16 pixels.
     """
 
     name: Literal["resize"] = "resize"

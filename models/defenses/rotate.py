@@ -17,7 +17,7 @@ class Rotate(Defense):
     """Rotate the image by a small random angle: adversarial patterns are tuned to the pixel grid.
 
     The canvas stays. Gushchin et al. (arXiv 2404.06957) draw from [-5, 5] degrees, take the nearest pixel and fill the
-    corners with black: `interpolation` "nearest" and `border` "zeros" give theirs.
+    corners with black: `interpolation` "nearest" and `border` "zeros" reproduce theirs.
     """
 
     name: Literal["rotate"] = "rotate"

@@ -12,8 +12,8 @@ class Upscale(Defense):
     """Shrink the image (bilinear), then enlarge it to its old size, which removes fine patterns.
 
     Gushchin et al. (arXiv 2404.06957) halve it without anti-aliasing and scale back by three kernels, which they count
-    as three defenses: `antialias` false with each `mode` gives theirs. Their "nearest" picks the pixel at the upper
-    left of the place, which shifts the image by up to half a pixel; here it is the nearest one.
+    as three defenses: `antialias` false with each `mode` reproduces theirs. Their "nearest" picks the pixel at the
+    upper left of the place, which shifts the image by up to half a pixel; here it is the nearest one.
     """
 
     name: Literal["upscale"] = "upscale"

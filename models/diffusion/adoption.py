@@ -26,7 +26,7 @@ def adopt(name: str, folder: Path) -> Facts:
         config = read_config(folder)
         return keep(name, weights_file(folder), config, read_weights(folder, config), read_license(folder))
     except CheckpointError as error:
-        raise CheckpointError(f"{error}; give a folder that a trained UNet2DModel of diffusers was saved in") from error
+        raise CheckpointError(f"{error}; give the folder in which diffusers saved a trained UNet2DModel") from error
 
 
 def keep(name: str, file: Path, config: Mapping[str, Any], state: Mapping[str, Tensor], terms: str) -> Facts:
@@ -45,7 +45,7 @@ def _gain(file: Path, config: Mapping[str, Any], state: Mapping[str, Tensor]) ->
         with torch.no_grad():
             restored = denoise(build(config, state).float(), noisy, torch.tensor([sigma]))
     except PurificationError as error:
-        raise CheckpointError(f"{file} is damaged: of a small picture it makes NaN or infinity") from error
+        raise CheckpointError(f"{file} is damaged: it turns a small image into NaN or infinity") from error
     except (RuntimeError, ValueError, TypeError) as error:
         raise CheckpointError(f"{file} does not run: {(str(error).splitlines() or [''])[0]}") from error
     before, after = ((image - clean).square().mean().item() for image in (noisy.clamp(0, 1), restored))

@@ -49,7 +49,7 @@ def weights_file(folder: Path) -> Path:
     for name in STATES:
         if (file := _unet(folder) / name).is_file():
             return file
-    raise CheckpointError(f"{_unet(folder)} holds no weights: there is neither {STATES[0]} nor {STATES[1]}")
+    raise CheckpointError(f"{_unet(folder)} holds no weights: neither {STATES[0]} nor {STATES[1]} is there")
 
 
 def read_license(folder: Path) -> str:
@@ -112,21 +112,23 @@ def empty(config: Mapping[str, Any], file: Path) -> torch.nn.Module:
         with torch.device("meta"):
             network: Any = UNet2DModel(**arguments)  # type: ignore[no-untyped-call]
     except _NOT_BUILT as error:
-        raise CheckpointError(f"{file} describes no UNet2DModel: {(str(error).splitlines() or [''])[0]}") from error
+        raise CheckpointError(
+            f"{file} does not describe a UNet2DModel: {(str(error).splitlines() or [''])[0]}"
+        ) from error
     return cast("torch.nn.Module", network)
 
 
 def check_config(file: Path, config: Mapping[str, Any]) -> None:
     """Raise CheckpointError for a UNet that is no denoiser of RGB images; `file` is named in it."""
     wrong = {
-        "it is no UNet2DModel": config.get("_class_name", "UNet2DModel") != "UNet2DModel",
+        "it is not a UNet2DModel": config.get("_class_name", "UNet2DModel") != "UNet2DModel",
         "it does not take RGB images": config.get("in_channels", 3) != 3,
         "it does not return noise for RGB images": config.get("out_channels", 3) not in (3, 6),
         "it is conditioned on classes": config.get("num_class_embeds") or config.get("class_embed_type"),
         "it was not trained on DDPM's timesteps": config.get("time_embedding_type", "positional") != "positional",
         "it expects images in [0, 1]": config.get("center_input_sample"),
-        "block_out_channels is no list": not isinstance(config.get("block_out_channels"), list | tuple),
-        "sample_size is no size in pixels": not _is_size(config.get("sample_size")),
+        "block_out_channels is not a list": not isinstance(config.get("block_out_channels"), list | tuple),
+        "sample_size is not a size in pixels": not _is_size(config.get("sample_size")),
     }
     for why, is_wrong in wrong.items():
         if is_wrong:
@@ -156,7 +158,7 @@ def _read_json(file: Path) -> dict[str, Any]:
     try:
         content = json.loads(file.read_bytes())
     except FileNotFoundError as error:
-        raise CheckpointError(f"{file} is missing: the folder is not one that diffusers saved") from error
+        raise CheckpointError(f"{file} is missing: this folder was not saved by diffusers") from error
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{file} cannot be read: {error}") from error
     if not isinstance(content, dict):

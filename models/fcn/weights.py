@@ -69,7 +69,7 @@ def add(file: Path) -> Facts:
     try:
         state = _read(file)
     except CheckpointError as error:
-        raise CheckpointError(f"{error}; fetch {CHECKPOINT.file} from {CHECKPOINT.url}") from error
+        raise CheckpointError(f"{error}; download {CHECKPOINT.file} from {CHECKPOINT.url}") from error
     return checkpoints.add(CHECKPOINT.name, KIND, file, state, {"license": CHECKPOINT.license})
 
 
@@ -82,7 +82,7 @@ def _read(file: Path) -> dict[str, Tensor]:
     with torch.no_grad():
         tried = _ready(FCNet(), state, torch.device("cpu"))(torch.linspace(0, 1, 768).view(1, 3, 16, 16))
     if not bool(tried.isfinite().all()):
-        raise CheckpointError(f"{file} is damaged: of a small picture it makes NaN or infinity")
+        raise CheckpointError(f"{file} is damaged: it turns a small image into NaN or infinity")
     return state
 
 

@@ -80,7 +80,7 @@ def read(file: Path) -> dict[str, Tensor]:
     checkpoint = read_state(file)
     missing = [name for name in ("model", *LINES) if name not in checkpoint]
     if missing:
-        raise CheckpointError(f"{file} is no checkpoint of LinearityIQA: it lacks {' and '.join(missing)}")
+        raise CheckpointError(f"{file} is not a checkpoint of LinearityIQA: it lacks {' and '.join(missing)}")
     lines = [_numbers(file, name, checkpoint[name]) for name in LINES]
     if tuple(lines) == PLACEHOLDERS:
         raise CheckpointError(
@@ -88,7 +88,7 @@ def read(file: Path) -> dict[str, Tensor]:
             " its scores would be on no scale. Take a file of a finished training"
         )
     if not isinstance(checkpoint["model"], dict):
-        raise CheckpointError(f"{file} is no checkpoint of LinearityIQA: its model is no dictionary")
+        raise CheckpointError(f"{file} is not a checkpoint of LinearityIQA: its model is not a dictionary")
     kept = {name: torch.tensor(line, dtype=torch.float64) for name, line in zip(LINES, lines, strict=True)}
     return {**fitted(file, checkpoint["model"], Linearity), **kept}
 
@@ -99,7 +99,7 @@ def _numbers(file: Path, name: str, found: Any) -> list[float]:
     except (ArithmeticError, RuntimeError, TypeError, ValueError):
         numbers = []
     if len(numbers) != 3:
-        raise CheckpointError(f"{file} is no checkpoint of LinearityIQA: {name} is no list of three numbers")
+        raise CheckpointError(f"{file} is not a checkpoint of LinearityIQA: {name} is not a list of three numbers")
     if not all(map(math.isfinite, numbers)):
         raise CheckpointError(f"{file} is damaged: {name} is {numbers}")
     return numbers

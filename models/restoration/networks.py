@@ -46,7 +46,7 @@ def _read(file: Path) -> dict[str, Tensor]:
     if all(isinstance(key, str) for key in state):
         state = canonicalize_state_dict(state)
     if not state or not all(isinstance(key, str) and _is_plain(value) for key, value in state.items()):
-        raise CheckpointError(f"{file} holds no named tensors, or more than these; {CURE}")
+        raise CheckpointError(f"{file} holds no named tensors, or other things besides them; {CURE}")
     if sum(value.nbytes for value in state.values()) > 2 * file.stat().st_size:
         raise CheckpointError(f"{file} is damaged: it shows its numbers more than twice; {CURE}")
     # clone: tensors that share memory cannot be kept as safetensors
@@ -68,11 +68,11 @@ def _keep(name: str, file: Path, state: Mapping[str, Tensor], more: Mapping[str,
         with torch.no_grad():
             restored = restorer.whole(picture)
     except PurificationError as error:
-        raise CheckpointError(f"{file} is damaged: its {restorer.architecture} makes NaN or infinity") from error
+        raise CheckpointError(f"{file} is damaged: its {restorer.architecture} returns NaN or infinity") from error
     except (RuntimeError, ValueError, TypeError, AttributeError, AssertionError) as error:
         raise CheckpointError(f"{file}, {restorer.architecture}, does not run: {first_line(error)}; {CURE}") from error
     if restored.shape != (1, 3, side * restorer.scale, side * restorer.scale):
-        raise CheckpointError(f"{file} is damaged: its {restorer.architecture} does not make an image of an image")
+        raise CheckpointError(f"{file} is damaged: its {restorer.architecture} does not return an image")
     config = {"architecture": restorer.architecture, "scale": restorer.scale, **(more or {})}
     return checkpoints.add(name, KIND, file, state, config)
 
@@ -105,15 +105,15 @@ def _add_real_esrgan(file: Path) -> Facts:
     """Blend the file with its partner, which lies beside it, and add that. Raises CheckpointError."""
     partner = file.with_name(WDN.file)
     if file.name == WDN.file:
-        raise CheckpointError(f"{file} is the partner: give {GENERAL.file} and let {WDN.file} lie beside it")
+        raise CheckpointError(f"{file} is only the partner file: give {GENERAL.file}, with {WDN.file} beside it")
     check_published(file, GENERAL)
     if not partner.is_file():
-        raise CheckpointError(f"{partner} is missing: the two are blended. Fetch {WDN.url} and put it there")
+        raise CheckpointError(f"{partner} is missing, and the two are blended. Download {WDN.url} and put it there")
     check_published(partner, WDN)
     general, wdn = _read(file), _read(partner)
     check_state(partner, wdn, general)
     if all(torch.equal(general[key], wdn[key]) for key in general):
-        raise CheckpointError(f"{partner} holds the weights of {file}: fetch {GENERAL.url} and {WDN.url}")
+        raise CheckpointError(f"{partner} holds the weights of {file}: download {GENERAL.url} and {WDN.url}")
     blend = {key: torch.lerp(wdn[key], general[key], STRENGTH) for key in general}
     return _keep(GENERAL.name, file, blend, {"denoise_strength": STRENGTH})
 
@@ -123,7 +123,7 @@ def _add_mprnet(file: Path) -> Facts:
     check_published(file, MPRNET)
     state = _read(file)
     if (architecture := identify(file, state).architecture) != "MPRNet":
-        raise CheckpointError(f"{file} is of {architecture}, not of MPRNet: fetch {MPRNET.url}")
+        raise CheckpointError(f"{file} holds {architecture}, not MPRNet: download {MPRNET.url}")
     return _keep(MPRNET.name, file, state)
 
 

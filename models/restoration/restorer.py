@@ -17,7 +17,7 @@ CONTEXT = 48
 """Pixels around a tile that the network sees: 34 are all that realesr-general-x4v3 looks at."""
 GRID = 16
 """Tiles begin at multiples of this, so that a network that halves the image up to four times halves them alike."""
-CURE = "add a network from RGB to RGB: MPRNet or what spandrel knows (Real-ESRGAN, SwinIR, NAFNet, HAT, ...)"
+CURE = "add an RGB-to-RGB network: MPRNet, or one that spandrel supports (Real-ESRGAN, SwinIR, NAFNet, HAT, ...)"
 
 
 class Restorer(NamedTuple):
@@ -106,7 +106,7 @@ def identify(file: Path, state: Mapping[str, Tensor]) -> Restorer:
     except CheckpointError:
         raise
     except Exception as error:  # spandrel's many readers of shapes promise no type of error
-        raise CheckpointError(f"{file} is damaged or of another architecture: {first_line(error)}; {CURE}") from error
+        raise CheckpointError(f"{file} is damaged or has another architecture: {first_line(error)}; {CURE}") from error
     restorer.network.requires_grad_(False).eval()
     return restorer
 
@@ -124,9 +124,9 @@ def _of_spandrel(file: Path, state: Mapping[str, Tensor]) -> Restorer:
     try:
         found = ModelLoader(device="cpu").load_from_state_dict(dict(state))
     except UnsupportedModelError as error:
-        raise CheckpointError(f"{file} is of no known architecture; {CURE}") from error
+        raise CheckpointError(f"{file} has an unknown architecture; {CURE}") from error
     if not isinstance(found, ImageModelDescriptor) or found.purpose == "FaceSR":
-        raise CheckpointError(f"{file} is made for {found.purpose}, not for any image; {CURE}")
+        raise CheckpointError(f"{file} is made for {found.purpose}, not for images in general; {CURE}")
     if (channels := (found.input_channels, found.output_channels)) != (3, 3):
         raise CheckpointError(f"{file} turns {channels[0]} channels into {channels[1]}; {CURE}")
     return Restorer(

@@ -78,7 +78,10 @@ def test_the_focus_goes_from_a_cancel_that_vanishes_to_the_button_beside_it(stan
 def test_a_defense_whose_usual_weights_are_not_here_can_be_ordered_with_others_and_tells_the_cure(standin):
     page = chosen(standin.open())
     page.select_option("#defense", "restore", timeout=2_000)
-    assert page.inner_text("#summary") == "A network. Not usable so: real-esrgan is not here. Pull it"
+    assert (
+        page.inner_text("#summary")
+        == "A network. Not usable with its default parameters: real-esrgan is not here. Pull it"
+    )
     page.click("#parameters-box summary")
     page.fill("#parameter-network", "mine")
     page.click("#send")

@@ -15,7 +15,7 @@ def test_a_job_is_followed_through_a_restart_of_the_service_and_through_answers_
     standin.answers["GET", "/jobs/1/image"].insert(0, None)
     page = chosen(standin.open())
     page.click("#send")
-    page.get_by_text("The service does not answer. Asking again.").wait_for()
+    page.get_by_text("The service does not answer. Retrying.").wait_for()
     page.get_by_text("Done.").wait_for()
     assert page.is_hidden(PROBLEM)
     assert standin.asked.count("POST /purify") == 1
@@ -94,7 +94,7 @@ def test_a_job_that_waits_tells_how_many_wait_before_it_and_tells_it_once(standi
     )
     page.click("#send")
     page.get_by_text("Done.").wait_for()
-    assert page.evaluate("told") == ["Sending.", "Waiting, 1 before it.", "Purifying.", "Done."]
+    assert page.evaluate("told") == ["Sending.", "Waiting, 1 ahead.", "Purifying.", "Done."]
 
 
 def test_an_order_whose_answer_was_lost_is_sent_again_as_the_same_one(standin):

@@ -100,7 +100,7 @@ def test_each_half_of_the_picture_is_the_image_that_is_named_below_it(shown):
 
 def test_words_tell_which_image_is_which_also_where_they_are_of_two_sizes(shown):
     page = shown(data=png((128, 96)), result=png((64, 64)))
-    assert page.inner_text("#sides") == "first as it came, then purified: of two sizes"
+    assert page.inner_text("#sides") == "first the original, then the purified image; their sizes differ"
     first, second = (page.locator(one).bounding_box() for one in ("#before", "#after"))
     assert (first["x"], first["y"]) < (second["x"], second["y"])
     assert page.is_hidden("#slider-row")

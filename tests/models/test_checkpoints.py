@@ -94,7 +94,7 @@ def test_weights_that_were_changed_are_still_refused_at_once(add):
     found = []
 
     def load():
-        with pytest.raises(CheckpointError, match="is not what was added"):
+        with pytest.raises(CheckpointError, match="has changed since it was added"):
             checkpoints.load("mine", "metric")
         found.append(True)
 

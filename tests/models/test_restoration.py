@@ -130,7 +130,7 @@ def cut_off(state):
         ({"params": {"epoch": 3}}, "no named tensors"),
         ({1: torch.ones(3)}, "no named tensors"),
         ({"weight": torch.ones(3).to_sparse()}, "no named tensors"),
-        (torch.nn.Linear(3, 3).state_dict(), "no known architecture"),
+        (torch.nn.Linear(3, 3).state_dict(), "an unknown architecture"),
         (compact(channels=1), "1 channels into 1"),
         (cut_off(compact()), "another architecture"),
         (with_nan(compact()), "NaN"),
@@ -168,7 +168,7 @@ def test_files_that_are_missing_or_torn_and_names_that_are_paths_are_refused(tmp
     for name in ("torn.pth", "missing.pth", "missing.safetensors"):
         with pytest.raises(CheckpointError, match=name):
             restoration.adopt("net", tmp_path / name)
-    with pytest.raises(CheckpointError, match="no name"):
+    with pytest.raises(CheckpointError, match="not a name"):
         restoration.adopt("../net", file)
     with pytest.raises(CheckpointError, match="purifiqa weights add net FILE"):
         restoration.load("net", CPU)
@@ -176,7 +176,7 @@ def test_files_that_are_missing_or_torn_and_names_that_are_paths_are_refused(tmp
 
 def test_a_network_that_makes_infinity_is_told_to_be_damaged(tmp_path):
     state = {key: value * 1e20 for key, value in compact().items()}
-    with pytest.raises(CheckpointError, match=r"is damaged: its .* makes NaN or infinity"):
+    with pytest.raises(CheckpointError, match=r"is damaged: its .* returns NaN or infinity"):
         restoration.adopt("net", saved(state, tmp_path / "net.pth"))
 
 
@@ -193,7 +193,9 @@ def test_weights_that_changed_on_the_disk_are_refused(tmp_path):
     restoration.adopt("net", saved(compact(seed=7), tmp_path / "net.pth"))
     file = checkpoints.folder("net") / checkpoints.WEIGHTS
     file.write_bytes(file.read_bytes()[:-1] + b"x")
-    with pytest.raises(CheckpointError, match=r"not what was added\. Run: purifiqa weights add net FILE --force"):
+    with pytest.raises(
+        CheckpointError, match=r"has changed since it was added\. Run: purifiqa weights add net FILE --force"
+    ):
         restoration.load("net", CPU)
 
 
@@ -218,13 +220,13 @@ def test_real_esrgan_needs_both_files_and_says_which_is_wrong(tmp_path):
     saved(compact(0), partner)
     with pytest.raises(CheckpointError, match="holds the weights of"):
         ADD["real-esrgan"](file)
-    with pytest.raises(CheckpointError, match="is the partner"):
+    with pytest.raises(CheckpointError, match="is only the partner file"):
         ADD["real-esrgan"](partner)
 
 
 def test_mprnet_is_added_by_name_and_nothing_else_is_taken_for_it(tmp_path):
     assert ADD["mprnet"](saved({"state_dict": mprnet()}, tmp_path / "mprnet_denoise.pth")).kind == "restorer"
-    with pytest.raises(CheckpointError, match="not of MPRNet: fetch https"):
+    with pytest.raises(CheckpointError, match="not MPRNet: download https"):
         ADD["mprnet"](saved(compact(), tmp_path / "mprnet_denoise.pth"))
     with pytest.raises(CheckpointError, match="not a file"):
         ADD["mprnet"](tmp_path / "missing.pth")

@@ -90,7 +90,7 @@ def test_a_purified_image_without_a_score_is_told_apart_with_the_way_to_the_rest
     monkeypatch.setattr(type(find_metric("niqe")), "score", once)
     noise = np.random.default_rng(0).integers(0, 256, (100, 100, 3), np.uint8)
     png = cv2.imencode(".png", noise)[1].tobytes()
-    with pytest.raises(UndefinedScoreError, match=r"niqe is not defined for this image\. That is") as caught:
+    with pytest.raises(UndefinedScoreError, match=r"niqe is not defined for this image\. This is about") as caught:
         execute(order('{"name": "gaussian-blur", "kernel": 7, "sigma": 5}', **fields), png)
     assert told in str(caught.value)
 

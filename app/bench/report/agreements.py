@@ -31,10 +31,10 @@ def agreements(manifest: Manifest, cells: Sequence[Cell], metric: str) -> Iterat
         sides = [{CLEAN: by_attack.pop(CLEAN)}, by_attack]
         rows.append([defense.label, *(text for side in sides for text in _told(opinions, side))])
     yield "### Agreement with opinions\n"
-    yield f"Correlation of the claimed quality with the opinions on at most {len(opinions)} pictures, 1 at best;"
-    yield "attacked: the mean over attacks that know of no defense. PLCC is that of the scores as they are, no curve"
-    yield "fitted. n counts the pictures that were measured, under every one of the attacks that were made, but"
-    yield f"those that were made on fewer than {FEWEST}.\n"
+    yield f"Correlation of the claimed quality with the opinions on at most {len(opinions)} pictures; 1 is best. The"
+    yield "attacked columns are means over attacks that ignore the defense. PLCC is computed on the scores as they are,"
+    yield "without a fitted curve. n is the number of pictures measured: for the attacked columns, under every attack"
+    yield f"except those made on fewer than {FEWEST} pictures.\n"
     header = ("defense", "SROCC clean ↑", "PLCC clean ↑", "n", "SROCC attacked ↑", "PLCC attacked ↑", "n")
     yield from table(header, rows)
 

@@ -58,16 +58,16 @@ def comparison(cells: Sequence[Cell], parameters: Parameters, metric: str) -> It
     if len(ours) < 3:
         return
     yield "### Beside the paper's numbers\n"
-    yield f"Left arXiv 2404.06957 on Linearity, read off its code's plots, right ours on {metric}: other pictures and"
-    yield f"another metric. Defenses with the parameters of the preset `paper` only. Means over {', '.join(attacks)};"
-    yield "the paper's groups stand for each of their attacks.\n"
+    yield "*Paper*: arXiv 2404.06957 on Linearity, read from the plots of its code. *Ours*: this study on"
+    yield f"{metric}, so with other pictures and another metric. Only defenses as in the preset `paper` are compared."
+    yield f"Means over {', '.join(attacks)}; the paper's value for a group of attacks stands for each of them.\n"
     rows = []
     for name, some in sorted(ours.items(), key=lambda item: _paper(item[0], attacks, 1)):
         values = (f"{_paper(name, attacks, 1):.3f}", shown(mean(some, "gain")))
         qualities = (f"{_paper(name, attacks, 0):.3f}", shown(mean(some, "quality")))
         rows.append([labels[name], *values, *qualities])
     yield from table(("defense", "Gain, paper ↓", "Gain, ours ↓", "quality, paper ↑", "quality, ours ↑"), rows)
-    yield "Rank correlation (SROCC) of the defenses, `none` left out, the paper's order with ours, 1: the same:\n"
+    yield "Rank correlation (SROCC) of the defenses, without `none`, between the paper's order and ours; 1: the same:\n"
     groups = [attacks, *([one for one in attacks if GROUPS[one] == group] for group in _ORDER)]
     names = ["all of them", *_ORDER]
     rows = [

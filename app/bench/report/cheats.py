@@ -74,21 +74,21 @@ def cheats(found: Sequence[Standing], unmade: Sequence[str] = ()) -> Iterator[st
         return
     is_adaptive, has_opinions = any(one.through for one in found), any(one.honest for one in found)
     yield "### One picture cheats\n"
-    yield "Each picture in turn is the only one that is attacked, while all are purified and ranked. It climbs past"
-    yield "this share of the others, the mean over attacks that raise the claimed quality; 0: cheating does not pay. n"
-    yield "counts the pictures that were measured under every attack; rows with fewer come last."
+    yield "Each picture in turn is the only attacked one; all are purified and ranked. **Climb** is the share of the"
+    yield "other pictures that it passes, as a mean over the attacks that raise the claimed quality. 0 means that"
+    yield "cheating does not pay. n is the number of pictures measured under every attack; rows with fewer come last."
     if has_opinions:
-        yield "In order: of the pairs of pictures that opinions put in an order, the share that scores put in the same,"
-        yield "while nobody cheats, and while the worse one of the two does."
+        yield "**In order** is the share of pairs of pictures that the scores put in the same order as the opinions:"
+        yield "while all are honest, and while the worse one of the two cheats."
     if unmade:
-        yield f"Left out, as measured on fewer than {FEWEST} pictures: {plain(', '.join(unmade))}."
+        yield f"Left out, because measured on fewer than {FEWEST} pictures: {plain(', '.join(unmade))}."
     yield ""
     header, rows = ["defense", "climb ↓"], [[one.defense, shown(one.climb)] for one in found]
     if any(one.through and one.before != one.climb for one in found):
-        header += ["climb, same attacks know nothing ↓"]
+        header += ["climb, same attacks ignore it ↓"]
         rows = [[*row, shown(one.before)] for row, one in zip(rows, found, strict=True)]
     if is_adaptive:
-        header += ["climb, attack goes through ↓"]
+        header += ["climb, attacks through it ↓"]
         rows = [[*row, shown(one.through)] for row, one in zip(rows, found, strict=True)]
     if has_opinions:
         header += ["in order, all honest ↑", "in order, the worse cheats ↑"]

@@ -57,7 +57,7 @@ def doubts(parameters: Parameters, cells: Sequence[Cell]) -> Iterator[Doubt]:
         flags += _beaten(attacks, by_place, (metric, label, through, adaptive), sign)
         named = through if adaptive else "nothing"
         if same := sum(cell.measures.get("linf") == 0 for cell in its):
-            why = f"{same} of {len(its)} attacked pictures are the clean ones, which raises the mean PSNR and quality"
+            why = f"{same} of {len(its)} attacked pictures equal the clean ones, which raises the mean PSNR and quality"
             yield metric, label, named, CHANGES_NOTHING, why
         yield from ((metric, label, named, str(flag.code), flag.message) for flag in flags)
         if adaptive:
@@ -84,10 +84,10 @@ def _near_zero(metric: str, defense: str, cells: Sequence[Cell]) -> Iterator[Dou
     if few:
         which = f"the clean score of {few} of {len(clean)} pictures"
         if defense == "none":
-            why = f"{which} is near 0 or beyond it; the mean Gain, which divides by it, says little"
+            why = f"{which} is near 0 or of the other sign; the mean Gain, which divides by it, means little"
             yield metric, "all", "nothing", CLEAN_NEAR_ZERO, why
         else:
-            why = f"{which} behind it is near 0 or beyond it; the mean movement, which divides by it, says little"
+            why = f"{which} behind it is near 0 or of the other sign; the mean movement, divided by it, means little"
             yield metric, "all", defense, CLEAN_NEAR_ZERO, why
 
 
@@ -103,7 +103,7 @@ def _unchanged(metric: str, defense: str, cells: Sequence[Cell]) -> Iterator[Dou
             "all",
             defense,
             CHANGES_NOTHING,
-            f"{same} of {len(its)} clean pictures come out of it as they were",
+            f"{same} of {len(its)} clean pictures are not changed by it at all",
         )
 
 
@@ -148,7 +148,7 @@ def _weaker(
     """Tell of an attack through a defense that moves the defended score less its way than one that knows of none."""
     one, other = (_moved_its_way(cells, sign) for cells in _shared(adaptive, transfer))
     if one is not None and other is not None and one < min(WEAKER * other, other):
-        why = f"it moves the defended score its way by {one:.3g}; without knowing of the defense, by {other:.3g}"
+        why = f"it moves the defended score its way by {one:.3g}; when it ignores the defense, by {other:.3g}"
         yield *place, WEAKER_THAN_TRANSFER, why
 
 

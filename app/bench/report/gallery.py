@@ -74,7 +74,7 @@ def _draw(title: str, tiles: list[Tile]) -> bytes:
     above = 0.3 + 0.15 * max(title.count("\n") for title in titles)
     figure = Figure(figsize=(columns * TILE + 0.2, rows * (2 * high + above) + 0.55))
     figure.set_layout_engine(ConstrainedLayoutEngine(h_pad=0.01, w_pad=0.03, hspace=0, wspace=0))
-    lines = (title, f"below each picture, {FACTOR} times its difference to the clean one")
+    lines = (title, f"below each picture: its difference to the clean one, amplified {FACTOR} times")
     # not by wrap=True, which looks for formulas all the same
     wrapped = [textwrap.fill(line, round(LETTERS * columns * TILE)) for line in lines]
     figure.suptitle("\n".join(wrapped), fontsize=9)

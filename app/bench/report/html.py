@@ -8,7 +8,7 @@ from markdown_it import MarkdownIt
 
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 1500px; margin: 2em auto; padding: 0 1em; color: #222; }
-p, nav, pre { max-width: 1200px; }
+p, ul, nav, pre { max-width: 1200px; }
 table { border-collapse: collapse; margin: 1em 0; font-size: 13px; font-variant-numeric: tabular-nums; }
 th, td { padding: .25em .6em; border-bottom: 1px solid #ddd; text-align: left; white-space: nowrap; }
 td.prose { white-space: normal; min-width: 20em; max-width: 60em; overflow-wrap: anywhere; }

@@ -41,7 +41,7 @@ def draw(
 
     `order` names the defenses that have a Gain, the best first.
     """
-    which = "attacks through the defense" if adaptive else "attacks that know of no defense"
+    which = "attacks through the defense" if adaptive else "attacks that ignore the defense"
     folder = root / "plots" / f"{slug(metric)}{'-adaptive' if adaptive else ''}"
     drawings: Mapping[str, tuple[str, Callable[[], Figure | None]]] = {
         "Gain and fidelity": ("front", lambda: _front(rows)),
@@ -63,8 +63,8 @@ def draw_cheats(root: Path, metric: str, points: Sequence[Point]) -> tuple[str, 
     figure = Figure(figsize=(10, 7), layout="constrained")
     axes = figure.subplots()
     _scatter(axes, points)
-    axes.set_xlabel("share of the others that an attacked picture climbs past  (lower: cheating pays less)")
-    axes.set_ylabel("share of pairs in order while all are honest  (higher: the defense costs less)")
+    axes.set_xlabel("share of the other pictures that an attacked one passes  (lower: cheating pays less)")
+    axes.set_ylabel("share of pairs in the right order while all are honest  (higher: the defense costs less)")
     _name(axes, points)
     title = "One picture cheats"
     return f"{title}: {metric}", _saved(figure, root / "plots" / slug(metric) / "cheats.png", f"{title}\n{metric}")
@@ -107,7 +107,7 @@ def _front(rows: Sequence[Row]) -> Figure | None:
     front = sorted((gain.value, quality.value) for gain, quality in whole if is_on_front((gain, quality), whole))
     axes.plot(*zip(*front, strict=True), color=ACCENT, linewidth=1, linestyle=":", zorder=0)
     axes.set_xlabel("mean Gain  (lower: the score is closer to that of the clean picture)\n"
-                    "dotted: the front, no other defense is as good in both and better in one")  # fmt: skip
+                    "dotted: the front, where no other defense is as good in both and better in one")  # fmt: skip
     axes.set_ylabel("mean aligned quality  (higher: closer to the clean picture)")
     _name(axes, points)
     return figure

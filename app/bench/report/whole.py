@@ -19,20 +19,26 @@ from models.metric import MetricCard
 from models.metrics import find_metric
 
 FEW = 20
-"""Of fewer pictures than this, intervals are told to be too narrow."""
+"""With fewer pictures than this, the report says that intervals are too narrow."""
 HEADER = (
     "defense", "Gain ↓", "aligned quality ↑", "quality ↑", "similarity ↑", "clean shift", "clean aligned quality ↑",
     "SROCC clean ↑", "SROCC attacked ↑", "ms", "n",
 )  # fmt: skip
 NOTES = """\
-Means over pictures and attacks, with 95 % intervals (bootstrap over pictures). **Gain** is |f(clean) - f(defended
-attacked)| / |f(clean)|: 0 means that the defense undid the attack. **Quality** is (SSIM + PSNR/80)/2 of clean and
-defended attacked pixels; **aligned**, with geometry undone where pixels are left. **Similarity** is SSIM + PSNR/40.
-**Clean shift** is what the defense does to the score of a picture that nobody attacked, relative to it; **SROCC**, how
-well defended scores rank the pictures as the clean undefended ones do, 1 at best. **ms** is the median time per picture
-of one process with one thread. **n** counts the attacked pictures behind the Gain; - means that nothing was measured.
-↓: lower is better, ↑: higher is. `none` is no defense, red in the plots. Equal pictures count as 150 dB of PSNR, which
-makes a quality of 1.438. docs/evaluation.md tells how every number is made, docs/defenses.md what each defense does."""
+Values are means over pictures and attacks unless noted. Brackets: 95 % confidence intervals (bootstrap over pictures).
+
+- **Gain** is |f(clean) - f(defended attacked)| / |f(clean)|, where f is the metric. 0 means that the defense undid
+  the attack.
+- **Quality** is (SSIM + PSNR/80)/2 of the defended attacked pixels, compared with the clean ones. **Aligned quality**
+  is the same after geometric changes, such as a flip, are undone, over the pixels that are left.
+- **Similarity** is SSIM + PSNR/40.
+- **Clean shift** is how much the defense changes the score of an unattacked picture, relative to that score.
+- **SROCC** is how well the defended scores rank the pictures like the undefended scores of the clean ones; 1 is best.
+- **ms** is the median time per picture of one process with one thread.
+- **n** is the number of attacked pictures behind the Gain. A dash (-) means that nothing was measured.
+
+↓: lower is better; ↑: higher is better. `none` is no defense, red in the plots. Identical pictures count as 150 dB of
+PSNR, which makes a quality of 1.438. docs/evaluation.md explains every number, docs/defenses.md every defense."""
 
 
 def write(manifest: Manifest, findings: Findings, folder: Folder) -> None:
@@ -45,23 +51,25 @@ def write(manifest: Manifest, findings: Findings, folder: Folder) -> None:
 
 def _text(manifest: Manifest, findings: Findings, folder: Folder) -> Iterator[str]:
     parameters = manifest.parameters
-    size = "at their own size" if parameters.size is None else f"of {parameters.size[0]}x{parameters.size[1]} pixels"
+    size = (
+        "at their original size" if parameters.size is None else f"of {parameters.size[0]}x{parameters.size[1]} pixels"
+    )
     yield "# Defenses against attacks on image-quality metrics\n"
     yield f"{len(parameters.pictures)} pictures {size}, {len(parameters.attacks)} attacks,"
     yield f"{len(parameters.defenses) - 1} defenses, {len(parameters.metrics)} metrics; seed {parameters.seed},"
     if parameters.samples > 1:
         yield f"random defenses scored by the median of {parameters.samples} seeds;"
     yield f"{parameters.device}, PurifIQA {manifest.version}. All parameters are in `manifest.json`, all measures in"
-    yield f"`results.csv`. Made by\n\n{textwrap.indent(manifest.command, '    ')}\n"
+    yield f"`results.csv`. Command:\n\n{textwrap.indent(manifest.command, '    ')}\n"
     if findings.done < findings.steps:
-        yield f"**Incomplete: {findings.done} of {findings.steps} steps are done**; means are over what was run.\n"
+        yield f"**Incomplete: {findings.done} of {findings.steps} steps are done.** Means are over these.\n"
     if len(manifest.states) > 1:
-        yield f"**Made with {len(manifest.states)} states of the code and its weights** ({', '.join(manifest.states)}):"
-        yield "its steps need not be alike.\n"
+        yield f"**Made with {len(manifest.states)} states of the code or the weights** ({', '.join(manifest.states)}):"
+        yield "results of different states may not be comparable.\n"
     yield NOTES + "\n"
     if 1 < len(parameters.pictures) < FEW:
-        yield f"**Of {len(parameters.pictures)} pictures intervals are too narrow**: they hold the true mean less often"
-        yield "than in 95 of 100 studies. docs/evaluation.md tells how often.\n"
+        yield f"**With only {len(parameters.pictures)} pictures, intervals are too narrow:** they hold the true mean"
+        yield "in fewer than 95 of 100 studies. docs/evaluation.md says in how many.\n"
     for metric in parameters.metrics:
         yield from _metric(manifest, findings, folder, metric.label)
     yield from _doubts(manifest, findings)
@@ -82,7 +90,7 @@ def _metric(manifest: Manifest, findings: Findings, folder: Folder, metric: str)
         if adaptive:
             yield "### Attacks that go through the defense (adaptive)\n"
         else:
-            yield "### Attacks that know of no defense\n"
+            yield "### Attacks that ignore the defense\n"
         yield from table(HEADER, [_cells_of(row) for row in rows])
         yield from _groups(manifest, findings, metric, adaptive=adaptive)
         yield from _plots(manifest, findings, folder, metric, rows, adaptive=adaptive)
@@ -97,7 +105,7 @@ def _metric(manifest: Manifest, findings: Findings, folder: Folder, metric: str)
 def _told(card: MetricCard) -> str:
     """Return what must be known to read scores of a metric."""
     low, high = ("open" if bound is None else f"{bound:g}" for bound in card.range)
-    customary = "" if card.range_is_exact else ", which single scores may leave"
+    customary = "" if card.range_is_exact else ", but single scores may lie outside"
     return f"{'Higher' if card.higher_is_better else 'Lower'} scores are better; range {low} to {high}{customary}.\n"
 
 
@@ -145,10 +153,10 @@ def _attacks(manifest: Manifest, findings: Findings, metric: str) -> Iterator[st
             rows.append([attack.label, shown(means[0]), f"{its_way:.0%}", *plain, time, str(means[0].n)])
     if rows:
         yield "### The attacks, undefended\n"
-        yield "What each attack does to the score that no defense guards, the more the higher its Gain, and what that"
-        yield "costs: PSNR and SSIM of attacked and clean pictures, the largest change of a value, in levels of 255,"
-        yield "how often it asked the metric, and the median milliseconds per picture. Gain has no direction: *its way*"
-        yield "is the share of pictures whose claimed quality went where the attack wanted it.\n"
+        yield "How much each attack changes the undefended score (a higher Gain is a stronger attack), and at what"
+        yield "cost: PSNR and SSIM of the attacked pictures, the largest change of a value in 8-bit levels, the number"
+        yield "of queries to the metric, and the median milliseconds per picture. Gain has no direction: *its way* is"
+        yield "the share of pictures whose claimed quality moved in the direction that the attack wanted.\n"
         header = ("attack", "Gain", "its way", "PSNR, dB", "SSIM", "largest change, levels", "queries", "ms", "n")
         yield from table(header, rows)
 
@@ -157,7 +165,7 @@ def _plots(
     manifest: Manifest, findings: Findings, folder: Folder, metric: str, rows: Sequence[Row], *, adaptive: bool
 ) -> Iterator[str]:
     if importlib.util.find_spec("matplotlib") is None:
-        yield "There are no plots: matplotlib is not installed (`pip install 'purifiqa[bench]'`).\n"
+        yield "No plots: matplotlib is not installed (`pip install 'purifiqa[bench]'`).\n"
         return
     from app.bench.report import plots
 
@@ -173,13 +181,13 @@ def _doubts(manifest: Manifest, findings: Findings) -> Iterator[str]:
         found.setdefault((metric, through, code), []).append((attack, why))
     if found:
         yield "## Doubts\n"
-        yield "Why an attack may be weaker than it could be, and a defense look better, or why a number says nothing."
-        yield f"What each means, and what to do: {PAGE}#doubts.\n"
+        yield "Reasons why an attack may be weaker than it could be, so that a defense looks better, or why a number"
+        yield f"may mean nothing. What each doubt means, and what to do: {PAGE}#doubts.\n"
         rows = []
         for (metric, through, code), cases in found.items():
             attacks = ", ".join(attack for attack, _ in cases)
             reasons = list(dict.fromkeys(why for _, why in cases))
-            why = reasons[0] if len(reasons) == 1 else f"{cases[0][0]}: {reasons[0]}; and the like"
+            why = reasons[0] if len(reasons) == 1 else f"{cases[0][0]}: {reasons[0]}; others are similar"
             rows.append([metric, through, code, attacks, why])
         yield from table(("metric", "through", "doubt", "attacks", "why"), rows)
 
@@ -192,7 +200,8 @@ def _gallery(manifest: Manifest, folder: Folder) -> Iterator[str]:
     sheets = list(gallery.sheets(manifest.parameters, folder))
     if sheets:
         yield "## Pictures\n"
-        yield "Above as the metric sees it, below ten times the difference to the clean picture, geometry undone.\n"
+        yield "Above: as the metric sees it. Below: the difference to the clean picture, amplified ten times, geometric"
+        yield "changes undone.\n"
     for title, file in sheets:
         yield picture(title, file.relative_to(folder.root))
 

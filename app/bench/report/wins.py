@@ -26,10 +26,10 @@ def winners(cells: Sequence[Cell], parameters: Parameters, metric: str) -> Itera
         return
     whole = {label: means for label, means in found.items() if means[0].n == max(gain.n for gain, _ in found.values())}
     yield "### Which defenses win, at what cost\n"
-    yield "On the front: no other defense is as good in both Gain and aligned quality and better in one; - where fewer"
-    yield "pictures were measured than of others. Only attacks that know of no defense count here. Movement is"
-    yield "|f(D(clean)) - f(D(attacked))| / |f(D(clean))|: what an attack still does where defended scores are compared"
-    yield "with defended ones. PSNR and SSIM are aligned.\n"
+    yield "A defense is on the front if no other one is at least as good in both Gain and aligned quality and better"
+    yield "in one. A dash (-): it was measured on fewer pictures than others. Only attacks that ignore the defense"
+    yield "count here. **Movement** is |f(D(clean)) - f(D(attacked))| / |f(D(clean))|: what an attack still achieves if"
+    yield "defended scores are compared with defended ones. PSNR and SSIM are aligned.\n"
     rows = []
     learned = [f"aligned_{name}" for name in parameters.measures]
     for label in sorted(found, key=lambda label: found[label][0].value):
@@ -72,12 +72,12 @@ def falls(cells: Sequence[Cell], parameters: Parameters, metric: str) -> Iterato
         )  # fmt: skip
     if rows:
         yield "### Before and after the attack knows the defense\n"
-        yield "A defense collapses if it loses more than half of what it took off the undefended Gain. Movement is that"
-        yield "of the defended score, |f(D(clean)) - f(D(attacked))| / |f(D(clean))|, what the attack can do whatever"
-        yield "the defense does to clean pictures: a low Gain beside a high movement only says that the attack lifts"
-        yield "the score by about as much as the defense lowers it.\n"
-        header = ("defense", "Gain undefended ↓", "Gain, attack knows nothing ↓", "Gain, attack goes through ↓",
-                  "movement, knows nothing ↓", "movement, goes through ↓", "collapses", "n")  # fmt: skip
+        yield "A defense **collapses** if, once attacked through, it loses more than half of what it took off the"
+        yield "undefended Gain. **Movement** is the change of the defended score, |f(D(clean)) - f(D(attacked))| /"
+        yield "|f(D(clean))|: what the attack achieves whatever the defense does to clean pictures. A low Gain beside a"
+        yield "high movement only means that the attack raises the score by about as much as the defense lowers it.\n"
+        header = ("defense", "Gain undefended ↓", "Gain, attack ignores it ↓", "Gain, attack through it ↓",
+                  "movement, ignores it ↓", "movement, through it ↓", "collapses", "n")  # fmt: skip
         yield from table(header, rows)
 
 

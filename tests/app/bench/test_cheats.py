@@ -95,7 +95,7 @@ def test_attacks_that_know_and_that_do_not_are_compared_over_the_same_attacks_an
     cells += [Cell(image, "standin", "ifgsm", "jpeg", True, {"score": 9}) for image in through]
     text = list(cheats(standings(manifest, cells, "standin")))
     assert rows(text) == {"jpeg": [climb, *fewer, "4"], "none": ["0.500", "-", "-", "4"]}
-    assert "| climb, same attacks know nothing ↓ | climb, attack goes through ↓ |" in "\n".join(text)
+    assert "| climb, same attacks ignore it ↓ | climb, attacks through it ↓ |" in "\n".join(text)
 
 
 def test_what_was_measured_on_fewer_pictures_or_under_fewer_attacks_is_not_first(tmp_path, monkeypatch):
@@ -133,7 +133,9 @@ def test_an_attack_without_a_number_on_enough_pictures_is_left_out_and_named(tmp
         for image in PICTURES[:measured] for name in ("none", "jpeg")
     ]  # fmt: skip
     text = list(whole._cheats(grown, Findings(cells=cells), Folder(tmp_path / "out"), "standin"))
-    assert [line for line in text if line not in complete] == ["Left out, as measured on fewer than 3 pictures: madc."]
+    assert [line for line in text if line not in complete] == [
+        "Left out, because measured on fewer than 3 pictures: madc."
+    ]
     assert rows(text) == rows(complete) != {}
 
 

@@ -151,4 +151,4 @@ def test_a_defense_that_hands_pictures_out_as_they_came_is_told(parameters, psnr
         for number, one in enumerate(psnr)
     ]
     found = [(through, why) for _, _, through, code, why in doubts(parameters, cells) if code == "changes-nothing"]
-    assert found == [("jpeg", f"{words} come out of it as they were") for words in told]
+    assert found == [("jpeg", f"{words} are not changed by it at all") for words in told]

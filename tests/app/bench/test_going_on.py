@@ -150,7 +150,7 @@ def test_changed_code_or_weights_go_on_and_the_report_says_so_if_they_did_anythi
         *first.states,
         "f" * 12,
     )
-    told = f"**Made with 2 states of the code and its weights** ({first.states[0]}, ffffffffffff)"
+    told = f"**Made with 2 states of the code or the weights** ({first.states[0]}, ffffffffffff)"
     assert told in (choices.out / "report.md").read_text()
 
 

@@ -212,7 +212,7 @@ def test_a_study_of_few_pictures_says_that_its_intervals_are_too_narrow(choices)
     for count, is_told in ((2, True), (19, True), (20, False), (1, False)):  # of one there are none
         chosen = manifest.parameters.model_copy(update={"pictures": (one, *[other] * (count - 1))})
         whole.write(manifest.model_copy(update={"parameters": chosen}), findings, folder)
-        told = f"**Of {count} pictures intervals are too narrow**" in (folder.root / "report.md").read_text()
+        told = f"**With only {count} pictures, intervals are too narrow:**" in (folder.root / "report.md").read_text()
         assert told == is_told, count
 
 

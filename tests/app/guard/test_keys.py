@@ -166,7 +166,7 @@ def test_the_first_key_says_when_it_counts_and_the_second_need_not(tmp_path):
     told = [
         CliRunner().invoke(command, ["keys", "new", name, "--file", str(tmp_path / "keys")]).stderr for name in "ab"
     ]
-    assert "asks for them from its next start on" in told[0]
+    assert "will require them after its next start" in told[0]
     assert told[1] == ""
 
 

@@ -127,7 +127,7 @@ def test_a_unet_whose_size_is_no_size_is_refused_and_not_found_out_when_it_purif
     save_unet(home / "mine")
     config = json.loads((home / "mine" / "config.json").read_text())
     (home / "mine" / "config.json").write_text(json.dumps({**config, "sample_size": size}))
-    with pytest.raises(CheckpointError, match="sample_size is no size"):
+    with pytest.raises(CheckpointError, match="sample_size is not a size"):
         published.add("mine", home / "mine")
 
 
@@ -138,7 +138,7 @@ def test_kept_weights_that_were_changed_are_refused_before_they_are_used(home):
     data = bytearray(file.read_bytes())
     data[-1] ^= 1
     file.write_bytes(data)
-    with pytest.raises(CheckpointError, match="is not what was added"):
+    with pytest.raises(CheckpointError, match="has changed since it was added"):
         make_defense({"name": "diffpure", "denoiser": "changed"})(cat(), 1)
 
 
