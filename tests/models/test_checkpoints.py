@@ -121,7 +121,7 @@ def test_weights_that_this_user_may_not_read_are_unavailable_and_the_cure_is_tol
     monkeypatch.setattr(checkpoints.os, "access", lambda *_: False)  # tests may run as root, who reads everything
     state = checkpoints.availability("mine", "metric")
     assert not state.available
-    assert "may not be read" in state.explanation
+    assert "is not readable by" in state.explanation
     assert "chmod a+r" in state.explanation
     with pytest.raises(CheckpointError, match="chmod a"):
         checkpoints.verify(facts)
@@ -130,5 +130,5 @@ def test_weights_that_this_user_may_not_read_are_unavailable_and_the_cure_is_tol
 def test_weights_of_another_kind_are_told_as_such_and_not_as_missing(add):
     add(1.0)
     told = checkpoints.availability("mine", "restorer").explanation
-    assert "are of a metric, not of a restorer" in told
+    assert "are for a metric, not for a restorer" in told
     assert "weights add" not in told
