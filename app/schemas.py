@@ -34,7 +34,7 @@ class DefenseForm(OrderForm):
         None,
         max_length=20_000,
         examples=["jpeg"],
-        description='A defense by name, or as JSON: `{"name": "jpeg", "quality": 50}`. Left out: the default.',
+        description="A defense: `jpeg`, `jpeg(quality=50)`, `flip+jpeg` for several, or JSON. Left out: the default.",
     )
     metrics: str | None = Field(
         None,
@@ -69,14 +69,14 @@ class AttackForm(OrderForm):
 
     attack: str = Field(
         max_length=20_000, examples=["ifgsm"],
-        description='An attack by name, or as JSON: `{"name": "ifgsm", "epsilon": 4}`.',
+        description="An attack: `ifgsm`, `ifgsm(epsilon=4)`, or JSON.",
     )  # fmt: skip
     metric: str = Field(max_length=2000, examples=["fr-surrogate"], description="Metric to mislead.")
     defense: str | None = Field(
         None,
         max_length=20_000,
         examples=["none"],
-        description="A defense to attack through, by name or as JSON. Left out: the attack ignores defenses.",
+        description="A defense to attack through, written as for `/purify`. Left out: the attack ignores defenses.",
     )
 
 

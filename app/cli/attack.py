@@ -34,9 +34,7 @@ def attacks(
 @ended_as_by_ctrl_c()
 def attack(
     images: Images,
-    attack: Annotated[
-        str, typer.Option("--attack", "-a", help='Attack: a name, or JSON such as {"name": "ifgsm", "epsilon": 4}.')
-    ],
+    attack: Annotated[str, typer.Option("--attack", "-a", help="Attack, such as ifgsm or ifgsm(epsilon=4).")],
     metric: Annotated[str, typer.Option("--metric", "-m", help="Metric to mislead.")],
     out: Annotated[
         Path,
@@ -46,7 +44,7 @@ def attack(
     ],
     defense: Annotated[
         str | None,
-        typer.Option("--defense", "-d", help="Attack through this defense: a name, or JSON. Left out: no defense."),
+        typer.Option("--defense", "-d", help="Attack through this defense, such as flip+jpeg. Left out: no defense."),
     ] = None,
     goal: Annotated[
         Goal | None,

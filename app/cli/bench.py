@@ -31,11 +31,11 @@ def bench(
     ],
     attacks: Annotated[
         str | None,
-        typer.Option("--attacks", "-a", help='Comma list of names, or JSON: {"name": "square", "queries": 500}.'),
+        typer.Option("--attacks", "-a", help="Comma list, such as ifgsm,square(queries=500)."),
     ] = None,
     defenses: Annotated[
         str | None,
-        typer.Option("--defenses", "-d", help='Comma list of names, or JSON: {"name": "jpeg", "quality": 30}.'),
+        typer.Option("--defenses", "-d", help="Comma list, such as jpeg(quality=30),flip+jpeg."),
     ] = None,
     metrics: Annotated[
         str | None,

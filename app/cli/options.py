@@ -30,7 +30,7 @@ DefenseOption = Annotated[
     typer.Option(
         "--defense",
         "-d",
-        help='A name, or JSON such as {"name": "jpeg", "quality": 50}.',
+        help="Defense, such as jpeg, jpeg(quality=30) or flip+jpeg.",
         show_default="PURIFIQA_DEFAULT_DEFENSE",
     ),
 ]

@@ -20,7 +20,7 @@ class UnknownDefenseError(ValueError):
         self.suggestion = close[0] if close else None
         hint = f"; did you mean {self.suggestion!r}?" if close else f"; there are {', '.join(DEFENSES)}"
         if close and "," in name:
-            hint = "; join several by +, such as flip+jpeg"
+            hint = "; join several with +, such as flip+jpeg"
         super().__init__(f"there is no defense {name[:80]!r}{hint}")
 
 

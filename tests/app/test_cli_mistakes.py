@@ -10,7 +10,7 @@ LONG = "long" * 100
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["purify", "{photo}", "-d", "jpeg,flip", "-o", "{out}"], "join several by +, such as flip+jpeg"),
+        (["purify", "{photo}", "-d", "jpeg,flip", "-o", "{out}"], "join several with +, such as flip+jpeg"),
         (["purify", "{photo}", "-d", "jpeg", "-o", "{photo}/deeper"], "{photo} is a file, not a folder"),
         (["attack", "{photo}", "-a", "fgsm", "-m", "fr-surrogate", "-o", "{photo}/a"], "{photo} is a file, not a folder"),
         (["attack", "{photo}", "-a", '{"name": "ifgsm", "epsilo": 4}', "-m", "niqe", "-o", "{out}"], "did you mean 'epsilon'?"),

@@ -116,7 +116,7 @@ def test_what_is_no_name_is_unknown():
 
 
 def test_a_list_of_two_is_told_how_to_be_one():
-    with pytest.raises(UnknownDefenseError, match=r"join several by \+, such as flip\+jpeg"):
+    with pytest.raises(UnknownDefenseError, match=r"join several with \+, such as flip\+jpeg"):
         parse_defense("jpeg,flip")
 
 
