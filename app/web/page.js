@@ -11,7 +11,7 @@ let image = null;
 let imageUrl = "";
 let defenses = [];
 let catalogue = null;
-let parameters = () => ({});
+let parameters = () => "";
 let running = null;
 let unanswered = null;
 let kept = [];
@@ -64,7 +64,7 @@ function chooseDefense() {
   const { reason, cure } = chosen?.availability ?? {};
   const why = reason ? ` Not usable with its default parameters: ${reason}. ${cure}` : "";
   part("summary").textContent = (chosen?.summary ?? "") + why;
-  parameters = chosen ? parametersForm(part("parameters"), chosen.parameters) : () => ({});
+  parameters = chosen ? parametersForm(part("parameters"), chosen.parameters) : () => "";
   part("parameters-box").hidden = !chosen || Object.keys(chosen.parameters.properties).length < 2;
   if (part("parameters").querySelector("textarea")) part("parameters-box").open = true;
 }
@@ -99,8 +99,7 @@ function receiveImage(file) {
 function order() {
   const fields = new Map();
   const name = part("defense").value;
-  const given = parameters();
-  if (name) fields.set("defense", Object.keys(given).length ? JSON.stringify({ name, ...given }) : name);
+  if (name) fields.set("defense", name + parameters());
   const chosen = [...document.querySelectorAll("[name=metric]:checked")].map((box) => box.value);
   fields.set("metrics", chosen.join(","));
   if (part("seed").value) fields.set("seed", part("seed").value);

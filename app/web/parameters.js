@@ -6,13 +6,13 @@ function control(name, schema) {
     const select = document.createElement("select");
     for (const value of schema.enum) select.add(new Option(value, JSON.stringify(value)));
     select.value = JSON.stringify(schema.default);
-    return [select, () => JSON.parse(select.value)];
+    return [select, () => written(JSON.parse(select.value))];
   }
   if (schema.type === "boolean") {
     const box = document.createElement("input");
     box.type = "checkbox";
     box.checked = schema.default ?? false;
-    return [box, () => box.checked];
+    return [box, () => written(box.checked)];
   }
   const isNumber = schema.type === "integer" || schema.type === "number";
   const isText = kinds.every((one) => ["string", "integer", "number"].includes(one.type));
@@ -24,11 +24,10 @@ function control(name, schema) {
       if (bound !== undefined) input[attribute] = bound;
     }
   }
-  const shown = (value) => (typeof value === "string" ? value : JSON.stringify(value));
-  if (schema.default !== undefined) input.value = shown(schema.default);
-  else if (schema.examples) input.value = shown(schema.examples[0]);
-  const read = isNumber ? Number : isText ? (text) => word(text, kinds) : (text) => parsed(name, text);
-  return [input, () => (input.value.trim() === "" ? undefined : read(input.value))];
+  const first = schema.default ?? schema.examples?.[0] ?? "";
+  input.value = typeof first === "string" ? first : written(first);
+  const read = isNumber ? Number : (text) => word(text, kinds);
+  return [input, () => (input.value.trim() === "" ? undefined : isText ? written(read(input.value)) : input.value.trim())];
 }
 
 function word(text, kinds) {
@@ -36,15 +35,18 @@ function word(text, kinds) {
   return takesNumbers && Number.isFinite(Number(text)) ? Number(text) : text.trim();
 }
 
-function parsed(name, text) {
-  try {
-    return JSON.parse(text);
-  } catch {
-    throw new Error(`The parameter ${name} is not valid JSON.`);
-  }
+/* A value as it stands in `name(parameter=value)`; a list of defenses is joined by `+`. */
+function written(value) {
+  if (Array.isArray(value)) return value.map(({ name, ...given }) => name + bracketed(Object.entries(given))).join(" + ");
+  const isWord = /^[\w.:/-]+$/.test(value) && Number.isNaN(Number(value)) && !/^(true|false|null|NaN)$/.test(value);
+  return typeof value === "string" && isWord ? value : JSON.stringify(value);
 }
 
-/* Fill `place` with a control for each parameter; return a function that gives what is not its default. */
+function bracketed(given) {
+  return given.length ? `(${given.map(([name, value]) => `${name}=${written(value)}`).join(", ")})` : "";
+}
+
+/* Fill `place` with a control for each parameter; return a function that writes what is not its default, in parentheses. */
 export function parametersForm(place, schema) {
   const readers = [];
   place.replaceChildren();
@@ -62,10 +64,11 @@ export function parametersForm(place, schema) {
     const row = document.createElement("p");
     row.append(label, " ", input, hint);
     place.append(row);
-    readers.push([name, value, JSON.stringify(one.default)]);
+    readers.push([name, value, one.default === undefined ? undefined : written(one.default)]);
   }
   return () => {
     const given = readers.map(([name, value, usual]) => [name, value(), usual]);
-    return Object.fromEntries(given.filter(([, value, usual]) => value !== undefined && JSON.stringify(value) !== usual));
+    const changed = given.filter(([, value, usual]) => value !== undefined && value !== usual);
+    return changed.length ? `(${changed.map(([name, value]) => `${name}=${value}`).join(", ")})` : "";
   };
 }

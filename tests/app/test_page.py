@@ -72,6 +72,7 @@ def test_in_a_browser_an_image_is_purified_and_its_scores_and_problems_are_shown
     assert page.locator("#scores th").all_inner_texts() == ["fr-surrogate (version 10)", "piqe (version 1)"]
     assert "difference" not in page.get_attribute("#stage", "class")
     assert page.evaluate("e => [e.naturalWidth, e.naturalHeight]", page.query_selector("#after")) == [128, 96]
+    assert "defense=jpeg(quality=30)" in page.text_content("#command")
     assert "-F 'image=@\"a '\\''quoted'\\'' <b>.png\"'" in page.text_content("#command")
     page.check("#show-difference")
     assert page.is_visible("#difference")
@@ -83,7 +84,14 @@ def test_in_a_browser_an_image_is_purified_and_its_scores_and_problems_are_shown
     assert "over" not in (page.get_attribute("#stage", "class") or ""), "images of two sizes stand side by side"
 
     page.select_option("#defense", "chain")
-    page.fill("#parameter-steps", '[{"name": "flop"}]')
+    assert page.input_value("#parameter-steps") == "median-blur + unsharp"
+    page.fill("#parameter-steps", "flip + diffpure(timestep=auto)")
+    page.click("#send")
+    page.locator("#tried li").nth(2).wait_for(timeout=60_000)
+    assert "defense=chain(steps=flip + diffpure(timestep=auto))" in page.text_content("#command")
+    assert '"timestep": "auto"' in page.text_content("#job")
+
+    page.fill("#parameter-steps", "flop + jpeg")
     page.click("#send")
     page.locator("#problem").wait_for()
     assert "did you mean 'flip'?" in page.inner_text("#problem")
