@@ -170,7 +170,7 @@ class Batcher:
                 one.outcome = outcome
             self._queue.observations.observe(BATCH_SIZE, len(begun))
             ran = round((time.monotonic() - start) * 1000, 3)
-            log.info("jobs were computed in one batch", extra={"jobs": len(begun), "run_ms": ran})
+            log.info("jobs were computed together", extra={"jobs": len(begun), "run_ms": ran})
 
     def _check_of(self, holds: list[Hold], seconds: int) -> Callable[[], None]:
         deadline = time.monotonic() + seconds

@@ -109,7 +109,7 @@ def test_a_killed_worker_and_an_interrupt_cost_a_step_and_change_no_number(bench
     assert process.wait() == 130, (tmp_path / "said").read_text()
     assert "**Incomplete" in (out / "report.md").read_text()
     said = (tmp_path / "said").read_text()
-    assert "the same command goes on where it was" in said
+    assert "run the same command again to resume" in said
     assert "Traceback" not in said
     assert bench("--jobs", "1").wait() == 0
     assert scores(out) == undisturbed
@@ -121,7 +121,7 @@ def test_sigterm_stops_it_as_ctrl_c_does(bench, tmp_path):
     process.terminate()  # the command alone, as `timeout` and `docker stop` do
     assert process.wait() == 143, (tmp_path / "said").read_text()
     said = (tmp_path / "said").read_text()
-    assert "the same command goes on where it was" in said
+    assert "run the same command again to resume" in said
     assert "Traceback" not in said
     assert "**Incomplete" in (tmp_path / "out" / "report.md").read_text()
 
@@ -140,7 +140,7 @@ def test_a_disk_that_is_full_stops_it_with_that_word_and_loses_nothing_that_was_
     said = (tmp_path / "said").read_text()
     assert "results cannot be kept" in said
     assert "File too large" in said
-    assert "run the same command again to go on" in said
+    assert "run the same command again to resume" in said
     assert "Traceback" not in said
     assert all(lines(out)[file][: len(some)] == some for file, some in before.items())
 
