@@ -56,7 +56,7 @@ def test_a_key_with_a_character_that_no_header_takes_is_told_as_such(standin):
     page.goto(ORIGIN)
     page.fill("#key", "purifiqa_abc\u200b")
     page.press("#key", "Tab")
-    page.get_by_text("No API key has such characters").wait_for()
+    page.get_by_text("An API key has only visible ASCII characters").wait_for()
     assert page.is_visible("#key")
 
 

@@ -93,7 +93,7 @@ def test_each_half_of_the_picture_is_the_image_that_is_named_below_it(shown):
     page = shown(data=png((200, 100), (255, 0, 0)), result=png((200, 100), (0, 0, 255)))
     picture = Image.open(io.BytesIO(page.locator("#stage").screenshot())).convert("RGB")
     left, right = page.inner_text("#slider-row").split()[0], page.inner_text("#slider-row").split()[-1]
-    assert (left, right) == ("as", "purified")
+    assert (left, right) == ("original", "purified")
     assert picture.getpixel((50, 50)) == (255, 0, 0)
     assert picture.getpixel((150, 50)) == (0, 0, 255)
 
