@@ -88,9 +88,9 @@ def _metric(manifest: Manifest, findings: Findings, folder: Folder, metric: str)
         if not rows:
             continue
         if adaptive:
-            yield "### Attacks that go through the defense (adaptive)\n"
+            yield "### Adaptive attacks: they go through the defense\n"
         else:
-            yield "### Attacks that ignore the defense\n"
+            yield "### Non-adaptive attacks: they ignore the defense\n"
         yield from table(HEADER, [_cells_of(row) for row in rows])
         yield from _groups(manifest, findings, metric, adaptive=adaptive)
         yield from _plots(manifest, findings, folder, metric, rows, adaptive=adaptive)

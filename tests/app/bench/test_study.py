@@ -193,7 +193,7 @@ def test_the_report_is_one_file_with_every_defense_plot_and_picture(choices):
     text, page = (folder.root / "report.md").read_text(), (folder.root / "report.html").read_text()
     for row in ("| random-noise | ", "| flip | ", "| none | ", "| image | broken.png | the file is not a PNG"):
         assert row in text
-    assert "Attacks that go through the defense" in text
+    assert "### Adaptive attacks" in text
     shown = re.findall(r"!\[.*\]\((.*)\)", text)
     assert len(shown) == 3 + 3 + 2  # three plots, non-adaptive and adaptive, and a sheet for every picture
     assert all((folder.root / name).is_file() for name in shown)
