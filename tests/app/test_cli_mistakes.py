@@ -24,7 +24,7 @@ LONG = "long" * 100
         (["attacks", "--json", "--markdown"], "choose --json or --markdown"),
         (["defenses", "--json", "--markdown"], "choose --json or --markdown"),
         (["keys", "revoke", "nobody", "--file", "{out}"], "there is no such key in {out}"),
-        (["keys", "new", "team:alice", "--file", "{out}"], "'team:alice' is not a name: letters, digits, "),
+        (["keys", "new", "team:alice", "--file", "{out}"], "'team:alice' is not a valid name: use letters, digits, "),
         (["weights", "verify", "mine"], "the weights mine have not been added; there are none"),
         (["bench", "--images", "{photo}", "--preset", "quick", "--out", "{photo}"], "--out {photo} cannot be used: it is"),
         (["bench", "--images", "{photo}", "--preset", "quick", "--out", "{out}", "--size", "1x1"], "at least 16"),

@@ -108,10 +108,7 @@ def test_a_worker_that_does_not_end_in_time_is_told_again_so_that_it_gives_its_j
     tmp_path, monkeypatch, ended_by
 ):
     everything = Supervisor("127.0.0.1", 0, tmp_path, 1)
-    if ended_by == "a second Ctrl-C":
-        everything.stopping = 1
-        threading.Timer(0.5, everything._on_signal, (signal.SIGINT, None)).start()
-    else:
+    if ended_by != "a second Ctrl-C":
         monkeypatch.setattr(supervisor, "_worker_grace", lambda: 0.5)
     worker = Part("worker 1", [sys.executable, "-S", "-c", TOLD_TWICE, str(tmp_path)], {})
     others = [Part(name, ["sleep", "60"], {}) for name in ("valkey", "api")]
@@ -119,6 +116,9 @@ def test_a_worker_that_does_not_end_in_time_is_told_again_so_that_it_gives_its_j
         part.start()
     while not (tmp_path / "is ready").exists():
         time.sleep(0.01)
+    if ended_by == "a second Ctrl-C":
+        everything.stopping = 1
+        threading.Timer(0.5, everything._on_signal, (signal.SIGINT, None)).start()
     everything._stop([others[0], worker, others[1]])
     assert (tmp_path / "given back").exists()
 

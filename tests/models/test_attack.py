@@ -225,7 +225,7 @@ def test_queries_are_never_exceeded_and_are_8_bit_images():
 def test_a_wrong_name_suggests_the_right_one():
     with pytest.raises(UnknownAttackError, match="did you mean 'ifgsm'"):
         parse_attack("ifgms")
-    with pytest.raises(ValueError, match="nor JSON"):
+    with pytest.raises(ValueError, match="is not JSON"):
         parse_attack('{"name": ')
     with pytest.raises(ValueError, match='with a "name"'):
         parse_attack("[1]")

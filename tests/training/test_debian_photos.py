@@ -92,7 +92,7 @@ def test_photographs_that_are_reported_on_are_kept_apart(package, tmp_path, phot
 
 def test_another_package_under_its_name_is_refused(package, tmp_path):
     package.write_bytes(package.read_bytes() + b"more")
-    with pytest.raises(CheckpointError, match="another sha256"):
+    with pytest.raises(CheckpointError, match="a different sha256"):
         collect(tmp_path)
 
 
