@@ -9,6 +9,7 @@ from torch import Tensor
 from models.attack import Attack
 from models.defense import Defense
 from models.metric import Metric
+from models.notation import write
 
 PAGE = "docs/attacks.md"
 VANISHING = 1e-3
@@ -61,11 +62,13 @@ def check_defense(attack: Attack, defense: Defense | None) -> list[Flag]:
         return []
     flags = []
     if defense.is_stochastic and attack.draws == 1:
-        message = f"{defense.name} is random, and {attack.name} uses one draw of it per step; raise `draws`"
+        message = f"{write(defense)} is random, and {attack.name} uses one draw of it per step; raise `draws`"
         flags.append(Flag(Code.RANDOMNESS_NOT_AVERAGED, message))
     if attack.white_box and not defense.is_differentiable:
         flags.append(
-            Flag(Code.STRAIGHT_THROUGH, f"{defense.name} is not differentiable: the gradients are those of a stand-in")
+            Flag(
+                Code.STRAIGHT_THROUGH, f"{write(defense)} is not differentiable: the gradients are those of a stand-in"
+            )
         )
     return flags
 
@@ -81,7 +84,7 @@ def check_purpose(attack: Attack, metric: Metric, defense: Defense | None) -> li
     if not attack.goes_through(defense):
         why = "was learned through a defense, which is not used here"
         if defense is not None:
-            why = f"was not learned through {defense.name} with these parameters"
+            why = f"was not learned through {write(defense)}"
         flags.append(Flag(Code.MADE_FOR_ANOTHER, f"{attack.name} {why}"))
     return flags
 
