@@ -43,7 +43,7 @@ class Published(BaseModel):
     name: str = Field(description="Our name for it.")
     file: str = Field(description="Its file name.")
     url: str = Field(description="Where it is published.")
-    license: str = Field(description="Licence of the weights, as far as it is stated.")
+    license: str = Field(description="License of the weights, as far as it is stated.")
     size: int | None = Field(None, description="Bytes, where known.")
     sha256: str | None = Field(None, description="Of the published file, where known.")
     git_sha1: str | None = Field(None, description="Of the published file as a git blob, where known.")

@@ -72,7 +72,7 @@ class Defense(Parameters, ABC):
     weights: ClassVar[tuple[str, ...]] = ()
     """Names of the weight files it needs."""
     license: ClassVar[str] = "Apache-2.0"
-    """Licence of its code and weights."""
+    """License of its code and weights."""
     presets: ClassVar[Mapping[str, tuple[float | str, ...]]] = {}
     """For a sweep: the values of a parameter that Guardians of Image Quality (arXiv 2408.01541) tries."""
 

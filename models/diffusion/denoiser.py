@@ -21,7 +21,7 @@ class Denoiser(ABC):
 
     name: ClassVar[str]
     license: ClassVar[str]
-    """Licence of its weights."""
+    """License of its weights."""
     max_timestep: ClassVar[int] = STEPS
     """Largest timestep whose noise it was trained for."""
     cost: ClassVar[Cost] = Cost.DIFFUSION
