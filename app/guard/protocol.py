@@ -63,11 +63,13 @@ class GuardedProtocol(HttpToolsProtocol):
         self._settings = settings
         self._header, self._reading = _Timer(self.loop), _Timer(self.loop)
         self._unfinished = 0
+        self.is_turned_away = False
 
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
         self._lingering = Lingering(transport, self._is_in_a_request)
         super().connection_made(cast("Transport", self._lingering))
-        if len(self.connections) > self._settings.max_connections:
+        if self._is_one_too_many():
+            self.is_turned_away = len(self.connections) <= 2 * self._settings.max_connections  # of more, none may stay
             later = {"Retry-After": str(TOO_BUSY_RETRY_SECONDS)}
             self._refuse(503, "too-busy", "Too many connections are open; retry later.", later)
             return
@@ -139,9 +141,16 @@ class GuardedProtocol(HttpToolsProtocol):
         else:
             self.transport.abort()
 
+    def _is_one_too_many(self) -> bool:
+        most = self._settings.max_connections
+        if len(self.connections) <= most:
+            return False
+        away = sum(isinstance(one, GuardedProtocol) and one.is_turned_away for one in self.connections)
+        return len(self.connections) - away > most
+
     def _is_in_a_request(self) -> bool:
         """Return whether more of a request is to come, as far as it was read."""
-        return self._unfinished > 0 or (self.cycle is not None and self.cycle.more_body)
+        return self.is_turned_away or self._unfinished > 0 or (self.cycle is not None and self.cycle.more_body)
 
     def _header_is_late(self) -> None:
         if self.transport.is_closing():

@@ -216,6 +216,33 @@ def test_one_connection_too_many_is_told_to_come_back_and_let_in_when_there_is_r
     assert httpx2.get(f"http://127.0.0.1:{port}/livez").status_code == 200
 
 
+def test_who_is_turned_away_reads_the_answer_although_it_was_sending_and_takes_nobodys_place(serve):
+    port = serve(max_connections=2)
+    held = [connect(port) for _ in range(2)]
+    with connect(port) as client:
+        time.sleep(0.2)  # the answer is there
+        for _ in range(20):
+            client.sendall(bytes(100_000))
+        held.pop().close()
+        time.sleep(0.2)
+        assert httpx2.get(f"http://127.0.0.1:{port}/livez").status_code == 200
+        assert client.recv(65_536).startswith(b"HTTP/1.1 503")
+        assert client.recv(65_536) == b""
+    held.pop().close()
+
+
+def test_of_very_many_that_are_turned_away_none_stays(serve):
+    port = serve(max_connections=2)
+    with contextlib.ExitStack() as held:
+        for _ in range(4):
+            held.enter_context(connect(port))
+        time.sleep(0.2)
+        for _ in range(20):
+            held.enter_context(connect(port))
+        time.sleep(0.2)
+        assert len(serve.server.server_state.connections) == 4
+
+
 def test_a_client_that_stops_reading_is_hung_up_on(serve):
     port = serve(write_seconds=0.5)
     with connect(port) as client:
