@@ -8,7 +8,7 @@ from fastapi import Request, Response
 from app.answering import answer
 from app.body_limit import let_go
 from app.errors import FieldError, ProblemError, field_problem, image_problem
-from app.guard.admission import check_work
+from app.guard.admission import check_work, room_for_undeclared
 from app.guard.callers import Caller
 from app.idempotency import fingerprint, scope_of
 from app.intake import Accepted, Draft, Manner, take, take_all
@@ -39,13 +39,14 @@ async def submit(
     """
     manner = await _manner(request, services, caller, images, form, answer_form)
     accepted: Accepted
-    if len(images) == 1:
-        image = await check_image(services, images[0])
-        accepted = await take(services, _draft(services, images[0], image, order_for), manner)
-    elif answer_form is not None:
-        raise ProblemError(406, "not-acceptable", "A batch can only be answered as application/json.")
-    else:
-        accepted = await take_all(services, await _drafts(services, images, order_for), manner)
+    async with room_for_undeclared(request, services, images):
+        if len(images) == 1:
+            image = await check_image(services, images[0])
+            accepted = await take(services, _draft(services, images[0], image, order_for), manner)
+        elif answer_form is not None:
+            raise ProblemError(406, "not-acceptable", "A batch can only be answered as application/json.")
+        else:
+            accepted = await take_all(services, await _drafts(services, images, order_for), manner)
     images.clear()  # they are in the store: whoever waits now for the answer holds nothing
     let_go(request)
     return await answer(request, services, accepted, answer_form)

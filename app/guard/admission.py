@@ -1,7 +1,7 @@
 """Whether an order may come in: what can be told before its body is read, and what its image tells after that."""
 
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from typing import Annotated
 
 from anyio.to_thread import run_sync
@@ -23,22 +23,39 @@ ATTACKS_OFF = "attacks-off"
 
 async def _admit(request: Request, caller: SubmitterDep, services: ServicesDep) -> AsyncIterator[Caller]:
     """Refuse an order that cannot be taken whatever it holds, before its body is read. One refused takes no room."""
-    count = _declared(request)
-    measured = await run_sync(services.room.check, count)
-    try:
+    async with _room_for(services, declared(request) or 0):
         await run_sync(_check_bounds, services, caller, scope_of(request, caller.id))
         yield caller
-    except BaseException:
-        services.room.give_back(count, measured)
-        raise
 
 
 AdmittedDep = Annotated[Caller, Depends(_admit)]
 
 
-def _declared(request: Request) -> int:
+def declared(request: Request) -> int | None:
+    """Return how long the request's body is; None: that shows when it has come."""
     text = request.headers.get("content-length", "")
-    return int(text) if text.isdecimal() else 0
+    return int(text) if text.isdecimal() else None
+
+
+@asynccontextmanager
+async def room_for_undeclared(request: Request, services: Services, images: Sequence[bytes]) -> AsyncIterator[None]:
+    """Count images as kept whose request did not say how long it is. Raises ProblemError (507)."""
+    if declared(request) is not None:
+        yield
+        return
+    async with _room_for(services, sum(map(len, images))):
+        yield
+
+
+@asynccontextmanager
+async def _room_for(services: Services, count: int) -> AsyncIterator[None]:
+    """Count so many bytes as kept, unless what is done inside is refused. Raises ProblemError (507)."""
+    measured = await run_sync(services.room.check, count)
+    try:
+        yield
+    except BaseException:
+        services.room.give_back(count, measured)
+        raise
 
 
 def _check_bounds(services: Services, caller: Caller, key: tuple[str, ...] | None) -> None:

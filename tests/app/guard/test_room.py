@@ -3,6 +3,7 @@
 import contextlib
 
 import pytest
+from problems import problem
 
 from app.errors import ProblemError
 from app.guard.room import Room
@@ -33,3 +34,19 @@ def test_what_was_measured_anew_is_not_given_back_a_second_time(settings):
     room.give_back(100, measured)
     with pytest.raises(ProblemError, match="at most 150 bytes"):
         room.check(200)
+
+
+def test_a_body_that_does_not_say_how_long_it_is_counts_as_soon_as_it_is_there(open_client, submit, photo_png):
+    client = open_client(max_store_bytes=2 * len(photo_png))
+    form = {"files": {"image": photo_png}, "data": {"defense": "jpeg", "metrics": ""}}
+    body = client.build_request("POST", "/purify", **form)
+    whole = body.read()
+
+    def in_pieces():
+        return client.post("/purify", content=iter([whole]), headers={"Content-Type": body.headers["Content-Type"]})
+
+    problem(client.post("/purify", files={"image": b"x" * len(photo_png)}), 415, "unsupported-image")
+    assert in_pieces().status_code == 202
+    assert in_pieces().status_code == 202
+    problem(in_pieces(), 507, "store-full")
+    problem(submit(client), 507, "store-full")
