@@ -3,6 +3,7 @@
 from typing import Any
 
 from app.documentation import problems
+from app.request_context import WATCHED
 
 _HEADERS = {
     401: {"WWW-Authenticate": {"description": "How to send an API key.", "schema": {"type": "string"}}},
@@ -12,11 +13,13 @@ _HEADERS = {
 
 def describe(document: dict[str, Any], *, keys_are_on: bool) -> None:
     """Complete `document` in place. Where keys are off, sending one stays possible and changes nothing."""
-    for path in document["paths"].values():
+    for name, path in document["paths"].items():
         for operation in path.values():
             statuses = [421]
             if "security" in operation:
-                statuses += [401, 403, 429, 503]
+                statuses += [401, 403]
+            if "security" in operation and name not in WATCHED:
+                statuses += [429, 503]  # of its turns, which are counted in Redis
             if "requestBody" in operation:
                 statuses += [408]
             for status, answer in problems(*statuses).items():

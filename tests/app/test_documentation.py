@@ -54,6 +54,13 @@ def test_the_form_and_the_headers_of_every_answer_are_described(client, order, f
         assert sent <= known, (path, answer.status_code, sent - known)
 
 
+def test_nothing_is_told_of_turns_where_none_are_taken(client):
+    paths = client.get("/openapi.json").json()["paths"]
+    assert "429" in paths["/defenses"]["get"]["responses"]
+    for path in ("/livez", "/readyz", "/metrics"):
+        assert "429" not in paths[path]["get"]["responses"], path
+
+
 def test_every_parameter_field_and_answer_is_described(client):
     for path, operations in client.get("/openapi.json").json()["paths"].items():
         for operation in operations.values():
