@@ -23,6 +23,8 @@ def add(name: str, source: Path) -> Facts:
 
     Raises CheckpointError.
     """
+    if source.exists() and not (source.is_file() or source.is_dir()):
+        raise CheckpointError(f"{source} is neither a file nor a folder")
     if entry := PUBLISHED.get(name):
         return entry.add(source)
     checkpoints.folder(name)

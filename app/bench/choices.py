@@ -30,7 +30,7 @@ from app.bench.server import Server
 from app.settings import Settings
 from models.checkpoints import digest
 from models.evaluation import perceptual
-from models.images import ImageLimits
+from models.images import ImageError, ImageLimits
 from workers.worker import pick_device
 
 GALLERY = 3
@@ -267,7 +267,10 @@ def _size(given: str | None, preset: Preset) -> tuple[int, int] | None:
     if not found:
         raise BenchError(f"--size is WIDTHxHEIGHT, such as 299x299, or {NATIVE}; got {given!r}")
     width, height = int(found[1]), int(found[2])
-    ImageLimits().check_size(width, height)
+    try:
+        ImageLimits().check_size(width, height)
+    except ImageError as error:
+        raise BenchError(f"--size {given}: {error}") from error
     return width, height
 
 

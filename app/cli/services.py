@@ -24,7 +24,12 @@ def up(
         ),
     ] = None,
     data_dir: Annotated[
-        Path, typer.Option(envvar="PURIFIQA_DATA_DIR", help="Folder for the queue, inputs and results.")
+        Path,
+        typer.Option(
+            envvar="PURIFIQA_DATA_DIR",
+            help="Folder for the queue, inputs and results.",
+            readable=False,  # it is looked at below, and that is no wrong use of the command
+        ),
     ] = DATA_DIR,
     workers: Annotated[int, typer.Option(min=1, help="Worker processes, by default one per core.")] = os.cpu_count()
     or 1,

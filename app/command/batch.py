@@ -21,6 +21,7 @@ from models.defense import PurificationError
 from models.images import ImageError, ImageFormat, check
 from models.metric import MetricError, MetricUnavailableError
 from models.whole_files import write_whole
+from workers.defaults import check_defaults
 from workers.jobs import execute
 from workers.worker import pick_device
 
@@ -73,13 +74,16 @@ def run(
     `given` are the fields of the form; None: left out, so that the service's default is used. A server has `in_flight`
     orders at a time. `tell` is called for each file that is done, in order, as soon as that is known.
     Ctrl-C ends it, and so does an error that would be the same for every file; what is done stays done and is returned.
-    Raises FilesError for names that cannot be worked with, and for such an error, while nothing is done.
+    Raises FilesError for names that cannot be worked with, and for such an error, while nothing is done; ValueError,
+    with the variable's name, for a default that does not exist.
     """
     fields = {name: value for name, value in given.items() if value is not None}
     if seed is not None:
         fields["seed"] = str(seed)
     if kind == "purify":
         fields["format"] = _format(fields.get("format"), out)
+    if server is None and not {"defense", "metrics"} <= fields.keys():
+        check_defaults(Settings())
     images, left_out = find_images(arguments, out)
     outputs = plan_outputs(images, out, ImageFormat(fields["format"]).suffix) if out else [None] * len(images)
     results = Results(failed=[(image.path, why) for image, why in left_out])

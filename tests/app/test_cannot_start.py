@@ -51,6 +51,14 @@ def test_a_worker_that_cannot_write_its_folder_says_so(tmp_path):
     assert str(tmp_path / "file") in line
 
 
+def test_a_folder_that_may_not_be_read_is_no_wrong_use_of_the_command(run, tmp_path, monkeypatch):
+    (tmp_path / "data").mkdir()
+    monkeypatch.setattr(os, "access", lambda *_: False)  # root may read everything
+    done = run("up", "--host", "0.0.0.0")
+    assert done.exit_code == os.EX_CONFIG
+    assert "purifiqa keys new" in done.stderr
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("command", "variables", "status", "told"),

@@ -27,7 +27,7 @@ LONG = "long" * 100
         (["keys", "new", "team:alice", "--file", "{out}"], "'team:alice' is not a valid name: use letters, digits, "),
         (["weights", "verify", "mine"], "the weights mine have not been added; there are none"),
         (["bench", "--images", "{photo}", "--preset", "quick", "--out", "{photo}"], "--out {photo} cannot be used: it is"),
-        (["bench", "--images", "{photo}", "--preset", "quick", "--out", "{out}", "--size", "1x1"], "at least 16"),
+        (["bench", "--images", "{photo}", "--preset", "quick", "--out", "{out}", "--size", "1x1"], "purifiqa: --size 1x1: the "),
     ],
 )  # fmt: skip
 def test_a_mistake_is_told_in_one_line_before_anything_is_done(run, folder, tmp_path, arguments, told):
@@ -58,6 +58,16 @@ def test_a_setting_that_is_wrong_is_told_by_its_name(run, folder, tmp_path, monk
     assert done.stderr.startswith("purifiqa: PURIFIQA_MAX_PIXELS: ")
     assert done.stderr.endswith("it is 'many'\n")
     assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("variable", ["PURIFIQA_DEFAULT_METRICS", "PURIFIQA_DEFAULT_DEFENSE"])
+def test_a_default_that_does_not_exist_is_told_by_its_name(run, folder, monkeypatch, variable):
+    monkeypatch.setenv(variable, "nope")
+    done = run("score", folder / "a.png")
+    assert done.exit_code == 1
+    assert done.stderr.startswith(f"purifiqa: {variable}: there is no ")
+    assert len(done.stderr.splitlines()) == 1
+    assert run("score", folder / "a.png", "-m", "entropy", "-d", "none").exit_code == 0
 
 
 def test_a_folder_that_may_not_be_written_is_told_before_anything_is_done(run, folder, tmp_path, monkeypatch):

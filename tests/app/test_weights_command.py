@@ -1,4 +1,5 @@
 import json
+import os
 import resource
 import shutil
 import signal
@@ -55,6 +56,14 @@ def test_what_cannot_be_added_is_told_in_one_line(run, network, name):
     assert refused.exit_code != 0
     assert "Traceback" not in refused.output
     assert len(refused.output.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize("name", ["mine", "adm-256", "metaiqa"])
+def test_what_is_neither_a_file_nor_a_folder_is_not_waited_for(run, tmp_path, name):
+    os.mkfifo(tmp_path / "pipe")
+    refused = run("weights", "add", name, tmp_path / "pipe")
+    assert refused.exit_code == 1
+    assert refused.stderr.startswith(f"purifiqa: {tmp_path / 'pipe'} is neither a file nor a folder")
 
 
 def test_a_name_that_is_nearly_a_published_one_is_asked_about(run, tmp_path):
