@@ -23,6 +23,7 @@ IMAGE = "image"
 class _FormParser(MultiPartParser):
     """Starlette's, which takes a form that breaks off for one without its last field, and a nameless file for text."""
 
+    spool_max_size = 0  # no file ever goes to the disk: all of it is about to be read, and BodyLimit bounds it
     is_whole = False
 
     def on_end(self) -> None:
@@ -78,7 +79,7 @@ async def read_form(request: Request, kind: type[Form], settings: Settings) -> t
                     413, IMAGE, "image-too-large", f"the file is larger than {settings.max_bytes} bytes",
                     limit=settings.max_bytes, actual=largest,
                 )  # fmt: skip
-            return [await file.read() for file in files], kind.model_validate(fields)
+            return [await _whole(file) for file in files], kind.model_validate(fields)
     except (MultiPartException, UnicodeError) as error:
         raise ProblemError(400, "bad-form", f"The form cannot be read: {error}") from error
     except ClientDisconnect as error:
@@ -87,6 +88,13 @@ async def read_form(request: Request, kind: type[Form], settings: Settings) -> t
         ) from error
     except ValidationError as error:
         raise invalid_fields(error) from error
+
+
+async def _whole(file: UploadFile) -> bytes:
+    """Return all of a file, of which nothing is left then."""
+    data = await file.read()
+    await file.close()
+    return data
 
 
 def _check_names(form: FormData, known: list[str]) -> None:

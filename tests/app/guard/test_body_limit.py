@@ -1,17 +1,20 @@
 """How much may be sent: counted over all that comes, declared or not, and exactly."""
 
+import tempfile
 import threading
 import time
 from http.client import HTTPConnection
 
 import httpx2
 import pytest
+import torch
 from conftest import served
 from problems import problem
 
 from app.body_limit import FORM_OVERHEAD
 from app.main import create_app
 from app.routes import purify as routes
+from models.images import ImageFormat, encode
 
 LIMIT = 1_000 + FORM_OVERHEAD
 FORM = {"Content-Type": "multipart/form-data; boundary=b"}
@@ -22,6 +25,14 @@ BEGIN = b'--b\r\nContent-Disposition: form-data; name="image"; filename="x"\r\n\
 def test_a_body_as_large_as_may_be_is_read(open_client, sent):
     answer = open_client(max_bytes=1_000).post("/purify", content=sent, headers=FORM)
     problem(answer, 400, "bad-form")  # so it was read
+
+
+def test_an_image_needs_no_room_on_any_disk_but_the_stores(open_client, monkeypatch, tmp_path):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "full"))
+    image = encode(torch.rand(1, 3, 700, 700), ImageFormat.PNG)
+    assert len(image) > 2**20
+    answer = open_client().post("/purify", files={"image": image}, data={"defense": "jpeg", "metrics": ""})
+    assert answer.status_code == 202, answer.text
 
 
 def test_what_comes_in_pieces_is_counted_together(settings):
