@@ -15,7 +15,7 @@ from pathlib import Path
 import httpx2
 
 from app.command.health import what_is_wrong
-from app.command.parts import Part, StartError, free_port, service_parts
+from app.command.parts import STOP_SECONDS, Part, StartError, free_port, service_parts
 
 log = logging.getLogger("purifiqa.up")
 
@@ -113,31 +113,47 @@ class Supervisor:
         """The API first, so that nothing new comes in; the workers together; the broker last."""
         *rest, api = parts
         broker, *workers = rest
-        api.stop()
-        for worker in workers:
-            worker.ask_to_stop()
-        self._wait_for(workers, _worker_grace(), told=2)
-        for worker in workers:
-            worker.ask_to_stop()  # told again, it gives its job back, which costs the job none of its tries
-        self._wait_for(workers, GIVE_BACK_SECONDS, told=3)
-        for worker in workers:
-            worker.stop(at_once=True)
+        self._end([api], _api_grace(), at_once=STOP_SECONDS)
+        self._end(workers, _worker_grace(), at_once=GIVE_BACK_SECONDS)
         broker.stop()
 
-    def _wait_for(self, workers: list[Part], seconds: float, told: int) -> None:
-        """Wait until the workers have ended, for so long at most, or until told so often to stop."""
+    def _end(self, parts: list[Part], grace: float, at_once: float) -> None:
+        """Tell parts to stop, after `grace` seconds or a second Ctrl-C again, and kill what is there `at_once` later.
+
+        Told again, an API answers no longer than it must, and a worker gives its job back, which costs the job none of
+        its tries.
+        """
+        for part in parts:
+            part.ask_to_stop()
+        self._wait_for(parts, grace, told=2)
+        for part in parts:
+            part.ask_to_stop()
+        self._wait_for(parts, at_once, told=3)
+        for part in parts:
+            part.stop(at_once=True)
+
+    def _wait_for(self, parts: list[Part], seconds: float, told: int) -> None:
+        """Wait until the parts have ended, for so long at most, or until told so often to stop."""
         deadline = time.monotonic() + seconds
-        while any(worker.is_running for worker in workers) and self.stopping < told and time.monotonic() < deadline:
+        while any(part.is_running for part in parts) and self.stopping < told and time.monotonic() < deadline:
             time.sleep(POLL_SECONDS)
+
+
+def _api_grace() -> float:
+    """Return how long the API may take to end: longer than it goes on answering, as the operator sets it."""
+    return _set_seconds("PURIFIQA_DRAIN_SECONDS") + STOP_SECONDS
 
 
 def _worker_grace() -> float:
     """Return how long workers may take to end: longer than they may go on with their jobs, as the operator sets it."""
+    return max(WORKER_GRACE_SECONDS, _set_seconds("PURIFIQA_STOP_GRACE") + 30)
+
+
+def _set_seconds(variable: str) -> float:
     try:
-        theirs = float(os.environ.get("PURIFIQA_STOP_GRACE") or 0)
-    except ValueError:  # no worker has started with that
-        theirs = 0
-    return max(WORKER_GRACE_SECONDS, theirs + 30)
+        return float(os.environ.get(variable) or 0)
+    except ValueError:  # no process has started with that
+        return 0
 
 
 def _check_port(host: str, port: int) -> None:

@@ -100,26 +100,26 @@ while len(told) < 2:
     time.sleep(0.01)
 (place / "given back").touch()
 """
-"""A worker in the middle of a long job."""
+"""A worker in the middle of a long job, or an API that goes on answering for a while."""
 
 
 @pytest.mark.parametrize("ended_by", ["a second Ctrl-C", "the end of its grace"])
-def test_a_worker_that_does_not_end_in_time_is_told_again_so_that_it_gives_its_job_back(
-    tmp_path, monkeypatch, ended_by
-):
+@pytest.mark.parametrize("name", ["worker 1", "api"])
+def test_a_part_that_does_not_end_in_time_is_told_again_so_that_it_loses_nothing(tmp_path, monkeypatch, name, ended_by):
     everything = Supervisor("127.0.0.1", 0, tmp_path, 1)
     if ended_by != "a second Ctrl-C":
         monkeypatch.setattr(supervisor, "_worker_grace", lambda: 0.5)
-    worker = Part("worker 1", [sys.executable, "-S", "-c", TOLD_TWICE, str(tmp_path)], {})
-    others = [Part(name, ["sleep", "60"], {}) for name in ("valkey", "api")]
-    for part in (worker, *others):
+        monkeypatch.setattr(supervisor, "_api_grace", lambda: 0.5)
+    parts = {one: Part(one, ["sleep", "60"], {}) for one in ("valkey", "worker 1", "api")}
+    parts[name].command = [sys.executable, "-S", "-c", TOLD_TWICE, str(tmp_path)]
+    for part in parts.values():
         part.start()
     while not (tmp_path / "is ready").exists():
         time.sleep(0.01)
     if ended_by == "a second Ctrl-C":
         everything.stopping = 1
         threading.Timer(0.5, everything._on_signal, (signal.SIGINT, None)).start()
-    everything._stop([others[0], worker, others[1]])
+    everything._stop([*parts.values()])
     assert (tmp_path / "given back").exists()
 
 
@@ -128,3 +128,8 @@ def test_workers_may_take_longer_to_end_than_their_jobs_may_go_on(monkeypatch, g
     if grace is not None:
         monkeypatch.setenv("PURIFIQA_STOP_GRACE", grace)
     assert supervisor._worker_grace() == seconds
+
+
+def test_the_api_may_take_longer_to_end_than_it_goes_on_answering(monkeypatch):
+    monkeypatch.setenv("PURIFIQA_DRAIN_SECONDS", "20")
+    assert supervisor._api_grace() == 30
