@@ -21,10 +21,12 @@ class BodyDeadline:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        start, total, whole = anyio.current_time(), 0, False
+        start: float | None = None  # until somebody waits for the body: what is done before is not the client's doing
+        total, whole = 0, False
 
         async def timed() -> Message:
-            nonlocal total, whole
+            nonlocal start, total, whole
+            start = anyio.current_time() if start is None else start
             if whole:  # what comes now is only that the client has gone
                 return await receive()
             deadline = start + min(self._seconds, self._grace + total / self._pace)

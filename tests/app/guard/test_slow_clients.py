@@ -135,6 +135,15 @@ def test_a_slow_but_steady_body_is_taken(serve, photo_png):
     assert answer.status_code == 202, answer.text
 
 
+def test_who_has_to_wait_until_the_service_begins_to_read_is_not_called_slow(serve, monkeypatch):
+    monkeypatch.setattr("app.guard.room.Room.check", lambda *_: time.sleep(1.5) or 0)
+    with connect(serve(grace=1.0)) as client:
+        client.sendall(HALF)
+        time.sleep(1.7)
+        client.sendall(bytes(100_000))
+        assert client.recv(65_536).startswith(b"HTTP/1.1 400"), "it is no form, but it was read"
+
+
 @pytest.mark.parametrize("start", [b"", b"GET /livez HT", b"GET /livez HTTP/1.1\r\nHost: x\r\nX-A: "])
 def test_a_header_that_does_not_come_to_an_end_is_answered(serve, start):
     status, problem = answer_to(serve(header_seconds=0.5), start)
