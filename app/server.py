@@ -1,6 +1,7 @@
 """Serve the app with uvicorn, and let whoever waits for a job have an answer when the service stops."""
 
 import logging
+import resource
 import threading
 from contextvars import Context
 from types import FrameType
@@ -15,6 +16,9 @@ log = logging.getLogger("purifiqa.api")
 
 STOP_SECONDS = 5
 """Longer than a wait takes to notice that the service stops."""
+
+FILES_PER_CONNECTION, OTHER_FILES = 4, 256
+"""Who waits has a connection to Redis too, an image may be open, and as many again may be turned away at a time."""
 
 
 class _Server(uvicorn.Server):
@@ -34,8 +38,20 @@ class _Server(uvicorn.Server):
         super().handle_exit(sig, frame)
 
 
+def allow_files(connections: int) -> None:
+    """Let this process open what so many connections need: what a shell allows by itself is soon too little."""
+    wanted = FILES_PER_CONNECTION * connections + OTHER_FILES
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < allowed:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+    if allowed < wanted:
+        log.warning("%d connections may need %d open files; only %d may be (ulimit -Hn)", connections, wanted, allowed)
+
+
 def serve(app: FastAPI, settings: Settings) -> None:
     """Serve `app` until SIGTERM or SIGINT."""
+    allow_files(settings.max_connections)
     config = uvicorn.Config(
         app, host=settings.host, port=settings.port, log_config=None, log_level="warning", access_log=False,
         server_header=False, timeout_graceful_shutdown=STOP_SECONDS,

@@ -25,7 +25,6 @@ from workers.state.record import Failure, JobRecord, Status
 
 EVENTS_KEPT = 64
 EXPIRED_NOTE_TTL = 7 * 86_400
-BLOCK_SECONDS = 2.0  # shorter than the socket's own patience
 
 _MOVE, _KEEP = (files(__package__).joinpath(name).read_text() for name in ("move.lua", "keep.lua"))
 
