@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import json
+import logging
 import os
 import queue
 import socket
@@ -25,6 +26,8 @@ from models.images import (
     ImageTooSmallError,
     UnsupportedImageError,
 )
+
+log = logging.getLogger("purifiqa.api")
 
 FILES_PER_PROCESS = 1_000
 WALL_PER_PROCESSOR_SECOND = 4  # on a busy machine; it also covers the start of the process
@@ -60,13 +63,21 @@ class _Decoder:
     """One process and our end of its socket."""
 
     def __init__(self, limits: ImageLimits, seconds: int) -> None:
-        ours, theirs = socket.socketpair()
-        with theirs:
-            self.process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "app.decoding.child", limits.model_dump_json(), str(seconds)],
-                stdin=theirs.fileno(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
-                env=_environment(),
-            )  # fmt: skip
+        """Start the process. Raises DecoderBusyError if the system cannot, for want of memory, processes or files."""
+        with contextlib.ExitStack() as unless_started:
+            try:
+                ours, theirs = socket.socketpair()
+                unless_started.enter_context(ours)
+                with theirs:
+                    self.process = subprocess.Popen(
+                        [sys.executable, "-P", "-m", "app.decoding.child", limits.model_dump_json(), str(seconds)],
+                        stdin=theirs.fileno(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                        start_new_session=True, env=_environment(),
+                    )  # fmt: skip
+            except OSError as error:
+                log.warning("no decoder can be started: %s", error)
+                raise DecoderBusyError from error
+            unless_started.pop_all()
         self._socket = ours
         self.files = 0
 
@@ -125,9 +136,10 @@ class DecoderPool:
         self._idle: queue.LifoQueue[_Decoder] = queue.LifoQueue()
 
     def warm(self, count: int) -> None:
-        """Start `count` processes without waiting until they are ready."""
-        for _ in range(count):
-            self._idle.put(self._start())
+        """Start `count` processes without waiting until they are ready; what cannot be started now is when needed."""
+        with contextlib.suppress(DecoderBusyError):
+            for _ in range(count):
+                self._idle.put(self._start())
 
     def check(self, data: bytes) -> ImageFacts:
         """Decode a file fully and return its facts; blocks. Raises ImageError, DecoderBusyError."""

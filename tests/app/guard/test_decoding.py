@@ -1,6 +1,7 @@
 """A file that kills, blocks or takes over its decoder harms nothing but its own request."""
 
 import contextlib
+import errno
 import json
 import os
 import subprocess
@@ -136,6 +137,19 @@ def test_a_decoder_that_is_taken_over_cannot_pass_a_file_off_as_another(exploita
     facts = pool.check(data)
     assert facts.bytes == len(data)
     assert facts.sha256 != "0" * 64
+
+
+def test_a_system_that_can_start_no_decoder_is_busy_and_a_file_that_needs_none_anew_is_not_refused_for_it(
+    pool, idle_client, submit, photo_png, monkeypatch
+):
+    def refuse(*_, **__):
+        raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    pool.check(photo_png)
+    monkeypatch.setattr(pool_module, "FILES_PER_PROCESS", 1)
+    monkeypatch.setattr(pool_module.subprocess, "Popen", refuse)
+    assert pool.check(photo_png).width == 128
+    problem(submit(idle_client), 503, "busy")
 
 
 def test_a_decoder_that_was_killed_while_idle_is_replaced_without_anybody_noticing(pool, photo_png):
