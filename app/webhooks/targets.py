@@ -7,8 +7,10 @@ import asyncio
 import contextlib
 import ipaddress
 import re
-import socket
-from typing import NamedTuple
+import threading
+from collections.abc import Callable
+from socket import SOCK_STREAM, getaddrinfo
+from typing import Any, NamedTuple
 
 from httpx2 import URL, InvalidURL
 
@@ -92,11 +94,31 @@ async def resolve(text: str, settings: Settings) -> Target:
     """Look the host up, once. Raises ForbiddenTargetError if any of its addresses is no public one, OSError."""
     url = check_url(text, settings)
     host = url.raw_host.decode("ascii")
-    found = await asyncio.get_running_loop().getaddrinfo(host, _port(url), type=socket.SOCK_STREAM)
-    addresses = list(dict.fromkeys(str(address[0]) for *_, address in found))
+    addresses = await _addresses_of(host, _port(url))
     for address in addresses:
         check_address(address, settings)
     return Target(url, addresses)
+
+
+async def _addresses_of(host: str, port: int) -> list[str]:
+    """Look a name up in a thread of its own, for which neither another webhook nor the end of this process waits."""
+    loop = asyncio.get_running_loop()
+    answer: asyncio.Future[list[str]] = loop.create_future()
+
+    def look() -> None:
+        try:
+            found = getaddrinfo(host, port, type=SOCK_STREAM)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is told below
+            tell(answer.set_exception, error)
+        else:
+            tell(answer.set_result, list(dict.fromkeys(str(address[0]) for *_, address in found)))
+
+    def tell(settle: Callable[[Any], None], what: object) -> None:
+        with contextlib.suppress(RuntimeError):  # the service has stopped
+            loop.call_soon_threadsafe(lambda: None if answer.done() else settle(what))
+
+    threading.Thread(target=look, name="look-up", daemon=True).start()
+    return await answer
 
 
 def chosen_webhook(text: str, settings: Settings) -> str:

@@ -1,6 +1,7 @@
 """Where a webhook may go: public addresses only, by whatever name or number they are called."""
 
 import asyncio
+import time
 
 import pytest
 
@@ -44,3 +45,20 @@ def test_private_targets_are_allowed_only_where_the_operator_says_so(settings):
     with pytest.raises(ForbiddenTargetError):
         check_address("10.0.0.1", Settings())
     assert check_url("http://10.0.0.1/", Settings(webhook_allow_private=True, webhook_allow_http=True))
+
+
+def test_names_that_are_never_found_keep_no_other_webhook_waiting(monkeypatch):
+    def getaddrinfo(host, port, **_):
+        time.sleep(60 if host.startswith("slow") else 0)
+        return [(2, 1, 6, "", ("8.8.8.8", port))]
+
+    async def among_others():
+        others = [asyncio.create_task(resolve(f"https://slow{n}.example/", Settings())) for n in range(64)]
+        async with asyncio.timeout(20):
+            found = await resolve("https://good.example/", Settings())
+        for other in others:
+            other.cancel()
+        return found
+
+    monkeypatch.setattr("app.webhooks.targets.getaddrinfo", getaddrinfo)
+    assert asyncio.run(among_others()).addresses == ["8.8.8.8"]
