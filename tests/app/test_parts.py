@@ -51,6 +51,13 @@ def test_what_valkey_says_is_told_but_for_what_concerns_nobody(tmp_path, caplog)
     assert [one.getMessage() for one in caplog.records] == ["valkey: # FATAL: the disk is full", "valkey: # last"]
 
 
+def test_a_folder_for_the_broker_that_cannot_be_made_is_told(tmp_path, monkeypatch):
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    (tmp_path / "valkey").touch()
+    with pytest.raises(StartError, match=f"the folder {tmp_path}/valkey cannot be made: File exists"):
+        Supervisor("127.0.0.1", 0, tmp_path, 1).run()
+
+
 @pytest.mark.parametrize(("threads", "given"), [("3", "3"), ("abc", "1"), ("", "1")])
 def test_only_a_number_of_threads_is_handed_to_openmp(monkeypatch, tmp_path, threads, given):
     monkeypatch.setenv("PURIFIQA_THREADS", threads)
