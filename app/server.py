@@ -2,6 +2,7 @@
 
 import logging
 import resource
+import socket
 import threading
 from contextvars import Context
 from types import FrameType
@@ -22,6 +23,12 @@ FILES_PER_CONNECTION, OTHER_FILES = 4, 256
 
 
 class _Server(uvicorn.Server):
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to listen; where that is on any free port, tell which."""
+        await super().startup(sockets)
+        if self.started and not self.config.port:
+            log.info("the API listens on port %d", self.servers[0].sockets[0].getsockname()[1])
+
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Let a load balancer see on /readyz that this process ends, then end; at once when told again."""
         app: FastAPI = self.config.app  # type: ignore[assignment]

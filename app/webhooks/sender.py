@@ -84,13 +84,17 @@ class Sender:
 
     async def run(self) -> None:
         """Send until canceled. What is cut off then is sent by another, or after the lease."""
+        away = False
         async with self._http, anyio.create_task_group() as tasks:
             while True:
                 free = MAX_AT_ONCE - self._busy
                 try:
                     due = await self._queue.deliveries.take(free) if free else []
+                    away = False
                 except BROKER_ERRORS as error:
-                    log.warning("webhooks are waiting, because Redis cannot be reached: %s", error)
+                    if not away:
+                        log.warning("webhooks are waiting, because Redis cannot be reached: %s", error)
+                    away = True
                     await anyio.sleep(OUTAGE_SECONDS)
                     continue
                 self._busy += len(due)

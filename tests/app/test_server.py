@@ -1,10 +1,14 @@
 """What the process of the API sees to before it serves."""
 
+import asyncio
+import logging
+import re
 import resource
 import subprocess
 import sys
 
 import pytest
+import uvicorn
 
 from app import server
 
@@ -34,3 +38,21 @@ def test_no_limit_is_lowered_and_what_cannot_be_raised_is_told(monkeypatch, capl
     server.allow_files(500)
     assert given == ([after] if after else [])
     assert bool(caplog.records) == warned
+
+
+def test_a_free_port_that_was_found_is_told(caplog):
+    async def start_and_stop(server):
+        server.lifespan = server.config.lifespan_class(server.config)
+        await server.startup()
+        port = server.servers[0].sockets[0].getsockname()[1]
+        await server.shutdown()
+        return port
+
+    async def nothing(_scope, _receive, _send):
+        pass
+
+    caplog.set_level(logging.INFO)
+    config = uvicorn.Config(nothing, port=0, lifespan="off", log_config=None)
+    config.load()
+    port = asyncio.run(start_and_stop(server._Server(config)))
+    assert re.search(rf"the API listens on port {port}$", caplog.text, re.MULTILINE)

@@ -18,6 +18,7 @@ from workers.reports import Report, ResultImage
 from workers.state.manifest import read_manifest
 from workers.state.queue import JobQueue
 from workers.state.record import Delivery, JobRecord, Origin, Status
+from workers.state.store import Store
 
 
 def record(status, **fields):
@@ -85,3 +86,26 @@ def test_what_became_of_a_webhook_makes_no_record_of_a_job_that_was_erased_meanw
 
     asyncio.run(settle())
     assert not list(broker.scan_iter("purifiqa:*"))
+
+
+def test_a_broker_that_is_away_is_told_once_and_not_at_every_look(hooked, tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(sender_module, "OUTAGE_SECONDS", 0.01)
+
+    async def run_for_a_while():
+        looks, third = [], asyncio.Event()
+
+        def look(most):
+            looks.append(most)
+            if len(looks) == 3:
+                third.set()
+            return take(most)
+
+        queue = JobQueue(hooked.model_copy(update={"redis_url": f"unix://{tmp_path}/nowhere"}))
+        take = queue.deliveries.take
+        monkeypatch.setattr(queue.deliveries, "take", look)
+        async with sender_module.sending(sender_module.Sender(hooked, queue, Store(tmp_path), [])):
+            await third.wait()
+        await queue.close()
+
+    asyncio.run(run_for_a_while())
+    assert [one.getMessage().partition(",")[0] for one in caplog.records] == ["webhooks wait"]
