@@ -16,7 +16,7 @@ from app.guard.admission import check_places, count_images, place_for
 from app.services import Services
 from models.images import ImageFacts
 from workers.orders import AnyOrder
-from workers.state.answers import is_answer, is_repeatable
+from workers.state.answers import is_repeatable
 from workers.state.batches import Batch, BatchItem
 from workers.state.broker import BROKER_ERRORS
 from workers.state.claims import Claim, ClaimLostError, Earlier
@@ -216,7 +216,7 @@ def _from_store(services: Services, record: JobRecord) -> JobRecord | None:
     owner, answers = record.origin.owner, services.queue.answers
     found = answers.find(owner, record.order, record.image.sha256)
     [old] = services.queue.get_all([found]) if found else [None]
-    if old is None or old.report is None or old.origin.owner != owner or not is_answer(old):
+    if old is None or old.status is not Status.FINISHED or old.report is None or old.origin.owner != owner:
         return None
     image = old.report.image
     if image and not services.store.share(old.id, "output", record.id, image.sha256):

@@ -25,7 +25,7 @@ from workers.settings import WorkerSettings
 from workers.state.broker import refusals
 from workers.state.keys import TOTALS, WEBHOOKS, answer_key
 from workers.state.ledger import write_end
-from workers.state.record import JobRecord, Status
+from workers.state.record import JobRecord
 
 _LIBRARIES = ("diffusers", "numpy", "opencv-python-headless", "pillow", "scipy", "spandrel", "torch", "torchvision")
 
@@ -79,11 +79,6 @@ class Answers:
 def is_repeatable(order: Order, *, seeded: bool) -> bool:
     """Return whether the sender may expect the same answer again: a seed was sent, or none matters."""
     return seeded or not order.is_stochastic
-
-
-def is_answer(record: JobRecord) -> bool:
-    """Return whether the job has a result that can be given again."""
-    return record.status is Status.FINISHED and record.report is not None
 
 
 def _added_weights() -> list[tuple[str, str]]:
