@@ -17,7 +17,7 @@ from app.decoding.pool import DecoderBusyError
 from app.request_context import HEADER, request_id
 from models.images import ImageError
 from workers.state.broker import BROKER_ERRORS
-from workers.state.ledger import JobExpiredError, JobUnknownError
+from workers.state.ledger import JobExpiredError, JobUnknownError, JobUnreadableError
 from workers.state.store import StoreFullError
 
 log = logging.getLogger("purifiqa.api")
@@ -208,6 +208,8 @@ def _as_problem(request: Request, error: Exception) -> ProblemError:
             return ProblemError(error.status_code, code, str(error.detail), headers=error.headers)
         case JobUnknownError():
             return ProblemError(404, f"{_named(request)}-unknown", f"There is no such {_named(request)}.")
+        case JobUnreadableError():
+            return ProblemError(410, "job-expired", "Another version of PurifIQA wrote this job; this one cannot read it.")
         case JobExpiredError():
             what = _named(request)
             return ProblemError(410, f"{what}-expired", f"The {what} has expired: its retention time is over.")

@@ -49,6 +49,14 @@ def test_an_image_that_is_no_longer_in_the_store_is_gone_although_its_record_is_
     assert client.get(job["links"]["self"]).status_code == 200
 
 
+def test_a_job_of_another_version_is_gone_for_this_one_which_says_so(idle_client, photo_png, broker):
+    job = idle_client.post("/purify", files={"image": photo_png}, data={"metrics": ""}).json()
+    broker.hset(f"purifiqa:job:{job['id']}", "fixed", '{"order": "of tomorrow"}')
+    answer = idle_client.get(job["links"]["self"])
+    assert (answer.status_code, answer.json()["code"]) == (410, "job-expired")
+    assert answer.json()["detail"].startswith("Another version of PurifIQA wrote this job")
+
+
 def test_an_image_that_is_erased_while_it_is_sent_arrives_whole(client, order, monkeypatch):
     job = order(defense="none", headers=WAIT).json()
     before = client.get(job["result"]["image_url"])

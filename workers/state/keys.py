@@ -21,7 +21,7 @@ Each has an owner and an end of life:
     purifiqa:worker:<name>   string: what it is doing                  ends with its lease
     purifiqa:store           hash: bytes and files in the store        ends after three sweeps that did not come
     purifiqa:jobs-total      hash: ended jobs by kind|defense|status   bounded by the catalogue
-    purifiqa:measures        hash: histograms (workers/state/measures.py)    bounded by the catalogue, some 800 fields
+    purifiqa:measures        hash: histograms (workers/state/measures.py)    bounded by the catalogue, some 1,250 fields
     purifiqa:jobs-of:<owner> sorted set: an owner's jobs by time       entries leave with the record, or when found out
     purifiqa:batch:<id>      string: the jobs of one request           ends when the last of its records must have
     purifiqa:idempotency:<h> string: the job of an Idempotency-Key    ends after a day, or when the job is erased

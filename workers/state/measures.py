@@ -7,7 +7,7 @@ has one field per bucket and one for its sum, for each combination of labels:
     job_run_seconds|purify,jpeg|0.25     runs that took from 0.1 to 0.25 seconds
     job_run_seconds|purify,jpeg|sum      seconds of all of them
 
-Labels come from the catalogues, so there are at most 2 kinds x defenses x 16 fields and about 50 more: some 800.
+Labels come from the catalogues, so there are at most 3 kinds x defenses x 16 fields and about 50 more: some 1,250.
 """
 
 import math
