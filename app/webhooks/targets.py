@@ -108,10 +108,11 @@ async def _addresses_of(host: str, port: int) -> list[str]:
     def look() -> None:
         try:
             found = getaddrinfo(host, port, type=SOCK_STREAM)
+            addresses = list(dict.fromkeys(str(address[0]) for *_, address in found))
         except Exception as error:  # noqa: BLE001 - whatever it is, it is told below
             tell(answer.set_exception, error)
         else:
-            tell(answer.set_result, list(dict.fromkeys(str(address[0]) for *_, address in found)))
+            tell(answer.set_result, addresses)
 
     def tell(settle: Callable[[Any], None], what: object) -> None:
         with contextlib.suppress(RuntimeError):  # the service has stopped

@@ -108,4 +108,4 @@ def test_a_broker_that_is_away_is_told_once_and_not_at_every_look(hooked, tmp_pa
         await queue.close()
 
     asyncio.run(run_for_a_while())
-    assert [one.getMessage().partition(",")[0] for one in caplog.records] == ["webhooks wait"]
+    assert [one.getMessage().partition(",")[0] for one in caplog.records] == ["webhooks are waiting"]
