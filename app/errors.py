@@ -209,7 +209,8 @@ def _as_problem(request: Request, error: Exception) -> ProblemError:
         case JobUnknownError():
             return ProblemError(404, f"{_named(request)}-unknown", f"There is no such {_named(request)}.")
         case JobUnreadableError():
-            return ProblemError(410, "job-expired", "Another version of PurifIQA wrote this job; this one cannot read it.")
+            detail = "Another version of PurifIQA wrote this job, and this one cannot read it."
+            return ProblemError(410, "job-expired", detail)
         case JobExpiredError():
             what = _named(request)
             return ProblemError(410, f"{what}-expired", f"The {what} has expired: its retention time is over.")
