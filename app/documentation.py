@@ -59,11 +59,11 @@ _HEADERS = {
 _FILLED_IN = {"Prefer"}
 """Headers that the form at /docs begins with; the others would change what a second try does."""
 
-_NAMED: dict[str, tuple[Iterable[str], str]] = {
-    "defense": (DEFENSES, "AnyDefense"),
-    "attack": (ORDERABLE, "OrderableAttack"),
+_NAMED: dict[str, tuple[Iterable[str], str, str]] = {
+    "defense": (DEFENSES, "[(+]", "AnyDefense"),
+    "attack": (ORDERABLE, "[(]", "OrderableAttack"),
 }
-"""Fields that take a name or an object: the names, and what the object is."""
+"""Fields that take a name, a line or an object: the names, what only a line has in it, and what the object is."""
 
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -110,9 +110,12 @@ def form_body(form: type[BaseModel]) -> dict[str, Any]:
     }
 
 
-def _named(field: dict[str, Any], names: Iterable[str], model: str) -> dict[str, Any]:
-    """Return the documentation of a field that takes one of these names, or an object of `model`."""
-    forms = [{"type": "string", "enum": list(names)}, {"$ref": REF.format(model=model)}]
+def _named(field: dict[str, Any], names: Iterable[str], line: str, model: str) -> dict[str, Any]:
+    """Return the documentation of a field that takes one of these names, a line such as `jpeg(quality=50)`, in which
+    `line` is found, or an object of `model`.
+    """
+    text = {"type": "string"}
+    forms = [{**text, "enum": list(names)}, {**text, "pattern": line}, {"$ref": REF.format(model=model)}]
     return {"description": field["description"], "examples": field["examples"], "anyOf": forms}
 
 

@@ -136,7 +136,7 @@ def invalid_fields(
             suggestion = closest(str(context["tag"])[:80], context["expected_tags"].replace("'", "").split(", "))
             detail = "there is no such defense" + (f"; did you mean {suggestion!r}?" if suggestion else "")
         elif item["type"] == "model_attributes_type":
-            detail = 'each defense in a list must be an object with a "name", such as {"name": "jpeg"}'
+            detail = 'in a JSON list, each defense is an object with a "name", such as {"name": "jpeg"}'
         found.append(
             FieldError(
                 field=".".join([prefix, *place] if prefix else place) or "body",

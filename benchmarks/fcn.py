@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--count", type=int, help="at most so many photographs")
     parser.add_argument("--iterations", type=int, default=10, help="of the attack; the paper's 10")
     parser.add_argument("--rates", nargs="+", type=float, default=[0.1, 0.003], help="of the attack; the paper's 0.1")
-    parser.add_argument("--defenses", nargs="+", default=DEFENSES, help="names, or JSON with parameters")
+    parser.add_argument("--defenses", nargs="+", default=DEFENSES, help="such as jpeg or 'jpeg(quality=30)'")
     parser.add_argument("--adaptive", action="store_true", help="attack through each defense too, which takes longer")
     parser.add_argument("--quick", action="store_true", help="two small crops, within half a minute")
     parser.add_argument("--json", action="store_true", help="print one JSON object")

@@ -72,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--families", nargs="+", choices=[*FAMILIES], default=[*FAMILIES], help="only these distortions"
     )
-    parser.add_argument("--defense", action="append", default=[], help="also fr-surrogate after this; name or JSON")
+    parser.add_argument("--defense", action="append", default=[], help="fr-surrogate after this too, like flip+jpeg")
     parser.add_argument("--quick", action="store_true", help="one small crop, within half a minute")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     options = parser.parse_args(arguments)

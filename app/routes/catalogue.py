@@ -33,7 +33,7 @@ class DefenseEntry(BaseModel):
     differentiable: bool = Field(description="Whether it has exact gradients; false: straight-through gradients.")
     weights: tuple[str, ...] = Field(description="Names of the weight files that it needs; empty: none.")
     license: str = Field(description="License of its code and weights.")
-    parameters: dict[str, Any] = Field(description="JSON Schema of the object to send as `defense`.")
+    parameters: dict[str, Any] = Field(description="JSON Schema of its parameters; a JSON `defense` fits it.")
     availability: Availability
 
 
@@ -50,7 +50,7 @@ class AttackEntry(BaseModel):
     source: str
     presets: dict[str, tuple[float, ...]] = Field(description="Parameter values for a sweep.")
     weights: tuple[str, ...]
-    parameters: dict[str, Any] = Field(description="JSON Schema of the object to send as `attack`.")
+    parameters: dict[str, Any] = Field(description="JSON Schema of its parameters; a JSON `attack` fits it.")
     availability: Availability
 
 

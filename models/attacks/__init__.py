@@ -55,7 +55,7 @@ def parse_attack(text: str) -> Attack:
     """
     value = read(text, ATTACKS)
     if not isinstance(value, dict) or not isinstance(value.get("name"), str):
-        raise ValueError('an attack is an object with a "name", such as {"name": "ifgsm", "epsilon": 4}')
+        raise ValueError('as JSON, an attack is an object with a "name", such as {"name": "ifgsm", "epsilon": 4}')
     if value["name"] not in ATTACKS:
         raise UnknownAttackError(value["name"])
     return ATTACKS[value["name"]].model_validate(value)

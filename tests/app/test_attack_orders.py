@@ -1,5 +1,7 @@
 """`POST /attack` from outside: off unless turned on, and then an order like any other."""
 
+import re
+
 import cv2
 import numpy as np
 import pytest
@@ -162,8 +164,9 @@ def test_the_openapi_page_describes_the_form_and_every_attack(client):
     form = described["requestBody"]["content"]["multipart/form-data"]["schema"]
     assert form["required"] == ["image", "attack", "metric"]
     assert set(form["properties"]) == {"image", "attack", "metric", "defense", "seed", "webhook"}
-    names, reference = form["properties"]["attack"]["anyOf"]
+    names, line, reference = form["properties"]["attack"]["anyOf"]
     assert names["enum"] == list(ORDERABLE)
+    assert re.search(line["pattern"], "ifgsm(epsilon=4)")
     union = document["components"]["schemas"][reference["$ref"].rpartition("/")[2]]
     assert set(union["discriminator"]["mapping"]) == set(ORDERABLE)
     assert set(described["responses"]["200"]["content"]) == {"image/png", "application/json"}

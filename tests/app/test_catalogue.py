@@ -46,8 +46,9 @@ def test_the_openapi_page_describes_forms_parameters_errors_and_binary_answers(c
     form = purify["requestBody"]["content"]["multipart/form-data"]["schema"]
     assert form["required"] == ["image"]
     assert set(form["properties"]) == {"image", "defense", "metrics", "seed", "format", "webhook"}
-    names, reference = form["properties"]["defense"]["anyOf"]
+    names, line, reference = form["properties"]["defense"]["anyOf"]
     assert names["enum"] == list(DEFENSES)
+    assert all(re.search(line["pattern"], text) for text in ("jpeg(quality=30)", "flip+jpeg"))
     schemas = document["components"]["schemas"]
     union = schemas[reference["$ref"].rpartition("/")[2]]
     mapping = union["discriminator"]["mapping"]

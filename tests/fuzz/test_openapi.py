@@ -19,7 +19,7 @@ OPERATIONS = [
 # Not checked: that all that fits the schema is accepted. No schema says which bytes are an image of at least 16 pixels.
 WAIT = {"Prefer": "wait=5"}
 ORDERS = ("purify", "score", "attack")
-CHEAP = ["none", "jpeg", '{"name": "jpeg", "quality": 5}', '{"name": "median-blur"}']
+CHEAP = ["none", "jpeg(quality=5)", "flip+jpeg", '{"name": "jpeg", "quality": 5}', '{"name": "median-blur"}']
 
 
 @pytest.fixture(scope="module")
