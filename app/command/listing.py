@@ -11,6 +11,7 @@ from rich.table import Column, Table
 from app.command.attacks import Outcome
 from app.command.batch import Done
 from app.command.tables import show
+from models import notation
 
 CSV_COLUMNS = (
     "file", "metric", "original", "defended", "shift", "samples", "higher_is_better", "version", "seed", "defense",
@@ -151,9 +152,11 @@ def attacked(outcomes: list[Outcome], *, as_json: bool) -> None:
 
 
 def _parameters(fields: dict[str, Any], skip: tuple[str, ...] = ("name",)) -> list[str]:
+    from models.defenses import make_defense
+
     def shown(default: Any) -> str:
         if isinstance(default, list):
-            return " + ".join(step["name"] for step in default)
+            return " + ".join(notation.write(make_defense(step)) for step in default)
         return default if isinstance(default, str) else json.dumps(default)
 
     return [f"{name}={shown(field.get('default'))}" for name, field in fields.items() if name not in skip]

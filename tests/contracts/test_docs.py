@@ -54,6 +54,13 @@ def test_a_table_is_the_catalogues(kind):
     assert found[1] == printed.getvalue(), f"write it anew: purifiqa {kind} --markdown"
 
 
+def test_a_default_in_the_table_of_defenses_is_written_as_it_can_be_given():
+    rows = re.findall(TABLE.format("defenses"), (ROOT / "docs" / "defenses.md").read_text(), re.DOTALL)[0]
+    for name, told in re.findall(r"^\| `(.+?)` \| .* \| (.+) \|$", rows, re.MULTILINE):
+        given = ", ".join(re.findall(r"`(.+?)`", told))
+        assert parse_defense(f"{name}({given})") == parse_defense(name), name
+
+
 def test_every_setting_is_documented_as_it_is():
     text = (ROOT / "docs" / "settings.md").read_text()
     assert settings_table() in text, f"the table should be:\n{settings_table()}"
