@@ -27,7 +27,7 @@ def test_a_number_may_be_written_as_browsers_take_it(standin, typed, sent):
     page.locator("#parameter-sigma").press_sequentially(typed)
     page.click("#send")
     page.locator("#tried li").wait_for()
-    assert f'{{"name":"jpeg","sigma":{sent}}}' in standin.sent[0]
+    assert f"\r\n\r\njpeg(sigma={sent})\r\n" in standin.sent[0]
 
 
 @pytest.mark.parametrize("event", ["drop", "paste"])
@@ -86,4 +86,4 @@ def test_a_defense_whose_usual_weights_are_not_here_can_be_ordered_with_others_a
     page.fill("#parameter-network", "mine")
     page.click("#send")
     page.locator("#tried li").wait_for()
-    assert '{"name":"restore","network":"mine"}' in standin.sent[0]
+    assert "\r\n\r\nrestore(network=mine)\r\n" in standin.sent[0]
