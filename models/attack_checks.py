@@ -49,9 +49,8 @@ def check_gradients(first_slope: Tensor) -> list[Flag]:
     if zero:
         flags.append(Flag(Code.ZERO_GRADIENT, f"the gradient is zero for {zero} of {len(slopes)} images"))
     if small:
-        message = (
-            f"the gradient of {small} of {len(slopes)} images predicts less than {VANISHING:.1%} of the range per level"
-        )
+        few = f"less than {VANISHING:.1%} of the range per level"
+        message = f"the gradient of {small} of {len(slopes)} images predicts {few}"
         flags.append(Flag(Code.VANISHING_GRADIENT, message))
     return flags
 
@@ -65,11 +64,8 @@ def check_defense(attack: Attack, defense: Defense | None) -> list[Flag]:
         message = f"{write(defense)} is random, and {attack.name} uses one draw of it per step; raise `draws`"
         flags.append(Flag(Code.RANDOMNESS_NOT_AVERAGED, message))
     if attack.white_box and not defense.is_differentiable:
-        flags.append(
-            Flag(
-                Code.STRAIGHT_THROUGH, f"{write(defense)} is not differentiable: the gradients are those of a stand-in"
-            )
-        )
+        message = f"{write(defense)} is not differentiable: the gradients are those of a stand-in"
+        flags.append(Flag(Code.STRAIGHT_THROUGH, message))
     return flags
 
 
@@ -92,11 +88,8 @@ def check_purpose(attack: Attack, metric: Metric, defense: Defense | None) -> li
 def check_effect(gained: Tensor) -> list[Flag]:
     """Flag images whose claimed quality did not go where the attacker wanted; `gained` is how far it did, (N,)."""
     failed = int((gained <= 0).sum())
-    return (
-        [Flag(Code.NO_EFFECT, f"the score of {failed} of {len(gained)} images did not move the attacker's way")]
-        if failed
-        else []
-    )
+    message = f"the score of {failed} of {len(gained)} images did not move the attacker's way"
+    return [Flag(Code.NO_EFFECT, message)] if failed else []
 
 
 def check_black_box(white: Tensor, black: Tensor) -> list[Flag]:

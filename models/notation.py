@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, get_origin
 
 from models.parameters import Parameters, read_json
@@ -98,9 +98,9 @@ def _json(text: str) -> Any:
 def write(made: Parameters) -> str:
     """Return the shortest line that stands for a defense or an attack: its name, and what differs from its defaults."""
     values = made.model_dump(mode="json")
-    steps = values.get("steps") if values["name"] == CHAIN else None
-    if steps and len(steps) > 1:
-        return " + ".join(write(step) for step in getattr(made, "steps"))  # noqa: B009 - of a chain only
+    steps = getattr(made, "steps", ()) if values["name"] == CHAIN else ()
+    if len(steps) > 1:
+        return _joined(steps)
     usual = type(made)().model_dump(mode="json")
     differences = [
         f"{name}={_shown(getattr(made, name), value)}" for name, value in values.items() if value != usual[name]
@@ -108,9 +108,13 @@ def write(made: Parameters) -> str:
     return f"{values['name']}({', '.join(differences)})" if differences else values["name"]
 
 
+def _joined(several: Iterable[Parameters]) -> str:
+    return " + ".join(write(one) for one in several)
+
+
 def _shown(value: Any, plain: Any) -> str:
     if isinstance(value, tuple) and all(isinstance(one, Parameters) for one in value):
-        return " + ".join(write(one) for one in value)
+        return _joined(value)
     if isinstance(plain, float) and float(f"{plain:g}") == plain:
         return f"{plain:g}"
     if isinstance(plain, str) and _is_word(plain):

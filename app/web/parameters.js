@@ -37,13 +37,17 @@ function word(text, kinds) {
 
 /* A value as it stands in `name(parameter=value)`; a list of defenses is joined by `+`. */
 function written(value) {
-  if (Array.isArray(value)) return value.map(({ name, ...given }) => name + bracketed(Object.entries(given))).join(" + ");
-  const isWord = /^[\w.:/-]+$/.test(value) && Number.isNaN(Number(value)) && !/^(true|false|null|NaN)$/.test(value);
-  return typeof value === "string" && isWord ? value : JSON.stringify(value);
+  if (Array.isArray(value)) return value.map(line).join(" + ");
+  const isWord = typeof value === "string" && /^(?!(true|false|null|NaN|Infinity)$)[A-Za-z][\w.-]*$/.test(value);
+  return isWord ? value : JSON.stringify(value);
+}
+
+function line({ name, ...given }) {
+  return name + bracketed(Object.entries(given).map(([parameter, value]) => [parameter, written(value)]));
 }
 
 function bracketed(given) {
-  return given.length ? `(${given.map(([name, value]) => `${name}=${written(value)}`).join(", ")})` : "";
+  return given.length ? `(${given.map((pair) => pair.join("=")).join(", ")})` : "";
 }
 
 /* Fill `place` with a control for each parameter; return a function that writes what is not its default, in parentheses. */
@@ -64,11 +68,11 @@ export function parametersForm(place, schema) {
     const row = document.createElement("p");
     row.append(label, " ", input, hint);
     place.append(row);
-    readers.push([name, value, one.default === undefined ? undefined : written(one.default)]);
+    readers.push([name, value, one.default === undefined ? "" : written(one.default)]);
   }
   return () => {
     const given = readers.map(([name, value, usual]) => [name, value(), usual]);
-    const changed = given.filter(([, value, usual]) => value !== undefined && value !== usual);
-    return changed.length ? `(${changed.map(([name, value]) => `${name}=${value}`).join(", ")})` : "";
+    const changed = given.filter(([, text, usual]) => text !== undefined && text !== usual);
+    return bracketed(changed.map(([name, text]) => [name, text]));
   };
 }
