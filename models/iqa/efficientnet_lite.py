@@ -2,7 +2,7 @@
 
 Convolutions and ReLU6 only: no squeeze-and-excitation and, once trained, no normalization, for batch normalization is
 folded into the convolutions. So an image's score cannot depend on the batch that it is in. Its last two stages, which
-tell what an image shows, are left out: training for quality had killed them (docs/models/fr-surrogate.md).
+tell what an image shows, are left out: training for quality had killed them (docs/models/fr-surrogate-history.md).
 """
 
 from collections.abc import Sequence
