@@ -92,11 +92,6 @@ def find(name: str, kind: str) -> Facts | None:
     return facts if facts and facts.kind == kind else None
 
 
-def added() -> list[Facts]:
-    """Return the facts about everything that was added, by name. Raises CheckpointError."""
-    return [facts for name in names() if (facts := facts_of(name))]
-
-
 def names() -> list[str]:
     """Return the names of everything that was added, readable or not."""
     return sorted(file.parent.name for file in home().glob(f"*/{FACTS}") if NAME.fullmatch(file.parent.name))

@@ -5,9 +5,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from models.image_files.colors import BACKGROUND, to_srgb
+from models.image_files.colors import to_srgb
 from models.image_files.encoding import encode
-from models.image_files.header import Header
 from models.image_files.limits import (
     AnimatedImageError,
     BrokenImageError,
@@ -19,13 +18,11 @@ from models.image_files.limits import (
     UnsupportedImageError,
 )
 from models.image_files.orientation import turn_upright
-from models.image_files.reading import ImageFacts, check, inspect, read
+from models.image_files.reading import ImageFacts, check, read
 
 __all__ = [
-    "BACKGROUND",
     "AnimatedImageError",
     "BrokenImageError",
-    "Header",
     "ImageError",
     "ImageFacts",
     "ImageFormat",
@@ -36,7 +33,6 @@ __all__ = [
     "check",
     "decode",
     "encode",
-    "inspect",
 ]
 
 _LIMITS = ImageLimits()

@@ -5,6 +5,7 @@ import json
 import time
 
 import pytest
+from submitted import submitted
 
 from models.defenses import parse_defense
 from models.images import ImageFacts, ImageFormat
@@ -74,7 +75,7 @@ def test_paging_gives_each_job_once_also_jobs_of_one_moment(idle_client, queue, 
 def test_jobs_that_come_while_one_pages_do_not_move_the_pages(idle_client, queue):
     ids = add(queue, 6)
     first = idle_client.get("/jobs?limit=3").json()
-    queue.submit("later", ORDER, IMAGE)
+    submitted(queue, "later", ORDER, IMAGE)
     second = idle_client.get(first["links"]["next"]).json()
     assert [job["id"] for job in first["jobs"] + second["jobs"]] == ids
 

@@ -175,7 +175,7 @@ def test_any_other_file_is_refused_naming_it_and_where_the_right_one_is(tmp_path
     assert str(file) in str(refused.value)
     assert weights.CHECKPOINT.url in str(refused.value)
     assert not (tmp_path / "purifiqa-was-here").exists()
-    assert checkpoints.added() == []
+    assert checkpoints.names() == []
 
 
 def test_missing_and_torn_files_are_refused(tmp_path):

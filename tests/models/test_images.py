@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from image_builders import interlaced_rows, jpeg, png, png_bomb, png_claiming, resealed, rows, saved, webp, with_alpha
 from PIL import Image, ImageFile
 
+from models.image_files.reading import inspect
 from models.images import (
     BrokenImageError,
     ImageError,
@@ -24,7 +25,6 @@ from models.images import (
     check,
     decode,
     encode,
-    inspect,
 )
 
 REFUSALS = [pytest.param(build, code, id=name) for name, (build, _, code) in HOSTILE.items()]

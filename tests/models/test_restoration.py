@@ -159,7 +159,7 @@ def test_what_is_no_restoration_network_is_refused_naming_the_file(tmp_path, mon
         restoration.adopt("net", file)
     assert str(file) in str(refused.value)
     assert not (tmp_path / "purifiqa-was-here").exists()
-    assert checkpoints.added() == []
+    assert checkpoints.names() == []
 
 
 def test_files_that_are_missing_or_torn_and_names_that_are_paths_are_refused(tmp_path):

@@ -6,6 +6,7 @@ import time
 
 import pytest
 import torch
+from submitted import submitted
 
 from models.defenses import parse_defense
 from models.images import ImageFormat, check, encode
@@ -14,7 +15,7 @@ from workers.orders import DefenseOrder, Kind
 from workers.process import batch as batch_module
 from workers.process.consumer import Consumer, consume
 from workers.state.queue import JobQueue
-from workers.state.record import JobRecord, Origin
+from workers.state.record import JobRecord
 from workers.state.store import Store
 
 DIFFPURE = parse_defense("diffpure")
@@ -57,7 +58,7 @@ def submit(queue, store):
         store.put(job_id, "input", data)
         order = DefenseOrder(kind=Kind.PURIFY, defense=defense, **fields)
         facts = check(encode(torch.zeros(1, 3, side, 40), ImageFormat.PNG))
-        return queue.submit(job_id, order, facts, Origin(owner=owner))
+        return submitted(queue, job_id, order, facts, owner=owner)
 
     return put
 

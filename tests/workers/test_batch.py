@@ -4,6 +4,7 @@ import time
 
 import pytest
 import torch
+from submitted import submitted
 
 from models.attacks import parse_attack
 from models.defenses import parse_defense
@@ -61,7 +62,7 @@ def test_an_attack_is_always_alone_as_the_first_in_the_queue_and_among_those_tha
         data = encode(torch.full((1, 3, 48, 40), 0.25), ImageFormat.PNG)
         store.put(job_id, "input", data)
         order = AttackOrder(attack=parse_attack("fgsm"), defense=DIFFPURE, metrics=("fr-surrogate",), seed=seed)
-        return queue.submit(job_id, order, check(data))
+        return submitted(queue, job_id, order, check(data))
 
     attack("first", 1)
     attack("second", 2)

@@ -1,12 +1,12 @@
 """Owners take turns: whoever floods the queue waits for himself."""
 
 import pytest
+from submitted import submitted
 
 from models.defenses import parse_defense
 from models.images import check
 from workers.orders import DefenseOrder
 from workers.state.queue import JobQueue
-from workers.state.record import Origin
 
 
 @pytest.fixture
@@ -17,7 +17,7 @@ def submit(settings, photo_png):
     def send(owner):
         count[owner] = count.get(owner, 0) + 1
         name = f"{owner}{count[owner]}"
-        queue.submit(name, DefenseOrder(kind="purify", defense=parse_defense("none")), facts, Origin(owner=owner))
+        submitted(queue, name, DefenseOrder(kind="purify", defense=parse_defense("none")), facts, owner=owner)
         return name
 
     send.queue = queue

@@ -6,6 +6,7 @@ import time
 import pytest
 from pydantic import ValidationError
 from redis.exceptions import ConnectionError as RedisConnectionError
+from submitted import submitted
 
 from models.defenses import parse_defense
 from models.images import ImageFacts, ImageFormat
@@ -38,7 +39,7 @@ def unequal(settings, request):
 @pytest.mark.parametrize("way", ["performed", "answered from the store", "restored"])
 def test_all_that_is_kept_of_an_ended_job_lasts_as_long_as_its_result_and_a_note_a_week_longer(unequal, broker, way):
     if way == "performed":
-        unequal.submit("ended", ORDER, IMAGE)
+        submitted(unequal, "ended", ORDER, IMAGE)
         unequal.finish(unequal.start("ended"), Report())
     elif way == "restored":
         assert unequal.restore(ended())
@@ -54,7 +55,7 @@ def test_all_that_is_kept_of_an_ended_job_lasts_as_long_as_its_result_and_a_note
 
 
 def test_a_job_that_is_put_back_may_wait_as_long_as_any(unequal, broker):
-    unequal.submit("again", ORDER, IMAGE)
+    submitted(unequal, "again", ORDER, IMAGE)
     unequal.put_back(unequal.start("again"))
     ttl = unequal._settings.queue_ttl
     assert broker.ttl("purifiqa:job:again") == pytest.approx(ttl, abs=30)
@@ -62,7 +63,7 @@ def test_a_job_that_is_put_back_may_wait_as_long_as_any(unequal, broker):
 
 
 def test_who_cancels_in_the_moment_of_the_end_is_told_how_it_ended(queue, monkeypatch):
-    queue.submit("job1", ORDER, IMAGE)
+    submitted(queue, "job1", ORDER, IMAGE)
     record, end = queue.start("job1"), queue.end
 
     def late(*arguments, **fields):
@@ -75,7 +76,7 @@ def test_who_cancels_in_the_moment_of_the_end_is_told_how_it_ended(queue, monkey
 
 
 def test_a_record_that_is_there_is_not_restored_over(queue):
-    queue.submit("job1", ORDER, IMAGE)
+    submitted(queue, "job1", ORDER, IMAGE)
     record = queue.start("job1")
     assert not queue.restore(record.model_copy(update={"status": Status.QUEUED, "started": None}))
     assert queue.get("job1") == record
@@ -134,6 +135,6 @@ def test_a_job_has_ended_although_the_broker_fails_where_only_its_use_to_others_
 
     monkeypatch.setattr(queue.answers, "remember", away)
     monkeypatch.setattr(queue.pace, "note", away)
-    queue.submit("job1", ORDER, IMAGE)
+    submitted(queue, "job1", ORDER, IMAGE)
     queue.finish(queue.start("job1"), Report())
     assert queue.get("job1").status is Status.FINISHED

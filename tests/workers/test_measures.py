@@ -4,6 +4,7 @@ import time
 
 import pytest
 import redis
+from submitted import submitted
 
 from models.defenses import DEFENSES, parse_defense
 from models.images import ImageFacts, ImageFormat
@@ -54,7 +55,7 @@ def test_a_job_is_observed_once_waiting_and_once_running(queue):
     for number, end in enumerate(
         (lambda record: queue.finish(record, Report()), lambda record: queue.fail(record, Failure(code="x", detail="")))
     ):
-        queue.submit(f"job{number}", ORDER, IMAGE)
+        submitted(queue, f"job{number}", ORDER, IMAGE)
         queue.start(f"job{number}")
         end(queue.start(f"job{number}"))  # started again after its worker was lost
     queue.beat("w")
@@ -80,9 +81,9 @@ def test_the_hash_of_measures_stays_below_its_documented_bound():
 
 def test_what_the_queue_tells_of_its_oldest_job(queue, broker):
     assert queue.outlook.oldest_age() == 0
-    queue.submit("job1", ORDER, IMAGE)
+    submitted(queue, "job1", ORDER, IMAGE)
     time.sleep(0.05)
-    queue.submit("job2", ORDER, IMAGE)
+    submitted(queue, "job2", ORDER, IMAGE)
     assert 0.05 <= queue.outlook.oldest_age() < 30
     broker.delete("purifiqa:job:job1")  # expired, but still in the list
     assert queue.outlook.oldest_age() < 30

@@ -6,6 +6,7 @@ import threading
 import time
 
 import pytest
+from submitted import submitted
 
 from models.defenses import parse_defense
 from models.images import ImageFacts, ImageFormat
@@ -38,7 +39,7 @@ def wait(queue, job_id, seconds):
 
 @pytest.fixture
 def job(queue):
-    return queue.submit("job1", ORDER, IMAGE)
+    return submitted(queue, "job1", ORDER, IMAGE)
 
 
 def keys(broker):
@@ -134,7 +135,7 @@ def test_who_has_lost_a_job_to_another_cannot_end_it(queue, job):
 
 
 def test_a_job_that_is_put_back_waits_at_the_front_and_leaves_nothing_of_its_first_entry(queue, job, broker):
-    queue.submit("job2", ORDER, IMAGE)
+    submitted(queue, "job2", ORDER, IMAGE)
     queue.put_back(queue.start("job1"))
     assert broker.lrange("rq:queue:purifiqa", 0, -1) == [b"job1--2", b"job2"]
     assert not broker.exists("rq:job:job1")
@@ -239,7 +240,7 @@ def test_workers_count_whatever_their_clocks_say(queue, monkeypatch, skew):
 def test_a_broker_that_is_not_there_is_said_to_be_so(tmp_path):
     queue = JobQueue(WorkerSettings(redis_url="redis://127.0.0.1:1/0", data_dir=tmp_path))
     with pytest.raises(BROKER_ERRORS):
-        queue.submit("job1", ORDER, IMAGE)
+        submitted(queue, "job1", ORDER, IMAGE)
     assert wait(queue, "job1", 0.2) is False
 
 
@@ -247,7 +248,7 @@ def test_a_broker_that_refuses_to_write_is_said_to_be_so_and_nothing_is_accepted
     broker.config_set("min-replicas-to-write", 1)
     try:
         with pytest.raises(BrokerRefusedError):
-            queue.submit("job1", ORDER, IMAGE)
+            submitted(queue, "job1", ORDER, IMAGE)
     finally:
         broker.config_set("min-replicas-to-write", 0)
     with pytest.raises(JobUnknownError):
@@ -285,7 +286,7 @@ def test_waiting_ends_when_the_job_is_erased_or_the_service_stops(queue, job, mo
     monkeypatch.setattr(events_module, "BLOCK_SECONDS", 0.05)
     queue.erase("job1")
     assert wait(queue, "job1", 20)
-    queue.submit("job2", ORDER, IMAGE)
+    submitted(queue, "job2", ORDER, IMAGE)
     queue.stop_waiting()
     assert not wait(queue, "job2", 20)
 

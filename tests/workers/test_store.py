@@ -149,12 +149,6 @@ def test_pruning_removes_old_leftovers_and_nothing_that_is_owned(store, tmp_path
     assert store.read("job1", "input") == b"photo"
 
 
-def test_owners_are_listed_once_they_are_old_enough(store):
-    store.put("job1", "input", b"photo")
-    assert list(store.owners()) == ["job1"]
-    assert list(store.owners(min_age_seconds=60)) == []
-
-
 def test_a_store_that_cannot_be_written_says_so(store, tmp_path):
     assert store.is_writable()
     (tmp_path / "incoming").rmdir()

@@ -10,6 +10,7 @@ import time
 import pytest
 import torch
 from conftest import start_worker
+from submitted import submitted
 
 from models.defenses import parse_defense
 from models.images import check
@@ -25,7 +26,7 @@ def submit(queue, store, photo_png):
     def put(job_id, defense="none", **fields):
         store.put(job_id, "input", photo_png)
         order = DefenseOrder(kind=Kind.PURIFY, defense=parse_defense(defense), **fields)
-        return queue.submit(job_id, order, check(photo_png))
+        return submitted(queue, job_id, order, check(photo_png))
 
     return put
 

@@ -56,7 +56,7 @@ class Ledger(Presence):
         super().__init__(settings, patient=patient)
         self._move, self._keep = (self._redis.register_script(script) for script in (_MOVE, _KEEP))
 
-    def write(self, record: JobRecord, pipe: "Pipeline") -> None:
+    def write(self, record: JobRecord, pipe: Pipeline) -> None:
         """Write a new record as part of a transaction."""
         job, ttl = job_keys(record.id), self._settings.queue_ttl
         pipe.hset(job.record, mapping={"fixed": json.dumps(record.fixed()), "status": Status.QUEUED, "progress": 0})

@@ -68,7 +68,7 @@ class Observations:
             self._add(_field(measure, labels, f"{bound:g}"), 1)
             self._add(_field(measure, labels, "sum"), max(0.0, value))
 
-    def carry(self, pipe: "Pipeline") -> None:
+    def carry(self, pipe: Pipeline) -> None:
         """Put what waits into a transaction; call `carried` with whether it was executed."""
         with self._lock:
             self._carried, self._waiting = self._waiting, {}

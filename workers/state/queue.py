@@ -18,8 +18,6 @@ from rq.job import Job
 from rq.registry import StartedJobRegistry
 from rq.results import Result
 
-from models.images import ImageFacts
-from workers.orders import AnyOrder
 from workers.reports import Report
 from workers.settings import WorkerSettings
 from workers.state.answers import Answers
@@ -34,7 +32,7 @@ from workers.state.ledger import JobCanceledError, Ledger, write_end
 from workers.state.outlook import Outlook
 from workers.state.pace import Pace
 from workers.state.quota import Quota
-from workers.state.record import JobRecord, Origin, Status
+from workers.state.record import JobRecord, Status
 from workers.state.register import Register
 
 FAILURE_TTL = 3600
@@ -67,12 +65,6 @@ class JobQueue(Ledger):
     def rq(self) -> Queue:
         """RQ's queue."""
         return self._rq
-
-    def submit(self, job_id: str, order: AnyOrder, image: ImageFacts, origin: Origin = Origin()) -> JobRecord:  # noqa: B008
-        """Write the record and put the job into the queue, both or neither. Raises BROKER_ERRORS."""
-        record = JobRecord(id=job_id, order=order, image=image, origin=origin, created=time.time())
-        self.submit_all([record])
-        return record
 
     def submit_all(
         self,

@@ -111,7 +111,7 @@ def test_a_unet_that_is_no_such_denoiser_is_refused(home, options, words):
     save_unet(home / "mine", **options)
     with pytest.raises(CheckpointError, match=words):
         published.add("mine", home / "mine")
-    assert checkpoints.added() == []
+    assert checkpoints.names() == []
 
 
 def test_weights_that_do_not_fit_their_configuration_are_refused(home):

@@ -153,7 +153,7 @@ def test_the_placeholders_of_an_interrupted_training_are_refused(file):
     linearity_file(file, k=(1, 1, 1), b=(0, 0, 0))
     with pytest.raises(CheckpointError, match=r"holds the placeholders k=\[1.0, 1.0, 1.0\], b=\[0.0, 0.0, 0.0\]"):
         published.add("linearity", file)
-    assert checkpoints.added() == []
+    assert checkpoints.names() == []
 
 
 def change(file, **values):
@@ -240,7 +240,7 @@ def test_weights_that_do_not_fit_are_refused(file, how, told):
     with pytest.raises(CheckpointError, match=told) as caught:
         published.add("spaq-bl", file)
     assert "spaq-bl is published as BL_release.pt at https://drive.google.com" in str(caught.value)
-    assert checkpoints.added() == []
+    assert checkpoints.names() == []
 
 
 def test_another_metrics_file_is_refused(file):
