@@ -11,7 +11,7 @@ from pydantic import Field
 from torch import Tensor
 
 from models.attack_target import Target
-from models.availability import AVAILABLE, Availability
+from models.availability import AVAILABLE, Availability, UnavailableError
 from models.defense import Defense
 from models.metric import Metric, UnsuitableSizeError
 from models.noise import Noise
@@ -30,12 +30,8 @@ class Goal(StrEnum):
         return metric.card.sign if self is Goal.RAISE else -metric.card.sign
 
 
-class AttackUnavailableError(RuntimeError):
+class AttackUnavailableError(UnavailableError):
     """The attack cannot be used on this machine; the message says why and what to do."""
-
-    def __init__(self, name: str, availability: Availability) -> None:
-        self.availability = availability
-        super().__init__(f"{name} cannot be used here: {availability.explanation}")
 
 
 class NoGradientError(ValueError):

@@ -18,6 +18,13 @@ class Availability(BaseModel):
         return f"{self.reason}. {self.cure or ''}".strip()
 
 
+class UnavailableError(RuntimeError):
+    """It cannot be used on this machine; the message says why and what to do."""
+
+    def __init__(self, name: str, availability: Availability) -> None:
+        super().__init__(f"{name} cannot be used here: {availability.explanation}")
+
+
 AVAILABLE = Availability(available=True)
 
 

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from models.availability import AVAILABLE, Availability
+from models.availability import AVAILABLE, Availability, UnavailableError
 from models.noise import Noise
 from models.parameters import Parameters
 from models.tensors import check_images, clamp_to_image
@@ -28,12 +28,8 @@ WORK: Mapping[Cost, float] = {Cost.CHEAP: 0.1, Cost.NETWORK: 1.0, Cost.DIFFUSION
 """Work per pixel, in evaluations of a small network such as FFDNet: about a microsecond of a core each."""
 
 
-class DefenseUnavailableError(RuntimeError):
+class DefenseUnavailableError(UnavailableError):
     """The defense cannot be used on this machine; the message says why and what to do."""
-
-    def __init__(self, name: str, availability: Availability) -> None:
-        self.availability = availability
-        super().__init__(f"{name} cannot be used here: {availability.explanation}")
 
 
 class PurificationError(RuntimeError):

@@ -1,13 +1,36 @@
 """A file in a folder IS one thing: find them all, in the order of their names, and fail loudly."""
 
+import difflib
 import importlib
 import inspect
 import pkgutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from types import ModuleType
-from typing import TypeVar
+from typing import ClassVar, TypeVar
+
+from pydantic import BaseModel
 
 T = TypeVar("T")
+M = TypeVar("M", bound=BaseModel)
+
+
+class UnknownNameError(ValueError):
+    """Nothing has this name; the message tells the closest one that there is, else all of them."""
+
+    kind: ClassVar[str]
+    """What has the names, in a word."""
+    lists_all: ClassVar[bool] = True
+
+    def __init__(self, name: str, known: Iterable[str]) -> None:
+        self.name, known = name, [*known]
+        close = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.5)
+        self.suggestion = close[0] if close else None
+        super().__init__(f"there is no {self.kind} {name[:80]!r}{self._hint(known)}")
+
+    def _hint(self, known: list[str]) -> str:
+        if self.suggestion:
+            return f"; did you mean {self.suggestion!r}?"
+        return f"; there are {', '.join(known)}" if self.lists_all else ""
 
 
 def modules(package: ModuleType) -> Iterator[ModuleType]:
@@ -26,3 +49,14 @@ def concrete_subclasses(package: ModuleType, base: type[T]) -> Iterator[type[T]]
         for _, member in inspect.getmembers(module, inspect.isclass):
             if issubclass(member, base) and member.__module__ == module.__name__ and not inspect.isabstract(member):
                 yield member
+
+
+def concrete_by_name(package: ModuleType, base: type[M]) -> dict[str, type[M]]:
+    """Return the classes of `concrete_subclasses` by the default of their field `name`, in alphabetical order."""
+    found: dict[str, type[M]] = {}
+    for kind in concrete_subclasses(package, base):
+        name = kind.model_fields["name"].default
+        if name in found:
+            raise TypeError(f"two of {package.__name__} are named {name!r}: {found[name]} and {kind}")
+        found[name] = kind
+    return dict(sorted(found.items()))

@@ -8,7 +8,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
-from models.availability import AVAILABLE, Availability, unavailable
+from models.availability import AVAILABLE, Availability, UnavailableError, unavailable
 from models.shipped import ShippedWeightsError
 from models.tensors import check_images
 
@@ -25,12 +25,8 @@ class UnsuitableSizeError(ValueError):
     """The image is too small or too large for this metric."""
 
 
-class MetricUnavailableError(RuntimeError):
+class MetricUnavailableError(UnavailableError):
     """The metric cannot be used on this machine; the message says why and what to do."""
-
-    def __init__(self, name: str, availability: Availability) -> None:
-        self.availability = availability
-        super().__init__(f"{name} cannot be used here: {availability.explanation}")
 
 
 class MetricCard(BaseModel):

@@ -1,41 +1,22 @@
 """A file here is an attack. `parse_attack` makes any of them by name; nothing else lists them."""
 
-import difflib
 import sys
-from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated, Union
 
 from pydantic import Field
 
 from models.attack import Attack
-from models.discovery import concrete_subclasses
+from models.discovery import UnknownNameError, concrete_by_name
 from models.notation import read
 
 
-class UnknownAttackError(ValueError):
+class UnknownAttackError(UnknownNameError):
     """No attack has this name."""
 
-    def __init__(self, name: str, offered: Iterable[str] = ()) -> None:
-        """Take the name, and those to choose from; all if none are given."""
-        self.name = name
-        offered = [*offered] or [*ATTACKS]
-        close = difflib.get_close_matches(name.lower(), offered, n=1, cutoff=0.5)
-        self.suggestion = close[0] if close else None
-        hint = f"; did you mean {self.suggestion!r}?" if close else f"; there are {', '.join(offered)}"
-        super().__init__(f"there is no attack {name[:80]!r}{hint}")
+    kind = "attack"
 
 
-def _discover() -> dict[str, type[Attack]]:
-    found: dict[str, type[Attack]] = {}
-    for attack in concrete_subclasses(sys.modules[__name__], Attack):  # type: ignore[type-abstract]
-        name = attack.model_fields["name"].default
-        if name in found:
-            raise TypeError(f"two attacks are named {name!r}: {found[name]} and {attack}")
-        found[name] = attack
-    return dict(sorted(found.items()))
-
-
-ATTACKS: dict[str, type[Attack]] = _discover()
+ATTACKS: dict[str, type[Attack]] = concrete_by_name(sys.modules[__name__], Attack)  # type: ignore[type-abstract]
 """Every attack by name, in alphabetical order."""
 
 ORDERABLE: dict[str, type[Attack]] = {name: kind for name, kind in ATTACKS.items() if not kind.is_local}
@@ -57,5 +38,5 @@ def parse_attack(text: str) -> Attack:
     if not isinstance(value, dict) or not isinstance(value.get("name"), str):
         raise ValueError('as JSON, an attack is an object with a "name", such as {"name": "ifgsm", "epsilon": 4}')
     if value["name"] not in ATTACKS:
-        raise UnknownAttackError(value["name"])
+        raise UnknownAttackError(value["name"], ATTACKS)
     return ATTACKS[value["name"]].model_validate(value)

@@ -1,40 +1,26 @@
 """A file here is a defense. `AnyDefense` validates any of them by name; nothing else lists them."""
 
-import difflib
 import sys
 from typing import TYPE_CHECKING, Annotated, Any, Union
 
 from pydantic import Field
 
 from models.defense import Defense
-from models.discovery import concrete_subclasses
+from models.discovery import UnknownNameError, concrete_by_name
 from models.notation import read
 
 
-class UnknownDefenseError(ValueError):
+class UnknownDefenseError(UnknownNameError):
     """No defense has this name."""
 
-    def __init__(self, name: str) -> None:
-        self.name = name
-        close = difflib.get_close_matches(name.lower(), DEFENSES, n=1, cutoff=0.5)
-        self.suggestion = close[0] if close else None
-        hint = f"; did you mean {self.suggestion!r}?" if close else f"; there are {', '.join(DEFENSES)}"
-        if close and "," in name:
-            hint = "; join several with +, such as flip+jpeg"
-        super().__init__(f"there is no defense {name[:80]!r}{hint}")
+    kind = "defense"
+
+    def _hint(self, known: list[str]) -> str:
+        is_list = self.suggestion and "," in self.name
+        return "; join several with +, such as flip+jpeg" if is_list else super()._hint(known)
 
 
-def _discover() -> dict[str, type[Defense]]:
-    found: dict[str, type[Defense]] = {}
-    for defense in concrete_subclasses(sys.modules[__name__], Defense):  # type: ignore[type-abstract]
-        name = defense.model_fields["name"].default
-        if name in found:
-            raise TypeError(f"two defenses are named {name!r}: {found[name]} and {defense}")
-        found[name] = defense
-    return found
-
-
-DEFENSES: dict[str, type[Defense]] = _discover()
+DEFENSES: dict[str, type[Defense]] = concrete_by_name(sys.modules[__name__], Defense)  # type: ignore[type-abstract]
 """Every defense by name, in alphabetical order."""
 
 if TYPE_CHECKING:
@@ -59,5 +45,5 @@ def make_defense(value: Any) -> Defense:
     if not isinstance(value, dict) or not isinstance(value.get("name"), str):
         raise ValueError('as JSON, a defense is an object with a "name", such as {"name": "jpeg", "quality": 50}')
     if value["name"] not in DEFENSES:
-        raise UnknownDefenseError(value["name"])
+        raise UnknownDefenseError(value["name"], DEFENSES)
     return DEFENSES[value["name"]].model_validate(value)

@@ -1,22 +1,17 @@
 """A file here is a metric, or a family of them. `find_metric` reaches any of them by name; nothing else lists them."""
 
-import difflib
 import functools
 import sys
 
-from models.discovery import concrete_subclasses
+from models.discovery import UnknownNameError, concrete_subclasses
 from models.metric import Metric
 
 
-class UnknownMetricError(ValueError):
+class UnknownMetricError(UnknownNameError):
     """No metric has this name."""
 
-    def __init__(self, name: str) -> None:
-        self.name = name
-        close = difflib.get_close_matches(name.lower(), metrics(), n=1, cutoff=0.5)
-        self.suggestion = close[0] if close else None
-        hint = f"; did you mean {self.suggestion!r}?" if close else ""
-        super().__init__(f"there is no metric {name[:80]!r}{hint}")
+    kind = "metric"
+    lists_all = False
 
 
 @functools.cache
@@ -55,4 +50,4 @@ def find_metric(name: str) -> Metric:
     for metric in metrics().values():
         if metric.card.name == name:
             return metric
-    raise UnknownMetricError(name)
+    raise UnknownMetricError(name, metrics())

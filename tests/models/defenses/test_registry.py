@@ -4,8 +4,10 @@ import pytest
 from pydantic import ValidationError
 
 import models.defenses
+from models.defense import Defense
 from models.defenses import DEFENSES, UnknownDefenseError, make_defense, parse_defense
 from models.defenses.jpeg import Jpeg
+from models.discovery import concrete_by_name
 
 
 def test_names_are_in_the_order_of_the_alphabet():
@@ -47,8 +49,8 @@ def test_two_defenses_of_one_name_do_not_start(tmp_path, monkeypatch):
     (tmp_path / "two.py").write_text(source.format("Two", "twin", "twin"))
     monkeypatch.setattr(models.defenses, "__path__", [str(tmp_path)])
     try:
-        with pytest.raises(TypeError, match="two defenses are named 'twin'"):
-            models.defenses._discover()
+        with pytest.raises(TypeError, match=r"two of models\.defenses are named 'twin'"):
+            concrete_by_name(models.defenses, Defense)
     finally:
         for module in ("one", "two"):
             sys.modules.pop(f"models.defenses.{module}", None)
