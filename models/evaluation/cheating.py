@@ -9,14 +9,14 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from models.evaluation.bootstrap import RESAMPLES, Mean, interval
+from models.evaluation.bootstrap import Mean, interval, resamples
 
 FEWEST = 3
 """Images; among fewer there is no rank to speak of."""
 Numbers = NDArray[np.float64]
 
 
-def climb(honest: Sequence[float], attacked: Sequence[Sequence[float]], seed: int = 0) -> Mean | None:
+def climb(honest: Sequence[float], attacked: Sequence[Sequence[float]]) -> Mean | None:
     """Return which share of the others an image passes once it is attacked, in [-1, 1]; 0: cheating does not pay.
 
     `honest` has a score per image, higher is better; `attacked` a row per attack, each with the scores of the same
@@ -26,12 +26,10 @@ def climb(honest: Sequence[float], attacked: Sequence[Sequence[float]], seed: in
     """
     scores, rows = _checked(honest, attacked)
     pairs = 1 - np.eye(len(scores))
-    return _share((_mean_beats(rows, scores) - _mean_beats(scores[None], scores)) * pairs, pairs, seed)
+    return _share((_mean_beats(rows, scores) - _mean_beats(scores[None], scores)) * pairs, pairs)
 
 
-def in_order(
-    opinions: Sequence[float], better: Sequence[float], worse: Sequence[Sequence[float]], seed: int = 0
-) -> Mean | None:
+def in_order(opinions: Sequence[float], better: Sequence[float], worse: Sequence[Sequence[float]]) -> Mean | None:
     """Return the share of pairs that scores put in the order of the opinions, in [0, 1]; 0.5 by chance.
 
     In each pair with different opinions the worse image has its score in `worse`, a row per attack, the better one in
@@ -42,7 +40,7 @@ def in_order(
     scores, rows = _checked(better, worse)
     mos, _ = _checked(opinions, worse)
     pairs = (mos[:, None] < mos[None]).astype(np.float64)
-    return _share((1 - _mean_beats(rows, scores)) * pairs, pairs, seed)
+    return _share((1 - _mean_beats(rows, scores)) * pairs, pairs)
 
 
 def _checked(ones: Sequence[float], rows: Sequence[Sequence[float]]) -> tuple[Numbers, Numbers]:
@@ -59,11 +57,11 @@ def _mean_beats(rows: Numbers, others: Numbers) -> Numbers:
     return beats / len(rows)
 
 
-def _share(values: Numbers, pairs: Numbers, seed: int) -> Mean | None:
+def _share(values: Numbers, pairs: Numbers) -> Mean | None:
     """Return the mean of the values over the pairs, both (N, N), drawing whole images for the interval."""
     if len(pairs) < FEWEST or not pairs.any():
         return None
-    drawn = np.random.default_rng(seed).integers(0, len(pairs), size=(RESAMPLES, len(pairs)))
+    drawn = resamples(len(pairs))
     times = np.stack([np.bincount(draw, minlength=len(pairs)) for draw in drawn]).astype(np.float64)
     sums, counts = (((times @ matrix) * times).sum(axis=1) for matrix in (values, pairs))
     ends = interval(sums[counts > 0] / counts[counts > 0])

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata, spearmanr
 
-from models.evaluation.bootstrap import RESAMPLES, Mean, interval
+from models.evaluation.bootstrap import Mean, interval, resamples
 
 Kind = Literal["srocc", "plcc"]
 Numbers = NDArray[np.float64]
@@ -29,7 +29,7 @@ def srocc(scores: Sequence[float], others: Sequence[float]) -> float:
     return float(spearmanr(scores, others).statistic)
 
 
-def agreement(opinions: Sequence[float], scores: Sequence[Sequence[float]], kind: Kind, seed: int = 0) -> Mean | None:
+def agreement(opinions: Sequence[float], scores: Sequence[Sequence[float]], kind: Kind) -> Mean | None:
     """Return how well scores follow opinions, in [-1, 1], with a 95 % percentile-bootstrap interval over images.
 
     `opinions` has a number per image, such as its mean opinion score (MOS); `scores` a row per condition, such as an
@@ -50,7 +50,7 @@ def agreement(opinions: Sequence[float], scores: Sequence[Sequence[float]], kind
     value = _correlations(prepare(mos[None]), [prepare(row[None]) for row in rows])[0]
     if len(mos) < 3 or not math.isfinite(value):
         return None
-    drawn = np.random.default_rng(seed).integers(0, len(mos), size=(RESAMPLES, len(mos)))
+    drawn = resamples(len(mos))
     values = _correlations(prepare(mos[drawn]), [prepare(row[drawn]) for row in rows])
     return Mean(float(value), *interval(values[np.isfinite(values)]), len(mos))
 

@@ -27,7 +27,7 @@ def test_a_monotonic_curve_changes_ranks_not_at_all_and_the_linear_correlation()
 
 @pytest.mark.parametrize(("kind", "reference"), [("srocc", spearmanr), ("plcc", pearsonr)])
 def test_the_interval_is_that_of_scipys_values_in_each_draw(kind, reference, monkeypatch):
-    monkeypatch.setattr("models.evaluation.correlation.RESAMPLES", 200)
+    monkeypatch.setattr("models.evaluation.bootstrap.RESAMPLES", 200)
     mos, rows = np.array(OPINIONS), np.array(SCORES)
     draws = np.random.default_rng(0).integers(0, 7, size=(200, 7))
     values = [np.mean([reference(mos[draw], row[draw]).statistic for row in rows]) for draw in draws]
