@@ -1,8 +1,7 @@
 """A request becomes an order that can be carried out, or a problem that names the field."""
 
+import functools
 import secrets
-from collections.abc import Callable
-from typing import TypeVar
 
 from pydantic import ValidationError
 
@@ -11,10 +10,8 @@ from app.schemas import AttackForm, OrderForm, PurifyForm, ScoreForm
 from app.settings import Settings
 from models.attack import Attack, NoGradientError
 from models.attacks import ATTACKS, ORDERABLE, UnknownAttackError, parse_attack
-from models.availability import Availability
 from models.defense import Defense
-from models.defenses import DEFENSES, parse_defense
-from models.discovery import UnknownNameError
+from models.defenses import DEFENSES, UnknownDefenseError, parse_defense
 from models.images import ImageFacts, ImageFormat
 from models.metric import UnsuitableSizeError
 from models.metrics import UnknownMetricError, find_metric
@@ -23,8 +20,6 @@ from workers.jobs import check_sizes
 from workers.orders import AttackOrder, DefenseOrder, Kind
 
 MAX_METRICS = 8
-
-Made = TypeVar("Made", Attack, Defense)
 
 
 def make_order(
@@ -90,55 +85,61 @@ def _seed(form: OrderForm) -> int:
 
 def chosen_attack(text: str) -> Attack:
     """Return the attack that a field names, usable here and for anybody. Raises ProblemError."""
-    attack = _parsed(parse_attack, text, "attack")
+    try:
+        attack = parse_attack(text)
+    except UnknownAttackError as error:
+        told = UnknownAttackError(error.name, ORDERABLE)
+        raise field_problem(
+            422, "attack", "unknown-attack", str(told), suggestion=told.suggestion, actual=told.name[:80]
+        ) from error
+    except ValidationError as error:
+        raise wrong_attack(error) from error
+    except ValueError as error:
+        raise field_problem(422, "attack", "invalid-attack", str(error)) from error
     if attack.is_local:  # before anything looks at the file that it names
         detail = f"{attack.name} reads a local file and cannot be ordered: run it there, with `purifiqa attack`"
         raise field_problem(422, "attack", "attack-not-orderable", detail, actual=attack.name)
-    _check_available("attack", "attack", attack.name, attack.availability())
+    availability = attack.availability()
+    if not availability.available:
+        detail = f"{attack.name} cannot be used here: {availability.explanation}"
+        raise field_problem(409, "attack", "attack-unavailable", detail, actual=attack.name)
     return attack
+
+
+def wrong_attack(error: ValidationError) -> ProblemError:
+    """Return the problem of parameters that an attack does not take."""
+    kind = next(kind for kind in ATTACKS.values() if kind.__name__ == error.title)
+    return invalid_fields(error, "attack", lambda _: kind.model_fields)
 
 
 def chosen_defense(text: str) -> Defense:
     """Return the defense that a field names, usable here. Raises ProblemError."""
-    defense = _parsed(parse_defense, text, "defense")
-    _check_available("defense", "defense", defense.name, defense.availability())
+    defense = _parsed(text)
+    availability = defense.availability()
+    if not availability.available:
+        detail = f"{defense.name} cannot be used here: {availability.explanation}"
+        raise field_problem(409, "defense", "defense-unavailable", detail, actual=defense.name)
     return defense
 
 
-def _parsed(parse: Callable[[str], Made], text: str, field: str) -> Made:
+def _parsed(text: str) -> Defense:
     try:
-        return parse(text)
-    except UnknownNameError as error:
-        told = UnknownAttackError(error.name, ORDERABLE) if isinstance(error, UnknownAttackError) else error
-        raise _unknown(field, told) from error
+        return parse_defense(text)
+    except UnknownDefenseError as error:
+        raise field_problem(
+            422, "defense", "unknown-defense", str(error), suggestion=error.suggestion, actual=error.name[:80]
+        ) from error
     except ValidationError as error:
-        raise wrong_parameters(error, field) from error
+        raise invalid_fields(error, "defense", functools.partial(_parameters, error.title)) from error
     except ValueError as error:
-        raise field_problem(422, field, f"invalid-{field}", str(error)) from error
+        raise field_problem(422, "defense", "invalid-defense", str(error)) from error
 
 
-def _unknown(field: str, error: UnknownNameError) -> ProblemError:
-    return field_problem(
-        422, field, f"unknown-{error.kind}", str(error), suggestion=error.suggestion, actual=error.name[:80]
-    )
-
-
-def _check_available(field: str, kind: str, name: str, found: Availability) -> None:
-    if not found.available:
-        detail = f"{name} cannot be used here: {found.explanation}"
-        raise field_problem(409, field, f"{kind}-unavailable", detail, actual=name)
-
-
-def wrong_parameters(error: ValidationError, field: str) -> ProblemError:
-    """Return the problem of parameters that the defense or attack in `field` does not take."""
-    kinds = {kind.__name__: kind for kind in (*DEFENSES.values(), *ATTACKS.values())} | DEFENSES
-
-    def known(place: list[str]) -> list[str]:
-        """Return the parameters at a place in a defense: of the innermost one that is named on the way there."""
-        kind = next((kinds[name] for name in reversed(place) if name in DEFENSES), kinds[error.title])
-        return [name for name in kind.model_fields if name != "name"]
-
-    return invalid_fields(error, field, known)
+def _parameters(outermost: str, place: list[str]) -> list[str]:
+    """Return the names of the parameters at a place in a defense: of the innermost defense named on the way there."""
+    kinds = {kind.__name__: kind for kind in DEFENSES.values()} | DEFENSES
+    kind = next((kinds[name] for name in reversed(place) if name in DEFENSES), kinds[outermost])
+    return [name for name in kind.model_fields if name != "name"]
 
 
 def chosen_metrics(text: str, field: str = "metrics", most: int = MAX_METRICS) -> tuple[str, ...]:
@@ -149,8 +150,12 @@ def chosen_metrics(text: str, field: str = "metrics", most: int = MAX_METRICS) -
         raise field_problem(422, field, "too-many", detail, limit=most, actual=len(names))
     for name in names:
         try:
-            metric = find_metric(name)
+            availability = find_metric(name).availability()
         except UnknownMetricError as error:
-            raise _unknown(field, error) from error
-        _check_available(field, "metric", name, metric.availability())
+            raise field_problem(
+                422, field, "unknown-metric", str(error), suggestion=error.suggestion, actual=name[:80]
+            ) from error
+        if not availability.available:
+            detail = f"{name} cannot be used here: {availability.explanation}"
+            raise field_problem(409, field, "metric-unavailable", detail, actual=name)
     return names

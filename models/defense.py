@@ -69,6 +69,8 @@ class Defense(Parameters, ABC):
     """Names of the weight files it needs."""
     license: ClassVar[str] = "Apache-2.0"
     """License of its code and weights."""
+    presets: ClassVar[Mapping[str, tuple[float, ...]]] = {}
+    """For a sweep: the values of a parameter that Guardians of Image Quality (arXiv 2408.01541) tries."""
 
     @abstractmethod
     def purify(self, images: Tensor, noise: Noise) -> Tensor:

@@ -38,6 +38,12 @@ def split(text: str, separator: str) -> list[str]:
     return [*parts, text[start:].strip()]
 
 
+def named(text: str) -> tuple[str, str] | None:
+    """Return the name and what stands in the parentheses of `name(...)`; None for anything else."""
+    found = None if text.startswith(_JSON) else _NAMED.fullmatch(text)
+    return found and (found[1], found[2])
+
+
 def read(text: str, kinds: Mapping[str, type[Parameters]]) -> Any:
     """Return the object that a line stands for, as JSON would hold it: a `name` and parameters, not yet checked.
 
@@ -59,12 +65,12 @@ def _read_one(text: str, kinds: Mapping[str, type[Parameters]], depth: int = 0) 
         return _json(text)
     if "(" not in text:
         return {"name": text}
-    named = _NAMED.fullmatch(text)
-    if named is None:
+    parts = named(text)
+    if parts is None:
         raise ValueError(f"{text[:80]!r} is not a name with parameters in parentheses, such as jpeg(quality=30)")
     if depth == _DEEPEST:
         raise ValueError("it is nested too deeply")
-    name, inside = named.groups()
+    name, inside = parts
     fields = kinds[name].model_fields if name in kinds else {}
     found: dict[str, Any] = {"name": name}
     for part in split(inside, ",") if inside.strip() else ():

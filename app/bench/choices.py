@@ -27,8 +27,11 @@ from app.bench.opinions import read_opinions
 from app.bench.parameters import UNKNOWN, Apart, Manifest, Pair, Parameters, check_added, check_same, check_version
 from app.bench.presets import PRESETS, Preset
 from app.bench.server import Server
+from app.bench.sweeps import Kinds, expand
 from app.settings import Settings
+from models.attacks import ATTACKS
 from models.checkpoints import digest
+from models.defenses import DEFENSES
 from models.evaluation import perceptual
 from models.images import ImageError, ImageLimits
 from workers.worker import pick_device
@@ -65,15 +68,15 @@ def draft(choices: Choices, version: str, server: Server | None = None) -> Manif
     With `server` defenses are those that it can use, and it must score as this machine does.
     """
     settings, preset = Settings(), _preset(choices)
-    metrics = _found(find_metrics, choices.metrics, settings.default_metric_names)
+    metrics = _found(find_metrics, _given(choices.metrics, {}), settings.default_metric_names)
     to_attack: Callable[..., Found] = find_attacks
     to_defend: Callable[..., Found] = find_defenses
     if server:
         server.check(metrics.items, version)
         to_attack = functools.partial(find_attacks, availability=server.attack_availability)
         to_defend = functools.partial(find_defenses, availability=server.availability)
-    attacks = _found(to_attack, choices.attacks, preset.attacks)
-    defenses = _found(to_defend, choices.defenses, preset.defenses)
+    attacks = _found(to_attack, _given(choices.attacks, ATTACKS), preset.attacks)
+    defenses = _found(to_defend, _given(choices.defenses, DEFENSES), preset.defenses)
     is_all_ordered = server is not None and not server.attacks_here(attacks.items)
     pairs, impossible = _pairs(attacks.items, metrics.items, {item.label for item in attacks.items if choices.attacks})
     adaptive = _adaptive(choices.adaptive, defenses.items, is_all_ordered=is_all_ordered)
@@ -170,8 +173,12 @@ def _preset(choices: Choices) -> Preset:
     return PRESETS[choices.preset]
 
 
-def _found(find: Callable[..., Found], given: str | None, usual: Sequence[str]) -> Found:
-    return find(usual if given is None else split(given), is_preset=given is None)
+def _given(text: str | None, kinds: Kinds) -> list[str] | None:
+    return None if text is None else expand(split(text), kinds)
+
+
+def _found(find: Callable[..., Found], given: list[str] | None, usual: Sequence[str]) -> Found:
+    return find(usual if given is None else given, is_preset=given is None)
 
 
 def _pairs(attacks: Sequence[Item], metrics: Sequence[Item], named: set[str]) -> tuple[tuple[Pair, ...], list[Skipped]]:
@@ -237,7 +244,7 @@ def _adaptive_labels(given: str | None, defenses: Sequence[Item]) -> tuple[str, 
     if given == "all":
         return tuple(defense.label for defense in usable)
     wanted: set[str] = set()
-    for text in split(given):
+    for text in expand(split(given), DEFENSES):
         named = {defense.label for defense in usable if text in (defense.label, defense.about["name"])}
         labels = named or {label_of(text)}
         if not labels <= {defense.label for defense in usable}:

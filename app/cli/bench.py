@@ -35,7 +35,7 @@ def bench(
     ] = None,
     defenses: Annotated[
         str | None,
-        typer.Option("--defenses", "-d", help="Comma list, such as jpeg(quality=30),flip+jpeg."),
+        typer.Option("--defenses", "-d", help="Comma list, such as jpeg(quality=30|50),flip+jpeg."),
     ] = None,
     metrics: Annotated[
         str | None,

@@ -12,12 +12,12 @@ from torch import Tensor
 from app.command.batch import EXPECTED, progress_bar, without_the_rest
 from app.command.files import FilesError, ImageFile, check_place, find_images, named_format, plan_outputs
 from app.errors import ProblemError
-from app.orders import chosen_defense, chosen_metrics, wrong_parameters
+from app.orders import chosen_defense, chosen_metrics, wrong_attack
 from app.settings import Settings
 from models.attack import Attack, AttackError, AttackUnavailableError, NoGradientError
 from models.attack_alone import AttackedImage, AttackFacts, AttackScores, attack_alone, score_attack
 from models.attack_checks import Flag, check_defense, check_effect, check_gradients, check_purpose
-from models.attacks import parse_attack
+from models.attacks import UnknownAttackError, parse_attack
 from models.defense import Defense, DefenseUnavailableError, PurificationError
 from models.images import ImageError, decode
 from models.metric import Metric, MetricError, MetricUnavailableError, UnsuitableSizeError
@@ -88,8 +88,8 @@ def make_order(attack: str, metric: str, defense: str | None, goal: str | None, 
         names = chosen_metrics(metric)
         chosen = None if defense is None else chosen_defense(defense)
     except ValidationError as error:
-        raise FilesError(str(wrong_parameters(error, "attack"))) from error
-    except (ProblemError, ValueError) as error:
+        raise FilesError(str(wrong_attack(error))) from error
+    except (UnknownAttackError, ProblemError, ValueError) as error:
         raise FilesError(str(error)) from error
     if len(names) != 1:
         raise FilesError(f"--metric takes exactly one metric, got {metric!r}")

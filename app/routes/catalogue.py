@@ -32,6 +32,7 @@ class DefenseEntry(BaseModel):
     stochastic: bool = Field(description="Whether the result depends on the seed.")
     differentiable: bool = Field(description="Whether it has exact gradients; false: straight-through gradients.")
     weights: tuple[str, ...] = Field(description="Names of the weight files that it needs; empty: none.")
+    presets: dict[str, tuple[int | float, ...]] = Field(description="Parameter values for a sweep.")
     license: str = Field(description="License of its code and weights.")
     parameters: dict[str, Any] = Field(description="JSON Schema of its parameters; a JSON `defense` fits it.")
     availability: Availability
@@ -48,7 +49,7 @@ class AttackEntry(BaseModel):
     )
     stochastic: bool = Field(description="Whether the result depends on the seed.")
     source: str
-    presets: dict[str, tuple[float, ...]] = Field(description="Parameter values for a sweep.")
+    presets: dict[str, tuple[int | float, ...]] = Field(description="Parameter values for a sweep.")
     weights: tuple[str, ...]
     parameters: dict[str, Any] = Field(description="JSON Schema of its parameters; a JSON `attack` fits it.")
     availability: Availability
@@ -75,6 +76,7 @@ def list_defenses() -> list[DefenseEntry]:
             stochastic=kind.stochastic,
             differentiable=kind.differentiable,
             weights=kind.weights,
+            presets=dict(kind.presets),
             license=kind.license,
             parameters=kind.schema_of_parameters(),
             availability=make_defense({"name": name}).availability(),

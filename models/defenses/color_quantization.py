@@ -16,6 +16,7 @@ class ColorQuantization(Defense):
     name: Literal["color-quantization"] = "color-quantization"
     differentiable: ClassVar[bool] = False
     stochastic: ClassVar[bool] = False
+    presets: ClassVar = {"levels": (2, 5, 16, 20, 25)}
 
     levels: int = Field(16, ge=2, le=256, description="How many values a channel may take, including black and white.")
 

@@ -19,6 +19,7 @@ class DiffJpeg(Defense):
     name: Literal["diffjpeg"] = "diffjpeg"
     differentiable: ClassVar[bool] = False
     stochastic: ClassVar[bool] = False
+    presets: ClassVar = {"quality": (10, 30, 50, 70, 90)}
 
     quality: int = Field(50, ge=1, le=100, description="JPEG quality, from 1 (worst) to 100.")
     subsampling: Subsampling = Field("4:2:0", description="Color resolution: 4:2:0 is half, as usual; 4:4:4 is full.")

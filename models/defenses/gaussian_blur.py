@@ -18,6 +18,7 @@ class GaussianBlur(Defense):
     name: Literal["gaussian-blur"] = "gaussian-blur"
     differentiable: ClassVar[bool] = True
     stochastic: ClassVar[bool] = False
+    presets: ClassVar = {"kernel": (3, 5, 7, 9, 11)}
 
     kernel: OddKernel = Field(3, description="Side of the kernel in pixels; odd.")
     sigma: float = Field(

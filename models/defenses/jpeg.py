@@ -27,6 +27,7 @@ class Jpeg(Defense):
     name: Literal["jpeg"] = "jpeg"
     differentiable: ClassVar[bool] = False
     stochastic: ClassVar[bool] = False
+    presets: ClassVar = {"quality": (10, 30, 50, 70, 90)}
 
     quality: int = Field(50, ge=1, le=100, description="JPEG quality, from 1 (worst) to 100.")
     subsampling: Literal["4:2:0", "4:4:4"] = Field(

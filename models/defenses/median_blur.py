@@ -18,6 +18,7 @@ class MedianBlur(Defense):
     name: Literal["median-blur"] = "median-blur"
     differentiable: ClassVar[bool] = True
     stochastic: ClassVar[bool] = False
+    presets: ClassVar = {"kernel": (3, 5, 7, 9, 11)}
 
     kernel: OddKernel = Field(3, description="Side of the window in pixels; odd.")
 

@@ -19,6 +19,7 @@ class RandomCrop(Defense):
     name: Literal["random-crop"] = "random-crop"
     differentiable: ClassVar[bool] = True
     stochastic: ClassVar[bool] = True
+    presets: ClassVar = {"size": (32, 64, 128, 256, 288)}
 
     size: int = Field(256, ge=MIN_SIDE, le=2048, description="Side of the square in pixels.")
 

@@ -16,6 +16,7 @@ class RandomNoise(Defense):
     name: Literal["random-noise"] = "random-noise"
     differentiable: ClassVar[bool] = True
     stochastic: ClassVar[bool] = True
+    presets: ClassVar = {"sigma": (0.01, 0.025, 0.05, 0.075, 0.1)}
 
     sigma: float = Field(
         0.01, ge=0, le=0.5, description="Standard deviation of the noise; 1 is the range from black to white."

@@ -20,6 +20,7 @@ class Resize(Defense):
     name: Literal["resize"] = "resize"
     differentiable: ClassVar[bool] = True
     stochastic: ClassVar[bool] = False
+    presets: ClassVar = {"scale": (0.1, 0.25, 0.5, 0.75, 0.9)}
 
     scale: float = Field(0.5, ge=0.05, le=1, description="New side length as a fraction of the old one.")
     antialias: bool = Field(True, description="Average all pixels that fall into one; false skips some of them.")

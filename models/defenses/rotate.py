@@ -23,6 +23,7 @@ class Rotate(Defense):
     name: Literal["rotate"] = "rotate"
     differentiable: ClassVar[bool] = True
     stochastic: ClassVar[bool] = True
+    presets: ClassVar = {"limit": (10, 15, 20, 30, 50)}
 
     limit: float = Field(5, ge=0, le=180, description="Largest angle in degrees, drawn uniformly in both directions.")
     interpolation: Literal["bilinear", "nearest"] = Field(

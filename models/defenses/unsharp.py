@@ -17,6 +17,7 @@ class Unsharp(Defense):
     name: Literal["unsharp"] = "unsharp"
     differentiable: ClassVar[bool] = True
     stochastic: ClassVar[bool] = False
+    presets: ClassVar = {"kernel": (3, 5, 7, 9, 11)}
 
     kernel: OddKernel = Field(5, description="Side of the blur's kernel in pixels; odd.")
     sigma: float = Field(

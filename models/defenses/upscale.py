@@ -19,6 +19,7 @@ class Upscale(Defense):
     name: Literal["upscale"] = "upscale"
     differentiable: ClassVar[bool] = True
     stochastic: ClassVar[bool] = False
+    presets: ClassVar = {"scale": (0.1, 0.25, 0.5, 0.75, 0.9)}
 
     scale: float = Field(0.5, ge=0.05, le=1, description="Side length of the small image as a fraction of the old one.")
     mode: Literal["nearest", "bilinear", "bicubic"] = Field("bilinear", description="Interpolation used for enlarging.")

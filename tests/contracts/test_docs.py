@@ -16,12 +16,13 @@ from typing import get_args
 
 import pytest
 
+from app.bench.sweeps import expand
 from app.command import listing
 from app.decoding.pool import UndecodableImageError
 from app.errors import image_problem
 from app.settings import Settings
-from models.attacks import parse_attack
-from models.defenses import parse_defense
+from models.attacks import ATTACKS, parse_attack
+from models.defenses import DEFENSES, parse_defense
 from models.images import ImageError
 from models.notation import split
 
@@ -165,7 +166,8 @@ def named_in_the_documentation():
     for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *(ROOT / "docs" / "results").glob("*.md")]:
         given = re.findall(r"(--defenses?|--attacks?|DEFENSES)[ =]('[^']+'|[^\s|`]+)", page.read_text())
         for option, text in given:
-            for item in split(text.strip("'"), ","):
+            kinds = ATTACKS if "attack" in option else DEFENSES
+            for item in expand(split(text.strip("'"), ","), kinds):
                 if re.fullmatch(r'[A-Z]|LIST.*|\.\.\.|"?\$DEFENSES"?|', item) is None:
                     yield "attack" if "attack" in option else "defense", item
     table = re.search(r"\| write \| to get \|\n((?:\|.*\n)*)", (ROOT / "docs" / "defenses.md").read_text())

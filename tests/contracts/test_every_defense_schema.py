@@ -78,6 +78,14 @@ def test_unknown_parameters_are_refused_and_known_ones_are_fixed(defense_class):
             setattr(defense, name, getattr(defense, name))
 
 
+@EVERY_CLASS
+def test_every_preset_is_a_valid_value(defense_class):
+    for name, values in defense_class.presets.items():
+        assert len(values) == len(set(values)) > 1
+        for value in values:
+            assert getattr(defense_class(**{name: value}), name) == value
+
+
 @pytest.mark.parametrize("defense", EVERY_CASE)
 def test_json_and_back_is_the_same_defense(defense):
     copy = parse_defense(defense.model_dump_json())

@@ -54,7 +54,7 @@ def presets():
     for parse, kinds in ((parse_defense, DEFENSES), (parse_attack, ATTACKS)):
         for name, kind in kinds.items():
             yield parse, kind()
-            for field, values in getattr(kind, "presets", {}).items():
+            for field, values in kind.presets.items():
                 for value in values:
                     yield parse, kind.model_validate({"name": name, field: value})
     for line in ("flip + jpeg(quality=30)", "barrage(among=flip + jpeg, count=1)", "chain(steps=median-blur)"):

@@ -6,6 +6,7 @@ import math
 import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import matplotlib as mpl
 import numpy as np
@@ -17,6 +18,7 @@ from app.bench.folder import write_whole
 from app.bench.items import slug
 from app.bench.report.labels import place_labels
 from app.bench.report.summary import Row, is_on_front
+from app.bench.sweeps import Curve
 from models.evaluation.bootstrap import Mean
 
 INK, ACCENT, BASELINE = "#222222", "#1f6fb2", "#b2431f"
@@ -34,8 +36,15 @@ Gains = Mapping[str, Mapping[str, Mean]]
 """Mean Gain by attack and defense."""
 
 
+class Sweeps(NamedTuple):
+    """The attacks and the defenses that were tried with several values of a parameter."""
+
+    attacks: Sequence[Curve]
+    defenses: Sequence[Curve]
+
+
 def draw(
-    root: Path, metric: str, rows: Sequence[Row], gains: Gains, order: Sequence[str], *, adaptive: bool
+    root: Path, metric: str, rows: Sequence[Row], gains: Gains, order: Sequence[str], sweeps: Sweeps, *, adaptive: bool
 ) -> Iterator[tuple[str, Path]]:
     """Write the plots of a metric below `root` and yield the title, with what it is of, and file of each.
 
@@ -44,9 +53,10 @@ def draw(
     which = "attacks through the defense" if adaptive else "attacks that ignore the defense"
     folder = root / "plots" / f"{slug(metric)}{'-adaptive' if adaptive else ''}"
     drawings: Mapping[str, tuple[str, Callable[[], Figure | None]]] = {
-        "Gain and fidelity": ("front", lambda: _front(rows)),
+        "Gain and fidelity": ("front", lambda: _front(rows, sweeps.defenses)),
         "Gain of every defense under every attack": ("heatmap", lambda: _heatmap(gains, order)),
         "Gain under each attack": ("bars", lambda: _bars(gains, order)),
+        "Gain as an attack grows": ("growth", lambda: _growth(gains, order, sweeps.attacks)),
     }
     for title, (name, drawing) in drawings.items():
         with no_formulas():
@@ -94,8 +104,11 @@ def _name(axes: Axes, points: Sequence[Point]) -> None:
     place_labels(axes, [(across.value, up.value, _wrapped(label, WIDEST_BESIDE)) for label, across, up in points])
 
 
-def _front(rows: Sequence[Row]) -> Figure | None:
-    """Mean Gain against mean aligned quality; the line is the front of what was measured most often."""
+def _front(rows: Sequence[Row], curves: Sequence[Curve]) -> Figure | None:
+    """Mean Gain against mean aligned quality.
+
+    Dotted is the front of what was measured most often; a thin line joins the values of one parameter.
+    """
     points = [(row.defense, row.gain, row.aligned_quality) for row in rows if row.gain and row.aligned_quality]
     if not points:
         return None
@@ -106,6 +119,10 @@ def _front(rows: Sequence[Row]) -> Figure | None:
     whole = [(gain, quality) for _, gain, quality in points if gain.n == most]
     front = sorted((gain.value, quality.value) for gain, quality in whole if is_on_front((gain, quality), whole))
     axes.plot(*zip(*front, strict=True), color=ACCENT, linewidth=1, linestyle=":", zorder=0)
+    places = {label: (gain.value, quality.value) for label, gain, quality in points}
+    for curve in curves:
+        if joined := [places[label] for label in curve.labels.values() if label in places]:
+            axes.plot(*zip(*joined, strict=True), color="#999999", linewidth=0.8, zorder=0)
     axes.set_xlabel("mean Gain  (lower: the score is closer to that of the clean picture)\n"
                     "dotted: the front, where no other defense is as good in both and better in one")  # fmt: skip
     axes.set_ylabel("mean aligned quality  (higher: closer to the clean picture)")
@@ -173,6 +190,54 @@ def _bars(gains: Gains, order: Sequence[str]) -> Figure | None:
         _tidy(axes)
     figure.supxlabel("mean Gain, 95 % interval (lower is better)", fontsize=10)
     return figure
+
+
+def _growth(gains: Gains, order: Sequence[str], curves: Sequence[Curve]) -> Figure | None:
+    """Mean Gain by the values of an attack's parameter: a panel per attack, a line per defense."""
+    curves = [curve for curve in curves if all(label in gains for label in curve.labels.values())]
+    if not curves:
+        return None
+    wide = min(2, len(curves))
+    high = math.ceil(len(curves) / wide)
+    figure = Figure(figsize=(wide * 6.5, 0.6 + high * (2.4 + 0.2 * len(order))), layout="constrained")
+    panels = figure.subplots(high, wide, squeeze=False)
+    for axes in panels.flat[len(curves) :]:
+        axes.set_visible(False)
+    for axes, curve in zip(panels.flat, curves, strict=False):
+        ends: list[tuple[float, int, str]] = []
+        for defense in order:
+            means = [gains[label].get(defense) for label in curve.labels.values()]
+            known = [(place, mean) for place, mean in enumerate(means) if mean]
+            if not known:
+                continue
+            color = BASELINE if defense == "none" else ACCENT
+            across, up = [place for place, _ in known], [mean.value for _, mean in known]
+            axes.plot(across, up, marker="o", markersize=4, linewidth=1.2, color=color, alpha=0.75)
+            ends.append((up[-1], across[-1], _wrapped(defense, WIDEST_BESIDE)))
+        axes.set_xticks(range(len(curve.labels)), [f"{value:g}" for value in curve.labels])
+        axes.set_ylim(bottom=0)
+        axes.set_title(next(iter(curve.labels.values())).partition("(")[0], fontsize=10, color=INK)
+        axes.set_xlabel(curve.parameter, fontsize=9)
+        _tidy(axes)
+        _name_ends(axes, ends, gap=0.28 * high / figure.get_figheight())
+    figure.supylabel("mean Gain (lower is better)", fontsize=10)
+    return figure
+
+
+def _name_ends(axes: Axes, ends: Sequence[tuple[float, int, str]], gap: float) -> None:
+    """Write the name of each line, given with the height and place of its end, in a column on the right.
+
+    `gap` is what a line of text needs, as a share of the axes' height.
+    """
+    lowest = 0.0
+    for end, across, name in sorted(ends):
+        height = max(end, lowest)
+        lowest = height + gap * axes.get_ylim()[1] * (1 + name.count("\n"))
+        line = {"arrowstyle": "-", "color": "#aaaaaa", "linewidth": 0.6, "shrinkA": 2, "shrinkB": 4}
+        axes.annotate(
+            name, (across, end), xytext=(1.04, height), textcoords=("axes fraction", "data"),
+            fontsize=8, va="center", annotation_clip=False, arrowprops={**line, "relpos": (0, 0.5)},
+        )  # fmt: skip
 
 
 def _wrapped(label: str, widest: int = WIDEST) -> str:

@@ -14,6 +14,7 @@ from app.bench.report import agreements, beside_the_paper, cheats, doubts, summa
 from app.bench.report.html import to_html
 from app.bench.report.markdown import NOTHING, number, picture, plain, shown, significant, table
 from app.bench.report.summary import Row
+from app.bench.sweeps import curves
 from models.attack_checks import PAGE
 from models.metric import MetricCard
 from models.metrics import find_metric
@@ -169,9 +170,11 @@ def _plots(
         return
     from app.bench.report import plots
 
-    found = summary.grouped(findings.cells, manifest.parameters, metric, adaptive=adaptive, by_group=False)
+    parameters = manifest.parameters
+    found = summary.grouped(findings.cells, parameters, metric, adaptive=adaptive, by_group=False)
+    sweeps = plots.Sweeps(curves(parameters.attacks), curves(parameters.defenses))
     order = [row.defense for row in rows if row.gain is not None]
-    for title, file in plots.draw(folder.root, metric, rows, found, order, adaptive=adaptive):
+    for title, file in plots.draw(folder.root, metric, rows, found, order, sweeps, adaptive=adaptive):
         yield picture(title, file.relative_to(folder.root))
 
 

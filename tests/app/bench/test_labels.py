@@ -12,6 +12,7 @@ from matplotlib.text import Text
 
 from app.bench.report import gallery, plots
 from app.bench.report.labels import place_labels
+from app.bench.sweeps import Curve
 from models.evaluation.bootstrap import Mean
 
 
@@ -59,6 +60,24 @@ def test_long_names_of_attacks_are_broken_cover_no_other_and_stay_inside(drawing
     assert all(figure.bbox.x0 <= box.x0 and figure.bbox.y0 <= box.y0 for box in boxes)
     if drawing is plots._bars:  # slanted ones have boxes that overlap
         assert not any(one.overlaps(other) for one, other in combinations(boxes, 2))
+
+
+def test_the_names_of_lines_that_end_together_do_not_overlap_and_stay_inside():
+    curve = Curve("epsilon", {2: "ifgsm(epsilon=2)", 4: "ifgsm(epsilon=4)"})
+    order = ["none", *(f"jpeg(quality={quality})" for quality in range(10, 20)), "flip + " * 12 + "jpeg"]
+    means = {name: Mean(0.3 if name == "none" else 0.05, None, None, 9) for name in order}
+    figure = plots._growth(dict.fromkeys(curve.labels.values(), means), order, [curve])
+    FigureCanvasAgg(figure).draw()
+    (axes,) = figure.axes
+    boxes = [Text.get_window_extent(text) for text in axes.texts]
+    assert sorted(text.get_text().replace("\n", " ") for text in axes.texts) == sorted(order)
+    assert not [pair for pair in combinations(boxes, 2) if pair[0].overlaps(pair[1])]
+    assert all(figure.bbox.y0 <= box.y0 and box.x1 <= figure.bbox.x1 and box.y1 <= figure.bbox.y1 for box in boxes)
+
+
+def test_attacks_that_were_not_swept_have_no_plot_of_growth():
+    mean = {"none": Mean(0.3, None, None, 9)}
+    assert plots._growth({"ifgsm": mean, "square": mean}, ["none"], []) is None
 
 
 def test_defenses_whose_names_begin_alike_have_titles_that_differ():
