@@ -35,6 +35,10 @@ def check_worker() -> str | None:
 
 def own_address() -> str:
     """Return where the API of this container answers, by its settings."""
-    host = os.environ.get("PURIFIQA_HOST", "127.0.0.1")
-    host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104
-    return f"http://{host}:{os.environ.get('PURIFIQA_PORT') or 8000}"
+    return address_of(os.environ.get("PURIFIQA_HOST", "127.0.0.1"), os.environ.get("PURIFIQA_PORT") or "8000")
+
+
+def address_of(host: str, port: int | str) -> str:
+    """Return the URL of an API that listens on `host`, as reached from this machine."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - compared, not bound
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import httpx2
 
-from app.command.health import what_is_wrong
+from app.command.health import address_of, what_is_wrong
 from app.command.parts import STOP_SECONDS, Part, StartError, free_port, service_parts
 
 log = logging.getLogger("purifiqa.up")
@@ -66,8 +66,7 @@ class Supervisor:
     @property
     def address(self) -> str:
         """The URL of the service, as reached from this machine."""
-        host = "127.0.0.1" if self.host in ("0.0.0.0", "::") else self.host  # noqa: S104 - compared, not bound
-        return f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
+        return address_of(self.host, self.port)
 
     def _on_signal(self, number: int, _frame: object) -> None:
         self.stopping += 1

@@ -57,3 +57,18 @@ def test_a_proxy_is_not_asked_for_the_service_of_this_machine(proxied, serving, 
 
 def test_up_waits_on_where_an_answer_is_none_of_ours(serving, tmp_path):
     assert Supervisor("127.0.0.1", serving(502, 404, 200), tmp_path, 1)._wait_until_ready([])
+
+
+@pytest.mark.parametrize(
+    ("host", "reached"),
+    [
+        ("0.0.0.0", "http://127.0.0.1:8000"),
+        ("::", "http://[::1]:8000"),  # an API on :: does not listen on 127.0.0.1
+        ("::1", "http://[::1]:8000"),
+        ("purifiqa.example", "http://purifiqa.example:8000"),
+    ],
+)
+def test_a_service_on_all_addresses_is_reached_by_this_machines_own(host, reached, tmp_path, monkeypatch):
+    monkeypatch.setenv("PURIFIQA_HOST", host)
+    monkeypatch.delenv("PURIFIQA_PORT", raising=False)
+    assert Supervisor(host, 8000, tmp_path, 1).address == own_address() == reached
