@@ -24,7 +24,7 @@ from app.bench.items import (
 )
 from app.bench.measure import MEASURES
 from app.bench.opinions import read_opinions
-from app.bench.parameters import UNKNOWN, Apart, Manifest, Pair, Parameters, check_added, check_same, check_version
+from app.bench.parameters import Apart, Manifest, Pair, Parameters, check_added, check_same, check_version
 from app.bench.presets import PRESETS, Preset
 from app.bench.server import Server
 from app.bench.sweeps import Kinds, expand
@@ -34,6 +34,7 @@ from models.checkpoints import digest
 from models.defenses import DEFENSES
 from models.evaluation import perceptual
 from models.images import ImageError, ImageLimits
+from workers.defaults import check_defaults
 from workers.worker import pick_device
 
 GALLERY = 3
@@ -66,8 +67,11 @@ def draft(choices: Choices, version: str, server: Server | None = None) -> Manif
     """Return what to do, without the pictures. Raises BenchError for what cannot be done; nothing is written.
 
     With `server` defenses are those that it can use, and it must score as this machine does.
+    Raises ValueError too, with the variable's name, for a setting that is wrong.
     """
     settings, preset = Settings(), _preset(choices)
+    if choices.metrics is None:
+        check_defaults(settings)
     metrics = _found(find_metrics, _given(choices.metrics, {}), settings.default_metric_names)
     to_attack: Callable[..., Found] = find_attacks
     to_defend: Callable[..., Found] = find_defenses
@@ -143,7 +147,7 @@ def settle(choices: Choices, drafted: Manifest) -> Manifest:
     manifest = drafted.model_copy(
         update={
             "parameters": parameters,
-            "states": (before.states or (UNKNOWN,)) if before else (),
+            "states": before.states if before else (),
             "skipped": (*drafted.skipped, *unusable),
             "opinions": opinions,
         }

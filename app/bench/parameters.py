@@ -65,10 +65,6 @@ class Parameters(BaseModel):
     gallery: int = Field(ge=0, description="Of so many pictures the purified ones are kept.")
 
 
-UNKNOWN = "unknown"
-"""State of the code that made a study before states were told."""
-
-
 class Manifest(BaseModel):
     """What lies in a study's folder beside its results."""
 

@@ -60,10 +60,21 @@ def test_a_setting_that_is_wrong_is_told_by_its_name(run, folder, tmp_path, monk
     assert len(done.stderr.splitlines()) == 1
 
 
-@pytest.mark.parametrize("variable", ["PURIFIQA_DEFAULT_METRICS", "PURIFIQA_DEFAULT_DEFENSE"])
-def test_a_default_that_does_not_exist_is_told_by_its_name(run, folder, monkeypatch, variable):
+STUDY = ["bench", "--attacks", "square", "--defenses", "flip", "-o", "out", "--images"]
+
+
+@pytest.mark.parametrize(
+    ("variable", "arguments"),
+    [
+        ("PURIFIQA_DEFAULT_METRICS", ["score"]),
+        ("PURIFIQA_DEFAULT_DEFENSE", ["score"]),
+        ("PURIFIQA_DEFAULT_METRICS", STUDY),
+    ],
+)
+def test_a_default_that_does_not_exist_is_told_by_its_name(run, folder, tmp_path, monkeypatch, variable, arguments):
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setenv(variable, "nope")
-    done = run("score", folder / "a.png")
+    done = run(*arguments, folder / "a.png")
     assert done.exit_code == 1
     assert done.stderr.startswith(f"purifiqa: {variable}: there is no ")
     assert len(done.stderr.splitlines()) == 1

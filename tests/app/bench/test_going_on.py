@@ -154,14 +154,6 @@ def test_changed_code_or_weights_go_on_and_the_report_says_so_if_they_did_anythi
     assert told in (choices.out / "report.md").read_text()
 
 
-def test_a_folder_of_before_states_were_told_has_one_that_is_unknown(choices, monkeypatch):
-    in_process(choices, monkeypatch)
-    manifest = run(choices).manifest
-    Folder(choices.out).set_manifest(manifest.model_copy(update={"states": ()}))
-    grown = run(dataclasses.replace(choices, attacks="fgsm,ifgsm", add=True)).manifest
-    assert grown.states == ("unknown", *manifest.states)
-
-
 @pytest.mark.parametrize("size", ["32x32", "native"])
 def test_pictures_that_a_command_left_before_it_began_are_made_anew(choices, size, monkeypatch):
     in_process(choices, monkeypatch)
