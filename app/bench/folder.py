@@ -16,9 +16,10 @@ from app.bench.items import BenchError, Item, slug
 from app.bench.parameters import Manifest
 from app.bench.units import ATTACK, Unit
 from models.attack_alone import AttackFacts
+from models.image_files.limits import MOST_PIXELS
 from models.images import ImageError, ImageLimits, decode
 
-_LIMITS = ImageLimits(max_bytes=2**31, max_pixels=178_000_000)  # they were checked when they came in
+OWN_PICTURES = ImageLimits(max_bytes=2**31, max_pixels=MOST_PIXELS, min_side=1)  # checked when they came in
 
 
 class NotKeptError(Exception):
@@ -219,7 +220,7 @@ def is_done(unit: Unit, record: Record | None) -> bool:
 def read_picture(file: Path) -> Tensor:
     """Return a picture of the folder, (1, 3, H, W). Raises NotKeptError, with what to do, if it cannot be read back."""
     try:
-        return decode(file.read_bytes(), _LIMITS)[0]
+        return decode(file.read_bytes(), OWN_PICTURES)[0]
     except (ImageError, OSError) as error:
         raise NotKeptError(f"{file} cannot be read back ({error}): remove it and run the same command again") from error
 

@@ -6,17 +6,16 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from app.bench.folder import DefenseRecord, Folder, write_whole
+from app.bench.folder import OWN_PICTURES, DefenseRecord, Folder, write_whole
 from app.bench.items import Item, defense_of
 from app.bench.units import Unit
 from models.defense import Aligned
 from models.evaluation import perceptual
 from models.evaluation.fidelity import compare, compare_aligned
-from models.images import ImageFormat, ImageLimits, decode, encode
+from models.images import ImageFormat, decode, encode
 
 MEASURES: dict[str, perceptual.Name] = {"lpips": "LPIPS"}
 """Learned distances that a study measures where their weights are."""
-_LIMITS = ImageLimits(max_bytes=2**31, max_pixels=178_000_000, min_side=1)  # the study's own pictures
 
 
 class Purified(NamedTuple):
@@ -37,7 +36,7 @@ def measure(unit: Unit, folder: Folder, item: Item, clean: Tensor, done: Purifie
 
     Raises NotKeptError.
     """
-    purified = decode(done.file, _LIMITS)[0]
+    purified = decode(done.file, OWN_PICTURES)[0]
     aligned = defense_of(item).align(purified, (clean.shape[2], clean.shape[3]), unit.picture.seed)
     plain, back = compare(clean, purified), compare_aligned(clean, aligned.images, aligned.valid)
     if unit.keeps_purified:

@@ -8,15 +8,11 @@ from typing import Any, Self
 import torch
 
 from app.bench.items import BenchError, Item, attack_of, metric_of
-from app.command.client import Client, ServerError
+from app.command.client import PATIENCE_SECONDS, WAIT_SECONDS, Client, ServerError
 from app.guard.admission import ATTACKS_OFF
 from models.availability import AVAILABLE, Availability, unavailable
 from models.images import ImageFormat, encode
 
-PATIENCE_SECONDS = 300
-"""How long a server that is busy or does not answer is asked again before the study stops."""
-WAIT_SECONDS = 5
-"""How long one request stays open: so long at most does the study take to stop."""
 NO_ATTACKS = (ATTACKS_OFF, "not-found")
 """Codes of the problems by which a service says that it carries out no attacks."""
 _SIDE = 64

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from app.command.client import Client, ServerError
+from app.command.client import PATIENCE_SECONDS, WAIT_SECONDS, Client, ServerError
 from app.command.files import FilesError, find_images, named_format, plan_outputs
 from app.errors import ProblemError, invalid_fields
 from app.orders import make_order
@@ -33,11 +33,6 @@ EXPECTED = (
 Answer = tuple[dict[str, Any], bytes | None]
 """A job document, as far as it is needed here, and the file that was made."""
 Carrier = Callable[[str, bytes, dict[str, str]], Answer]
-
-PATIENCE_SECONDS = 300
-"""How long a server that is busy, or stops answering in between, is asked again."""
-WAIT_SECONDS = 5
-"""How long one request stays open: so long at most does it take to stop."""
 
 
 class Done(NamedTuple):

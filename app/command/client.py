@@ -20,6 +20,10 @@ BUSY = (TOO_MANY, 502, 503, 504, 507)
 CONFLICT = 409
 FORBIDDEN = (401, 403)
 LONGEST_PAUSE = 30.0
+PATIENCE_SECONDS = 300
+"""How long whoever has many orders asks a server again that is busy, or stops answering in between."""
+WAIT_SECONDS = 5
+"""How long one request of theirs stays open: so long at most does it take to stop."""
 
 
 class ServerError(RuntimeError):
