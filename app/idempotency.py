@@ -44,18 +44,16 @@ def scope_of(request: Request, owner: str) -> tuple[str, ...] | None:
 def fingerprint(form: BaseModel, images: Sequence[bytes], *facts: object) -> str:
     """Return a digest of what was sent: the same for the same order, however its defense or attack is spaced."""
     fields: dict[str, Any] = form.model_dump(mode="json", exclude_none=True)
-    fields["defense"] = _spaced_alike(fields.get("defense"))
-    if "attack" in fields:  # not noted where there is none: keys of before there were any go on standing for the same
-        fields["attack"] = _spaced_alike(fields["attack"])
+    fields |= {name: _spaced_alike(fields[name]) for name in ("defense", "attack") if name in fields}
     content = [fields, [hashlib.sha256(image).hexdigest() for image in images], [str(fact) for fact in facts]]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def _spaced_alike(text: str | None) -> str | None:
+def _spaced_alike(text: str) -> str:
     try:
-        return json.dumps(json.loads(text or ""), sort_keys=True)
+        return json.dumps(json.loads(text), sort_keys=True)
     except (ValueError, RecursionError):
-        return text and text.strip()
+        return text.strip()
 
 
 def reused() -> ProblemError:

@@ -120,7 +120,7 @@ async def _once(
     deadline, claims = anyio.current_time() + CLAIM_WAIT_SECONDS, services.queue.claims
     while True:
         taken = await run_sync(claims.take, manner.key, manner.fingerprint, place)
-        if isinstance(taken, Claim):
+        if not isinstance(taken, Earlier):
             try:
                 return await run_sync(keep, taken)
             except ClaimLostError:

@@ -64,14 +64,11 @@ class Claim:
 
 
 @dataclass(frozen=True)
-class Earlier:
-    """What a key stands for already."""
+class Earlier(Claim):
+    """What a key stands for already: the claim of an earlier request."""
 
-    name: str
-    fingerprint: str
-    place: str
     kept: bool
-    """False: the request that claimed it has not been accepted yet."""
+    """False: that request has not been accepted yet."""
 
 
 class Claims:
@@ -122,9 +119,8 @@ class Claims:
 
     def forget(self, earlier: Earlier) -> None:
         """Free a key whose job is gone."""
-        facts = Claim(earlier.name, earlier.fingerprint, earlier.place)
         with refusals():
-            self._release(keys=[earlier.name], args=[facts.value(kept=earlier.kept)])
+            self._release(keys=[earlier.name], args=[earlier.value(kept=earlier.kept)])
 
 
 def _name_of(scope: tuple[str, ...]) -> str:
