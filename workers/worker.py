@@ -128,7 +128,7 @@ def _try(here: Context, record: JobRecord, hold: Hold, outcome: Outcome | None) 
         _insist(here, functools.partial(here.queue.fail, record, failure))
         close_manifest(here.store, _ended(record, Status.FAILED, failure=failure))
         tracing.failed(failure.code)
-        log.info("job failed", extra={**_facts(record), "outcome": "failed", "code": failure.code})
+        log.info("job failed", extra={**record.order.names, "outcome": "failed", "code": failure.code})
 
 
 def _carry_out(here: Context, record: JobRecord, hold: Hold, outcome: Outcome | None) -> None:
@@ -162,7 +162,7 @@ def _carry_out(here: Context, record: JobRecord, hold: Hold, outcome: Outcome | 
     _insist(here, functools.partial(here.queue.finish, record, report))
     close_manifest(here.store, _ended(record, Status.FINISHED, report=report))
     times = {"queued_ms": round(waited * 1000, 3), "run_ms": round(ran * 1000, 3)}
-    log.info("job finished", extra={**_facts(record), **times, "outcome": "finished"})
+    log.info("job finished", extra={**record.order.names, **times, "outcome": "finished"})
 
 
 def _put_output(here: Context, job_id: str, file: bytes) -> str:
@@ -172,10 +172,6 @@ def _put_output(here: Context, job_id: str, file: bytes) -> str:
         if here.queue.exists(job_id):
             raise
         raise JobCanceledError(job_id) from error  # erased, and its folder with it, at this moment
-
-
-def _facts(record: JobRecord) -> dict[str, str]:
-    return record.order.names
 
 
 def _ended(record: JobRecord, status: Status, **how: object) -> JobRecord:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from app.cli.options import DATA_DIR, JsonOption, fail, said_plainly
+from app.guard.access import KEYS_FILE
 
 keys = typer.Typer(no_args_is_help=True, help="Create, list and revoke API keys. The service stores only their hashes.")
 
@@ -26,7 +27,7 @@ FileOption = Annotated[
 def keys_file(data_dir: Path | None = None) -> Path:
     """Return the key file that the environment names, or else the one in the data folder."""
     named = os.environ.get("PURIFIQA_API_KEYS_FILE")
-    return Path(named) if named else (data_dir or Path(os.environ.get("PURIFIQA_DATA_DIR") or DATA_DIR)) / "api-keys"
+    return Path(named) if named else (data_dir or Path(os.environ.get("PURIFIQA_DATA_DIR") or DATA_DIR)) / KEYS_FILE
 
 
 @keys.command()

@@ -8,7 +8,7 @@ from models.defense import DefenseUnavailableError, PurificationError
 from models.images import ImageError
 from models.metric import MetricError, MetricUnavailableError, UndefinedScoreError, UnsuitableSizeError
 from workers.process.consumer import TimeLimitError
-from workers.state.record import Failure
+from workers.state.record import TIME_LIMIT, Failure
 
 NO_MEMORY = "can't allocate memory"
 """What torch says in a plain RuntimeError where a CPU's memory runs out."""
@@ -42,7 +42,7 @@ def explain(error: Exception) -> Failure | None:
         case PurificationError():
             return Failure(code="purification-failed", detail=str(error))
         case TimeLimitError():
-            return Failure(code="time-limit", detail="The job exceeded its time limit.")
+            return TIME_LIMIT
         case InputLostError():
             return Failure(code="input-lost", detail="The image is no longer in the store.")
         case _:

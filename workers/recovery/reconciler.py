@@ -19,7 +19,7 @@ from workers.state.entries import entry_id, job_of
 from workers.state.ledger import JobCanceledError, JobUnreadableError
 from workers.state.manifest import close_manifest
 from workers.state.queue import JobQueue
-from workers.state.record import MOST_SETBACKS, Failure, JobRecord, Status
+from workers.state.record import MOST_SETBACKS, TIME_LIMIT, Failure, JobRecord, Status
 from workers.state.store import Store
 
 log = logging.getLogger("purifiqa.reconciler")
@@ -120,7 +120,7 @@ class Reconciler:
         """
         limit = self._queue.time_limit(record.order)
         if record.started is not None and record.seen is not None and record.seen - record.started > limit:
-            return Failure(code="time-limit", detail="The job exceeded the time limit of its defense.")
+            return TIME_LIMIT
         if record.setbacks + 1 >= MOST_SETBACKS:
             detail = "Every worker that ran this job was lost, perhaps because memory ran out; it will not be retried."
             return Failure(code="worker-lost", detail=detail)

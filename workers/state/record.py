@@ -36,6 +36,9 @@ class Failure(BaseModel):
     status: int = 500
 
 
+TIME_LIMIT = Failure(code="time-limit", detail="The job exceeded its time limit.")
+
+
 class Origin(BaseModel):
     """Where an order came from: never part of what it is, so that it cannot change the answer."""
 
