@@ -61,6 +61,7 @@ class GuardedProtocol(HttpToolsProtocol):
     def __init__(self, settings: GuardSettings, *args: Any, **more: Any) -> None:
         super().__init__(*args, **more)
         self._settings = settings
+        self.timeout_keep_alive = settings.keep_alive_seconds
         self._header, self._reading = _Timer(self.loop), _Timer(self.loop)
         self._unfinished = 0
         self.is_turned_away = False
@@ -68,7 +69,7 @@ class GuardedProtocol(HttpToolsProtocol):
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
         self._lingering = Lingering(transport, self._is_in_a_request)
         super().connection_made(cast("Transport", self._lingering))
-        if self._is_one_too_many():
+        if self._is_one_too_many() and not self._close_an_unused_one():
             self.is_turned_away = len(self.connections) <= 2 * self._settings.max_connections  # of more, none may stay
             later = {"Retry-After": str(TOO_BUSY_RETRY_SECONDS)}
             self._refuse(503, "too-busy", "Too many connections are open; retry later.", later)
@@ -147,6 +148,17 @@ class GuardedProtocol(HttpToolsProtocol):
             return False
         away = sum(isinstance(one, GuardedProtocol) and one.is_turned_away for one in self.connections)
         return len(self.connections) - away > most
+
+    def _close_an_unused_one(self) -> bool:
+        """Close the connection that has waited longest for its next request; return whether there was one."""
+        unused = [
+            (one.timeout_keep_alive_task.when(), one.transport)
+            for one in self.connections
+            if isinstance(one, GuardedProtocol) and one.timeout_keep_alive_task and not one.transport.is_closing()
+        ]
+        if unused:
+            min(unused, key=lambda one: one[0])[1].close()
+        return bool(unused)
 
     def _is_in_a_request(self) -> bool:
         """Return whether more of a request is to come, as far as it was read."""

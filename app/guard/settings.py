@@ -60,6 +60,12 @@ class GuardSettings(WorkerSettings):
         description="Largest part of that work that an attack may keep in memory for a gradient; 1 to 2 GB per unit.",
     )
     max_connections: int = Field(500, ge=1, le=100_000, description="Connections to one API process at the same time.")
+    keep_alive_seconds: int = Field(
+        75,
+        ge=1,
+        le=3_600,
+        description="Seconds that an unused connection stays open; longer than a proxy in front keeps it.",
+    )
     max_receiving_bytes: int = Field(
         1_000_000_000, ge=1, description="Bytes of incoming orders that one API process may hold until they are stored."
     )
