@@ -26,6 +26,7 @@ from workers.state.manifest import note_delivery
 from workers.state.queue import JobQueue
 from workers.state.record import Delivery, JobRecord
 from workers.state.store import Store
+from workers.telemetry import logs
 
 log = logging.getLogger("purifiqa.webhooks")
 
@@ -112,8 +113,10 @@ class Sender:
     async def _try(self, job_id: str) -> None:
         try:
             record = await run_sync(self._queue.get, job_id)
-            attempt = await self._attempt(record)
-            await self._settle(record, attempt)
+            origin = record.origin
+            with logs.bind(job_id=job_id, request_id=origin.request_id, owner=origin.owner):
+                attempt = await self._attempt(record)
+                await self._settle(record, attempt)
         except JobUnreadableError:
             if job_id not in self._left:  # it is due again with every lease
                 log.warning("webhook of job %s is left to the version of the service that accepted the job", job_id)
@@ -170,7 +173,8 @@ class Sender:
             detail = attempt.detail or f"it answered {attempt.status}"
             wait = self._wait(tried) if tried < self._settings.webhook_attempts else None
             state = "failed" if wait is None else "pending"
-        log.info("webhook of job %s: %s after %d attempts %s", record.id, state, tried, detail)
+        level = logging.WARNING if state in ("refused", "failed") else logging.INFO
+        log.log(level, "webhook %s", f"{state}: {detail}" if detail else state, extra={"attempts": tried})
         delivery = Delivery.model_validate(
             {"state": state, "attempts": tried, "last_status": attempt.status, "detail": detail, "last_attempt": now,
              "next_attempt": None if wait is None else now + wait}

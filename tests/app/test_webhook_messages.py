@@ -1,7 +1,9 @@
 """What a webhook says, and what is kept of each try to say it."""
 
 import asyncio
+import io
 import json
+import logging
 import time
 
 import pytest
@@ -19,6 +21,7 @@ from workers.state.manifest import read_manifest
 from workers.state.queue import JobQueue
 from workers.state.record import Delivery, JobRecord, Origin, Status
 from workers.state.store import Store
+from workers.telemetry import logs
 
 
 def record(status, **fields):
@@ -109,3 +112,22 @@ def test_a_broker_that_is_away_is_told_once_and_not_at_every_look(hooked, tmp_pa
 
     asyncio.run(run_for_a_while())
     assert [one.getMessage().partition(",")[0] for one in caplog.records] == ["webhooks are waiting"]
+
+
+def test_every_attempt_is_in_the_log_under_its_job_and_the_request_that_ordered_it(hooked_client, photo_png, caplog):
+    caplog.set_level(logging.INFO)
+    handler = logging.StreamHandler(stream := io.StringIO())
+    handler.setFormatter(logs.formatter("json"))
+    log = logging.getLogger("purifiqa.webhooks")
+    log.addHandler(handler)
+    try:
+        with Receiver(500, 410) as receiver:
+            hooked_client.headers["X-Request-ID"] = "shop-42"
+            job = order_and_end(hooked_client, photo_png, f"http://127.0.0.1:{receiver.port}/")
+            delivery(hooked_client, job, "refused")
+    finally:
+        log.removeHandler(handler)
+    lines = [json.loads(line) for line in stream.getvalue().splitlines()]
+    told = [(one["level"], one["event"], one["attempts"]) for one in lines]
+    assert told == [("info", "webhook pending: it answered 500", 1), ("warning", "webhook refused: it answered 410", 2)]
+    assert {(one["job_id"], one["request_id"]) for one in lines} == {(job["id"], "shop-42")}

@@ -18,7 +18,7 @@ from structlog.types import Processor
 CONTEXT = ("request_id", "trace_id", "owner", "job_id")
 FIELDS = (
     "method", "route", "status", "duration_ms", "job_id", "kind", "defense", "attack", "outcome", "code", "worker",
-    "device", "queued_ms", "run_ms", "owner", "jobs",
+    "device", "queued_ms", "run_ms", "owner", "jobs", "attempts",
 )  # fmt: skip
 LONGEST_TEXT = 2_000
 LONGEST_STORY = 20_000
