@@ -48,6 +48,13 @@ _JOB_HEADERS = {
         "schema": {"type": "string"},
     },
 }
+_LATER = {"Retry-After": {"description": "Seconds to wait before trying again.", "schema": {"type": "integer"}}}
+_ERROR_HEADERS = {
+    401: {"WWW-Authenticate": {"description": "How to send an API key.", "schema": {"type": "string"}}},
+    409: _LATER,
+    429: _LATER,
+    503: _LATER,
+}
 _HEADERS = {
     "Prefer": ("`wait=N`: answer within N seconds if the job is done (RFC 7240).", "wait=10"),
     "Idempotency-Key": (
@@ -69,7 +76,10 @@ _NAMED: dict[str, tuple[Iterable[str], str, str]] = {
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """Return the documentation of these errors."""
     content = {MEDIA_TYPE: {"schema": {"$ref": REF.format(model="Problem")}}}
-    return {status: {"description": _TITLES[status], "content": content} for status in (*statuses, 500)}
+    return {
+        status: {"description": _TITLES[status], "content": content, "headers": _ERROR_HEADERS.get(status, {})}
+        for status in (*statuses, 500)
+    }
 
 
 def accepted(images: dict[str, Any] | None = None) -> dict[int | str, dict[str, Any]]:

@@ -5,11 +5,6 @@ from typing import Any
 from app.documentation import problems
 from app.request_context import WATCHED
 
-_HEADERS = {
-    401: {"WWW-Authenticate": {"description": "How to send an API key.", "schema": {"type": "string"}}},
-    429: {"Retry-After": {"description": "Seconds to wait before trying again.", "schema": {"type": "integer"}}},
-}
-
 
 def describe(document: dict[str, Any], *, keys_are_on: bool) -> None:
     """Complete `document` in place. Where keys are off, sending one stays possible and changes nothing."""
@@ -23,8 +18,6 @@ def describe(document: dict[str, Any], *, keys_are_on: bool) -> None:
             if "requestBody" in operation:
                 statuses += [408]
             for status, answer in problems(*statuses).items():
-                described = operation["responses"].setdefault(str(status), answer)
-                if headers := _HEADERS.get(int(status)):
-                    described.setdefault("headers", headers)
+                operation["responses"].setdefault(str(status), answer)
             if "security" in operation and not keys_are_on:
                 operation["security"].append({})

@@ -59,7 +59,7 @@ class _Stream(StreamingResponse):
     response_class=Response,  # FastAPI's own would call the endpoint as a generator, which cannot answer 204
     responses={
         200: {"description": "Server-sent events: queued, running, progress, finished, failed, canceled",
-              "content": {"text/event-stream": {"schema": _EVENT}}},
+              "content": {"text/event-stream": {"itemSchema": _EVENT}}},
         204: {"description": "The job has ended, and there are no events after `Last-Event-ID`"},
         **problems(404, 410, 422, 503),
     },
