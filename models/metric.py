@@ -79,9 +79,10 @@ class Metric(ABC):
 
     @abstractmethod
     def score(self, images: Tensor) -> Tensor:
-        """Return one float32 score per image, (N,). The one method that an author must write.
+        """Return one finite score per image, (N,). The one method that an author must write.
 
-        `images` is float32 RGB in [0, 1], (N, 3, H, W), of a size that the card allows. It may require gradients.
+        `images` is float32 RGB in [0, 1], (N, 3, H, W), of a size that the card allows, and must not be changed in
+        place. It may require gradients.
         """
 
     def availability(self) -> Availability:
@@ -114,21 +115,35 @@ class Metric(ABC):
         """Score float32 RGB images in [0, 1], (N, 3, H, W); return float32 (N,), on the images' device.
 
         Gradients flow if `images` requires them and the card says `differentiable`; otherwise none are kept.
-        Raises ValueError for images out of contract, UnsuitableSizeError, MetricUnavailableError, MetricError for a
-        score that is not finite, UndefinedScoreError where the metric has none.
+        Raises ValueError for images out of contract, UnsuitableSizeError, MetricUnavailableError, MetricError if
+        `score` returns anything but a finite number per image, or one without the gradient that the card promises,
+        UndefinedScoreError where the metric has none.
         """
         check_images(images)
         self.check_size(images.shape[2], images.shape[3])
         availability = self.availability()
         if not availability.available:
             raise MetricUnavailableError(self.card.name, availability)
-        with torch.set_grad_enabled(torch.is_grad_enabled() and images.requires_grad and self.card.differentiable):
+        needs_gradient = torch.is_grad_enabled() and images.requires_grad and self.card.differentiable
+        with torch.set_grad_enabled(needs_gradient):
             try:
                 scores = self.score(images)
             except ShippedWeightsError as error:
                 raise MetricUnavailableError(self.card.name, unavailable(error.reason, error.cure)) from error
-        if tuple(scores.shape) != (len(images),):
-            raise MetricError(f"{self.card.name} returned shape {tuple(scores.shape)} for {len(images)} images")
+        self._check_scores(scores, len(images), needs_gradient=needs_gradient)
+        return scores.float()
+
+    def _check_scores(self, scores: object, count: int, *, needs_gradient: bool) -> None:
+        name = self.card.name
+        if not isinstance(scores, Tensor):
+            raise MetricError(f"{name} returned a {type(scores).__name__}: it needs a tensor of shape ({count},)")
+        if tuple(scores.shape) != (count,):
+            needed = f"it needs a score for each, shape ({count},)"
+            raise MetricError(f"{name} returned shape {tuple(scores.shape)} for {count} images: {needed}")
         if not bool(torch.isfinite(scores.detach()).all()):
-            raise MetricError(f"{self.card.name} returned a score that is not finite")
-        return scores
+            raise MetricError(f"{name} returned a score that is not finite")
+        if needs_gradient and not scores.requires_grad:
+            raise MetricError(
+                f"{name} promises gradients, and its score has none: compute it in torch, without no_grad, detach or "
+                "numpy, or say differentiable=False on its card"
+            )
