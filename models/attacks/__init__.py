@@ -16,7 +16,11 @@ class UnknownAttackError(UnknownNameError):
     kind = "attack"
 
 
-ATTACKS: dict[str, type[Attack]] = concrete_by_name(sys.modules[__name__], Attack)  # type: ignore[type-abstract]
+ATTACKS: dict[str, type[Attack]] = concrete_by_name(
+    sys.modules[__name__],
+    Attack,  # type: ignore[type-abstract]
+    facts=("source",),
+)
 """Every attack by name, in alphabetical order."""
 
 ORDERABLE: dict[str, type[Attack]] = {name: kind for name, kind in ATTACKS.items() if not kind.is_local}

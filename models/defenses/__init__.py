@@ -20,7 +20,11 @@ class UnknownDefenseError(UnknownNameError):
         return "; join several with +, such as flip+jpeg" if is_list else super()._hint(known)
 
 
-DEFENSES: dict[str, type[Defense]] = concrete_by_name(sys.modules[__name__], Defense)  # type: ignore[type-abstract]
+DEFENSES: dict[str, type[Defense]] = concrete_by_name(
+    sys.modules[__name__],
+    Defense,  # type: ignore[type-abstract]
+    facts=("differentiable", "stochastic"),
+)
 """Every defense by name, in alphabetical order."""
 
 if TYPE_CHECKING:

@@ -63,3 +63,10 @@ def test_abstract_and_imported_classes_are_not_found(package):
 def test_an_error_in_one_file_is_raised(package, text, error):
     with pytest.raises(error):
         list(concrete_subclasses(*package(ant=CHILD.format("a_package_to_discover", "Ant"), broken=text)))
+
+
+def test_a_class_that_does_not_say_what_it_has_to_is_refused_with_its_file(package):
+    silent = CHILD.format("a_package_to_discover", "Silent")
+    found = package(ant=silent.replace("Silent", "Ant") + "    kind = 1\n    cost = 2\n", silent=silent)
+    with pytest.raises(TypeError, match=r"silent\.py: Silent has to say kind and cost$"):
+        list(concrete_subclasses(*found, facts=("kind", "cost")))
