@@ -240,24 +240,31 @@ def test_the_python_of_its_page_runs_as_it_stands(photo_jpeg, tmp_path):
 
 
 @pytest.mark.slow
-def test_the_example_of_adding_a_defense_is_all_it_takes(tmp_path):
+@pytest.mark.parametrize(
+    ("page", "file", "name", "tests", "catalogue"),
+    [
+        ("adding-a-defense", "defenses/gamma_jitter.py", "gamma-jitter", "test_every_defense*.py", "defenses"),
+        ("attacks", "attacks/pgd.py", "pgd", "test_every_attack.py", "attacks"),
+    ],
+    ids=["defense", "attack"],
+)
+def test_the_example_of_adding_one_is_all_it_takes(tmp_path, page, file, name, tests, catalogue):
     """In a scratch copy: one file, and the catalogue, the command and the contract tests have it."""
-    for name in ("app", "workers", "models", "tests", "docs", "pyproject.toml", "README.md", "docker-compose.yml"):
-        source = ROOT / name
+    for part in ("app", "workers", "models", "tests", "docs", "pyproject.toml", "README.md", "docker-compose.yml"):
+        source = ROOT / part
         copy = shutil.copytree if source.is_dir() else shutil.copy
-        copy(source, tmp_path / name)
-    page = (ROOT / "docs" / "adding-a-defense.md").read_text()
-    code = re.search(r"```python\n(.*?)```", page, re.DOTALL)[1]
-    (tmp_path / "models" / "defenses" / "gamma_jitter.py").write_text(code)
+        copy(source, tmp_path / part)
+    code = re.search(r"```python\n(.*?)```", (ROOT / "docs" / f"{page}.md").read_text(), re.DOTALL)[1]
+    (tmp_path / "models" / file).write_text(code)
     environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
     command = [
         sys.executable,
         "-m",
         "pytest",
         "-q",
-        *(str(file) for file in sorted(tmp_path.glob("tests/contracts/test_every_defense*.py"))),
+        *(str(found) for found in sorted(tmp_path.glob(f"tests/contracts/{tests}"))),
         "-k",
-        "gamma",
+        name,
         "-p",
         "no:cacheprovider",
     ]
@@ -265,11 +272,11 @@ def test_the_example_of_adding_a_defense_is_all_it_takes(tmp_path):
     assert done.returncode == 0, done.stdout
     assert int(re.search(r"(\d+) passed", done.stdout)[1]) > 10
     listed = subprocess.run(
-        [sys.executable, "-m", "app", "defenses", "--json"],
+        [sys.executable, "-m", "app", catalogue, "--json"],
         cwd=tmp_path,
         env=environment,
         capture_output=True,
         text=True,
         check=True,
     )
-    assert "gamma-jitter" in [entry["name"] for entry in json.loads(listed.stdout)]
+    assert name in [entry["name"] for entry in json.loads(listed.stdout)]
