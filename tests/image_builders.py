@@ -9,6 +9,8 @@ import zlib
 import numpy as np
 from PIL import Image, ImageCms
 
+from models.images import decode
+
 
 def photo(width: int = 64, height: int = 48) -> np.ndarray:
     """Smooth colors with a little texture, uint8 (H, W, 3); no symmetry, every row and column differs."""
@@ -274,3 +276,11 @@ def zip_archive() -> bytes:
     with zipfile.ZipFile(file, "w") as archive:
         archive.writestr("payload.html", "<script>alert(1)</script>")
     return file.getvalue()
+
+
+def read_pixels(data):
+    """Pixels as integers 0 to 255, (H, W, 3), and what was done."""
+    tensor, facts = decode(data)
+    pixels = tensor[0].permute(1, 2, 0).numpy().astype(np.float64) * 255
+    assert np.abs(pixels - pixels.round()).max() < 1e-4
+    return pixels.round().astype(int), facts

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 SECRET = "whsec_" + base64.b64encode(b"a secret of thirty-two bytes, ok").decode()
 """What the service of the tests signs with."""
+OLD_SECRET = "whsec_" + base64.b64encode(b"the one before, also of 32 bytes").decode()
 
 
 class Received(NamedTuple):

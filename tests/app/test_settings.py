@@ -13,6 +13,7 @@ from app.cli.keys import keys_file
 from app.cli.options import in_words
 from app.command.health import own_address
 from app.settings import CI_CACHE, Settings, unknown_variables
+from workers.settings import WorkerSettings
 
 ROOT = Path(__file__).parents[2]
 
@@ -176,3 +177,13 @@ def test_up_ends_for_a_setting_with_the_status_of_its_processes(run, monkeypatch
     done = run("up")
     assert done.exit_code == os.EX_CONFIG
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_the_password_comes_from_its_file(tmp_path):
+    secret = tmp_path / "password"
+    secret.write_text("p@ss/word\n")
+    for url, expected in (
+        ("redis://redis:6379/0", "redis://:p%40ss%2Fword@redis:6379/0"),
+        ("redis://user:old@redis:6379/0", "redis://user:p%40ss%2Fword@redis:6379/0"),
+    ):
+        assert WorkerSettings(redis_url=url, redis_password_file=secret).broker_url() == expected

@@ -289,13 +289,3 @@ def test_waiting_ends_when_the_job_is_erased_or_the_service_stops(queue, job, mo
     submitted(queue, "job2", ORDER, IMAGE)
     queue.stop_waiting()
     assert not wait(queue, "job2", 20)
-
-
-def test_the_password_comes_from_its_file(tmp_path):
-    secret = tmp_path / "password"
-    secret.write_text("p@ss/word\n")
-    for url, expected in (
-        ("redis://redis:6379/0", "redis://:p%40ss%2Fword@redis:6379/0"),
-        ("redis://user:old@redis:6379/0", "redis://user:p%40ss%2Fword@redis:6379/0"),
-    ):
-        assert WorkerSettings(redis_url=url, redis_password_file=secret).broker_url() == expected

@@ -3,6 +3,7 @@
 import pytest
 from standin_metrics import Standin, photograph_like
 
+from app.bench.choices import Choices
 from app.bench.report import whole
 from models.images import ImageFormat, encode
 from models.metrics import metrics
@@ -30,3 +31,10 @@ def undrawn(monkeypatch):
     """Reports without pictures: drawing them is nearly all the work of a study of two small photographs."""
     monkeypatch.setattr(whole, "_plots", lambda *_, **__: ())
     monkeypatch.setattr(whole, "_gallery", lambda *_: ())
+
+
+@pytest.fixture
+def choices(photos, tmp_path, standin):
+    return Choices(
+        photos, tmp_path / "out", attacks="ifgsm", defenses="random-noise,flip", metrics="standin", adaptive="flip"
+    )

@@ -1,6 +1,5 @@
 """With a service the same study gives the same pictures and tables, and what is wrong with the service is said."""
 
-import csv
 import dataclasses
 from importlib.metadata import version
 from pathlib import Path
@@ -9,6 +8,7 @@ import pytest
 import torch
 from conftest import served
 from standin_metrics import photograph_like
+from studies import table
 
 from app.bench import cells, study
 from app.bench.choices import Choices, draft, settle
@@ -27,7 +27,6 @@ from models.perturbation.universal import Recipe, learn, save
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 
-TIMES = ("ms", "attack_ms")
 DEFENSES = 'random-noise,flip,{"name": "random-crop", "size": 48},diffpure'
 VERSION = version("purifiqa")
 
@@ -85,11 +84,6 @@ def ordered(monkeypatch):
         ),
     )
     return seen
-
-
-def table(out):
-    with (out / "results.csv").open() as file:
-        return [row for row in csv.reader(file) if row[5] not in TIMES]
 
 
 @pytest.mark.parametrize("attacks", ["ordered", "here"])

@@ -1,24 +1,17 @@
 """With a service, too, a metric without a score for a picture takes no other metric's results with it."""
 
-import csv
 from importlib.metadata import version
 
 import pytest
 import torch
 from standin_metrics import photograph_like
+from studies import table
 
 from app.bench import study
 from app.bench.choices import Choices
 from models.images import ImageFormat, encode
 
 pytestmark = pytest.mark.usefixtures("undrawn")
-
-TIMES = ("ms", "attack_ms")
-
-
-def table(out):
-    with (out / "results.csv").open() as file:
-        return [row for row in csv.reader(file) if row[5] not in TIMES]
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ from importlib.metadata import version
 
 import pytest
 from standin_metrics import Standin
+from studies import TIMES
 
 from app.bench import study
 from app.bench.choices import Choices, draft, settle
@@ -21,7 +22,6 @@ from models.noise import derive_seed
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 
-TIMES = ("ms", "attack_ms")
 SAMPLES = 4
 
 
