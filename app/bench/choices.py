@@ -6,25 +6,22 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from app.bench import pictures
+from app.bench import pairing, pictures
 from app.bench.folder import Folder, write_whole
 from app.bench.items import (
     BenchError,
     Found,
-    Item,
     Skipped,
     attack_of,
-    defense_of,
     find_attacks,
     find_defenses,
     find_metrics,
-    label_of,
     metric_of,
     split,
 )
 from app.bench.measure import MEASURES
 from app.bench.opinions import read_opinions
-from app.bench.parameters import Apart, Manifest, Pair, Parameters, check_added, check_same, check_version
+from app.bench.parameters import Manifest, Parameters, check_added, check_same, check_version
 from app.bench.presets import PRESETS, Preset
 from app.bench.server import Server
 from app.bench.sweeps import Kinds, expand
@@ -82,9 +79,11 @@ def draft(choices: Choices, version: str, server: Server | None = None) -> Manif
     attacks = _found(to_attack, _given(choices.attacks, ATTACKS), preset.attacks)
     defenses = _found(to_defend, _given(choices.defenses, DEFENSES), preset.defenses)
     is_all_ordered = server is not None and not server.attacks_here(attacks.items)
-    pairs, impossible = _pairs(attacks.items, metrics.items, {item.label for item in attacks.items if choices.attacks})
-    adaptive = _adaptive(choices.adaptive, defenses.items, is_all_ordered=is_all_ordered)
-    apart, unmoved = _apart(attacks.items, [item for item in defenses.items if item.label in adaptive])
+    pairs, impossible = pairing.pairs(
+        attacks.items, metrics.items, {item.label for item in attacks.items if choices.attacks}
+    )
+    adaptive = pairing.adaptive(choices.adaptive, defenses.items, is_all_ordered=is_all_ordered)
+    apart, unmoved = pairing.apart(attacks.items, [item for item in defenses.items if item.label in adaptive])
     measures = {name: perceptual.availability(called) for name, called in MEASURES.items()}
     parameters = Parameters(
         size=_size(choices.size, preset),
@@ -183,90 +182,6 @@ def _given(text: str | None, kinds: Kinds) -> list[str] | None:
 
 def _found(find: Callable[..., Found], given: list[str] | None, usual: Sequence[str]) -> Found:
     return find(usual if given is None else given, is_preset=given is None)
-
-
-def _pairs(attacks: Sequence[Item], metrics: Sequence[Item], named: set[str]) -> tuple[tuple[Pair, ...], list[Skipped]]:
-    """Return which attack can mislead which metric. Raises BenchError for a `named` attack that can mislead none."""
-    pairs: list[Pair] = []
-    impossible: list[Skipped] = []
-    for attack in attacks:
-        before = len(pairs)
-        for metric in metrics:
-            reason = None
-            if attack_of(attack).white_box and not metric_of(metric).card.differentiable:
-                reason = f"{attack.label} needs gradients, and {metric.label} has none"
-            elif not attack_of(attack).misleads(metric_of(metric)):
-                version = metric_of(metric).card.version
-                reason = f"{attack.label} was learned on another metric than {metric.label}, version {version}"
-            if reason:
-                impossible.append(Skipped(kind="pair", name=f"{attack.label} on {metric.label}", reason=reason))
-            else:
-                pairs.append(Pair(attack=attack.label, metric=metric.label))
-        if len(pairs) == before and attack.label in named:
-            raise BenchError(f"{impossible[-1].reason}: choose another metric, or a black-box attack")
-    if not pairs:
-        raise BenchError(f"no attack can mislead a metric: {'; '.join(one.reason for one in impossible)}")
-    return tuple(pairs), impossible
-
-
-def _apart(attacks: Sequence[Item], defenses: Sequence[Item]) -> tuple[tuple[Apart, ...], list[Skipped]]:
-    """Return which attacks do not go through which of the defenses, or always through one, and that they are left out.
-
-    Raises BenchError for one that only goes through a defense which is not there.
-    """
-    apart: list[Apart] = []
-    skipped: list[Skipped] = []
-    for attack in attacks:
-        foreign = [defense for defense in defenses if not attack_of(attack).goes_through(defense_of(defense))]
-        if not attack_of(attack).goes_through(None):
-            if len(foreign) == len(defenses):
-                its = "that defense, with the same parameters"
-                raise BenchError(f"{attack.label} was learned through a defense: name {its}, with --adaptive")
-            apart.append(Apart(attack=attack.label, defense="none"))
-            reason = "it was learned through a defense, so it is not an attack on the undefended metric"
-            skipped.append(Skipped(kind="pair", name=f"{attack.label} through nothing", reason=reason))
-        for defense in foreign:
-            apart.append(Apart(attack=attack.label, defense=defense.label))
-            reason = "it was not learned through this defense"
-            skipped.append(Skipped(kind="pair", name=f"{attack.label} through {defense.label}", reason=reason))
-    return tuple(apart), skipped
-
-
-def _adaptive(given: str | None, defenses: Sequence[Item], *, is_all_ordered: bool) -> tuple[str, ...]:
-    """Return the labels of the defenses to attack through; a bare name means all defenses of that name.
-
-    Raises BenchError for one that is not there, and, unless every attack is ordered, for one that only a server has.
-    """
-    labels = _adaptive_labels(given, defenses)
-    return labels if is_all_ordered else _usable_here(labels, defenses)
-
-
-def _adaptive_labels(given: str | None, defenses: Sequence[Item]) -> tuple[str, ...]:
-    usable = [defense for defense in defenses if defense.label != "none"]
-    if given is None:
-        return ()
-    if given == "all":
-        return tuple(defense.label for defense in usable)
-    wanted: set[str] = set()
-    for text in expand(split(given), DEFENSES):
-        named = {defense.label for defense in usable if text in (defense.label, defense.about["name"])}
-        labels = named or {label_of(text)}
-        if not labels <= {defense.label for defense in usable}:
-            there = ", ".join(defense.label for defense in usable)
-            raise BenchError(f"--adaptive names {text}, which is not among the defenses: {there}")
-        wanted |= labels
-    return tuple(defense.label for defense in usable if defense.label in wanted)
-
-
-def _usable_here(labels: tuple[str, ...], defenses: Sequence[Item]) -> tuple[str, ...]:
-    """Return the labels. Raises BenchError for a defense that only a server can use."""
-    for defense in defenses:
-        availability = defense_of(defense).availability()
-        if defense.label in labels and not availability.available:
-            raise BenchError(
-                f"{defense.label} is not usable here, so no attack can go through it: {availability.explanation}"
-            )
-    return labels
 
 
 def _size(given: str | None, preset: Preset) -> tuple[int, int] | None:
