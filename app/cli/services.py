@@ -50,6 +50,7 @@ def up(
 
 def api() -> None:
     """Run one API process. PURIFIQA_* variables say where Redis is and which address to listen on."""
+    from app.command.parts import StartError, check_address
     from app.main import create_app
     from app.server import serve
     from app.settings import Settings, unknown_variables
@@ -62,6 +63,10 @@ def api() -> None:
     _log(settings.log_level, settings.log_format)
     for line in unknown_variables(os.environ):
         logging.getLogger("purifiqa.api").warning(line)
+    try:
+        check_address(settings.host, settings.port, "check PURIFIQA_HOST and PURIFIQA_PORT")
+    except StartError as error:
+        _end(str(error), error.status)
     serve(service, settings)
 
 

@@ -133,6 +133,18 @@ def free_port(host: str) -> int:
         return int(probe.getsockname()[1])
 
 
+def check_address(host: str, port: int, cure: str) -> None:
+    """Raise StartError, which ends with `cure`, if no process can listen there now."""
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        for family, kind, protocol, _, address in found:
+            with socket.socket(family, kind, protocol) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind(address)
+    except OSError as error:
+        raise StartError(f"cannot listen on {host}:{port}: {error.strerror}; {cure}") from error
+
+
 def service_parts(broker: Path, data_dir: Path, host: str, port: int, workers: int) -> list[Part]:
     """Return the broker, listening on the socket `broker`, the workers, and the API, in the order they start.
 

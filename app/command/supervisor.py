@@ -5,7 +5,6 @@ import fcntl
 import logging
 import os
 import signal
-import socket
 import tempfile
 import time
 from collections.abc import Iterator
@@ -15,7 +14,7 @@ from pathlib import Path
 import httpx2
 
 from app.command.health import address_of, what_is_wrong
-from app.command.parts import STOP_SECONDS, Part, StartError, free_port, service_parts
+from app.command.parts import STOP_SECONDS, Part, StartError, check_address, free_port, service_parts
 
 log = logging.getLogger("purifiqa.up")
 
@@ -44,7 +43,7 @@ class Supervisor:
         if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as nohup has it: the terminal may close
             signal.signal(signal.SIGHUP, self._on_signal)
         with self._locked(), tempfile.TemporaryDirectory(prefix="purifiqa-") as folder:
-            _check_port(self.host, self.port)
+            check_address(self.host, self.port, "choose another --host or --port")
             self.port = self.port or free_port(self.host)
             if len(folder) > LONGEST_SOCKET_FOLDER:
                 raise StartError(f"{folder} is too long a path for a socket; set TMPDIR to a shorter one")
@@ -153,14 +152,3 @@ def _set_seconds(variable: str) -> float:
         return float(os.environ.get(variable) or 0)
     except ValueError:  # no process has started with that
         return 0
-
-
-def _check_port(host: str, port: int) -> None:
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            raise StartError(
-                f"cannot listen on {host}:{port}: {error.strerror}; choose another --host or --port"
-            ) from error

@@ -41,6 +41,15 @@ def test_a_worker_that_does_not_find_redis_names_the_variable_that_tells_where_i
     assert "secret" not in line
 
 
+@pytest.mark.parametrize("host", ["192.0.2.1", "nowhere.invalid", "::2"])
+def test_an_api_that_cannot_listen_names_the_variables_that_tell_where_it_listens(tmp_path, host):
+    status, said = last_words("api", host=host, port=8000, auth="off", data_dir=tmp_path)
+    assert status == 1
+    [line] = said.splitlines()
+    assert line.startswith(f"purifiqa: cannot listen on {host}:8000: ")
+    assert line.endswith("; check PURIFIQA_HOST and PURIFIQA_PORT")
+
+
 @pytest.mark.slow
 def test_a_worker_that_cannot_write_its_folder_says_so(tmp_path):
     (tmp_path / "file").touch()
