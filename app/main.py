@@ -64,6 +64,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             await run_sync(decoding.close)
 
     app = FastAPIOffline(
+        redirect_slashes=False,  # it names http:// behind a proxy with TLS, and a client would send its key there
         title="PurifIQA",
         summary="Image-quality scores that can be trusted",
         description=DESCRIPTION,

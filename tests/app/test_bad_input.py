@@ -223,6 +223,11 @@ def test_a_wrong_method_or_path_is_a_problem_too(client):
     check_problem(client.get("/purify"), 405)
 
 
+@pytest.mark.parametrize("path", ["/jobs/", "/docs/", "/livez/"])
+def test_a_slash_too_many_leads_nowhere_for_behind_a_proxy_it_would_lead_past_its_encryption(client, path):
+    check_problem(client.get(path, follow_redirects=False), 404, "not-found")
+
+
 @pytest.mark.parametrize(("path", "methods"), [
     ("/jobs/x", "DELETE, GET, HEAD"), ("/batches/x", "DELETE, GET, HEAD"), ("/jobs", "GET, HEAD"), ("/livez", "GET, HEAD"),
     ("/", "GET, HEAD"), ("/static-offline-docs/swagger-ui.css", "GET, HEAD"),
