@@ -5,13 +5,14 @@ import functools
 import itertools
 import statistics
 import time
+import traceback
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from app.bench.folder import AttackRecord, FailureRecord, Folder, UnscoredRecord, write_whole
+from app.bench.folder import AttackRecord, FailureRecord, Folder, NotKeptError, UnscoredRecord, write_whole
 from app.bench.items import Item, attack_of, metric_of
 from app.bench.measure import Purified, measure
 from app.bench.units import ATTACK, Unit
@@ -24,7 +25,7 @@ from models.metrics import find_metric
 from models.noise import derive_seed
 
 FAILURES = (RuntimeError, ValueError, OSError, MemoryError)
-"""What a step may raise and the study goes on: all that attacks, defenses and metrics say, and no memory."""
+"""What a step may raise by itself: all that attacks, defenses and metrics say, and no memory. Else it is a mistake."""
 NO_SCORE = (MetricError, UnsuitableSizeError)
 """What a metric raises that has no score for an image; others may have one."""
 _WARM_UP_SIDE = 64
@@ -74,8 +75,12 @@ def perform(unit: Unit, folder: Folder, device: str, left_out: Collection[str] =
             else:
                 defense = next(one for one in unit.defenses if one.label == step)
                 _defend(unit, folder, defense, clean, image)
-        except FAILURES as error:
-            failed, why = True, f"{type(error).__name__}: {error}"[:1000]
+        except NotKeptError:
+            raise
+        except Exception as error:  # noqa: BLE001 - what somebody adds may make any mistake
+            if not isinstance(error, FAILURES):
+                traceback.print_exc()
+            failed, why = True, " ".join([f"{type(error).__name__}: {error}"[:1000], *getattr(error, "__notes__", ())])
             is_unscored = step == ATTACK and isinstance(error, NO_SCORE)
             folder.append(unit, UnscoredRecord(why=why) if is_unscored else FailureRecord(step=step, why=why))
         yield Ended(step, time.perf_counter() - start, failed)
@@ -120,6 +125,9 @@ def _scores(unit: Unit, samples: Iterable[Tensor]) -> tuple[dict[str, float], di
                 told[metric.label].append(float(metric_of(metric)(image)))
             except NO_SCORE as error:
                 unscored[metric.label] = f"{type(error).__name__}: {error}"[:1000]
+            except Exception as error:
+                error.add_note(f"(in the metric {metric.label})")
+                raise
     return {label: statistics.median(scores) for label, scores in told.items() if label not in unscored}, unscored
 
 

@@ -159,7 +159,7 @@ class _Pool:
         if step is None and tries > TRIES:
             raise BenchError(f"a process of the study died before it could begin {place or 'anything'} ({how})")
         if work and step and tries >= TRIES:
-            why = f"its process died {tries} times ({how}); {_guess(code)}"
+            why = f"its process died {tries} times ({how}); was there enough memory?"
             Folder(self._root).append(work.unit, FailureRecord(step=step, why=why))
             self._tell(work.unit, Ended(step, 0, failed=True))
             work = Work(work.unit, work.left_out | {step})
@@ -178,11 +178,6 @@ class _Pool:
 
     def _is_late(self) -> bool:
         return self._deadline is not None and time.monotonic() > self._deadline
-
-
-def _guess(code: int) -> str:
-    # Python ends with 1 after an exception that nobody caught, and has printed it
-    return "see the error that was printed where the study ran" if code == 1 else "was there enough memory?"
 
 
 @contextlib.contextmanager
