@@ -20,6 +20,7 @@ from app.bench.sweeps import expand
 from app.command import listing
 from app.decoding.pool import UndecodableImageError
 from app.errors import image_problem
+from app.schemas import AttackForm, JobDocument, PurifyForm, ScoreForm
 from app.settings import Settings
 from models.attacks import ATTACKS, parse_attack
 from models.defenses import DEFENSES, parse_defense
@@ -74,6 +75,12 @@ def test_the_words_that_a_setting_takes_are_told():
     assert {name: tuple(re.findall(r"\w+", words.replace(" or ", " "))) for name, words in told.items()} == {
         name.upper(): words for name, words in takes.items() if words and all(isinstance(word, str) for word in words)
     }
+
+
+def test_every_field_of_a_request_and_of_a_job_is_told():
+    told = set(re.findall(r"[`\"]([a-z_]+)[`\"(]", (ROOT / "docs" / "api.md").read_text()))
+    fields = {name for kind in (PurifyForm, ScoreForm, AttackForm, JobDocument) for name in kind.model_fields}
+    assert fields <= told, fields - told
 
 
 def test_every_word_for_what_was_done_to_an_image_is_explained():

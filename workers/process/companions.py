@@ -10,7 +10,6 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
-from workers.orders import Kind
 from workers.state.entries import job_of
 from workers.state.keys import job_keys
 from workers.state.queue import JobQueue
@@ -87,7 +86,7 @@ class Companions:
             for entry, (fixed, setbacks) in zip(entries, found, strict=True)
             if fixed is not None and int(setbacks or 0) == 0  # a job that took its worker along is done alone
         ]
-        waiting = [candidate(*one) for one in records if one[1]["order"]["kind"] != Kind.ATTACK]  # as is an attack
+        waiting = [candidate(*one) for one in records if "samples" in one[1]["order"]]  # any other is done alone, too
         head = candidate("", record.fixed())
         alike = any(one.likeness == head.likeness for one in waiting)
         return choose(head, waiting, pixels, len(self._queue.workers())) if alike else []
