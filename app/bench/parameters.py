@@ -109,8 +109,6 @@ def check_added(before: Parameters, now: Parameters) -> None:
     """Raise BenchError unless everything of before is there now, unchanged."""
     old, new = before.model_dump(), now.model_dump()
     for name in old:
-        if name == "gallery":
-            continue
         if name == "files":
             kept = old[name].items() <= new[name].items()
         else:
