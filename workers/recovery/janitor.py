@@ -6,7 +6,7 @@ import logging
 import time
 
 from workers.recovery import leftovers
-from workers.recovery.survey import Broker, Survey
+from workers.recovery.survey import BrokerRun, Survey
 from workers.state.batches import Batch
 from workers.state.manifest import read_batch, read_manifest
 from workers.state.queue import JobQueue
@@ -31,7 +31,7 @@ class Janitor:
         self._queue, self._survey, self._store, self._name = queue, survey, store, name
         self._seen = ""
 
-    def look(self, broker: Broker) -> None:
+    def look(self, broker: BrokerRun) -> None:
         """Erase what has had its time, and tidy up if it is time for that."""
         self.erase_ended(broker.now)
         known = self._survey.is_known(broker)

@@ -13,7 +13,7 @@ import threading
 import time
 
 from workers.recovery.janitor import Janitor
-from workers.recovery.survey import Broker, State, Survey
+from workers.recovery.survey import BrokerRun, State, Survey
 from workers.state.broker import BROKER_ERRORS
 from workers.state.entries import entry_id, job_of
 from workers.state.ledger import JobCanceledError, JobUnreadableError
@@ -77,7 +77,7 @@ class Reconciler:
                 self._queue.discard(entry)
         self._janitor.look(broker)
 
-    def _overdue(self, states: dict[str, State | None], broker: Broker) -> dict[str, str]:
+    def _overdue(self, states: dict[str, State | None], broker: BrokerRun) -> dict[str, str]:
         """Return the jobs that are lost, each with its state."""
         settled = broker.uptime > self._lease  # after a start of the broker, workers need a moment to come back
         symptoms: dict[str, float] = {}

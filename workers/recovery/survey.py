@@ -12,8 +12,8 @@ BROKER_NOTE_TTL = 86_400
 CHUNK = 1000
 
 
-class Broker(NamedTuple):
-    """The broker, as it is now."""
+class BrokerRun(NamedTuple):
+    """A run of the broker, from one start to the next, as it is now."""
 
     run: str
     """Another one after each start."""
@@ -40,19 +40,19 @@ class Survey:
         """Return whether it is this worker's turn; if so, it is nobody else's for so long."""
         return bool(self._redis.set(RECONCILING, worker, nx=True, px=int(seconds * 1000)))
 
-    def broker(self) -> Broker:
+    def broker(self) -> BrokerRun:
         """Return which run of the broker this is, since when it runs, and its clock."""
         with self._redis.pipeline(transaction=False) as pipe:
             pipe.info("server")
             pipe.time()
             server, (seconds, micro) = pipe.execute()
-        return Broker(server["run_id"], int(server["uptime_in_seconds"]), seconds + micro / 1e6)
+        return BrokerRun(server["run_id"], int(server["uptime_in_seconds"]), seconds + micro / 1e6)
 
-    def is_known(self, broker: Broker) -> bool:
+    def is_known(self, broker: BrokerRun) -> bool:
         """Return whether this run of the broker has been compared with the store."""
         return self._redis.get(BROKER) == broker.run.encode()
 
-    def remember(self, broker: Broker) -> None:
+    def remember(self, broker: BrokerRun) -> None:
         """Note that it has been."""
         self._redis.set(BROKER, broker.run, ex=BROKER_NOTE_TTL)
 
