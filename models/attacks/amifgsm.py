@@ -35,6 +35,9 @@ class Amifgsm(Attack):
         10, ge=1, le=1000, description="Number of steps; each changes values by the budget divided by it."
     )
     momentum: float = Field(1, ge=0, le=1, description="Share of the earlier gradients that each step keeps.")
+    normalize: bool = Field(
+        False, description="Divide each gradient by its L1 norm before it is added, as in the original publication."
+    )
 
     @property
     def min_side(self) -> int:
@@ -54,4 +57,5 @@ class Amifgsm(Attack):
     def perturb(self, target: Target) -> Tensor:
         if target.budget is None:
             raise ValueError(f"{self.name} needs a budget")
-        return sign_steps(target, target.budget / self.iterations, self.iterations, self.momentum)
+        step = target.budget / self.iterations
+        return sign_steps(target, step, self.iterations, self.momentum, normalize=self.normalize)

@@ -7,11 +7,13 @@ from models.attack_target import Target
 from models.progress import tracked
 
 
-def sign_steps(target: Target, step: float | Tensor, iterations: int, momentum: float = 0) -> Tensor:
+def sign_steps(
+    target: Target, step: float | Tensor, iterations: int, momentum: float = 0, *, normalize: bool = False
+) -> Tensor:
     """Return the images after steps of `step` (in [0, 1] units) against the gradient's sign, within the budget.
 
-    With momentum the gradients of earlier steps are added, each step weighing `momentum` times less; they are not
-    normalized. Raises ValueError if the target has no budget.
+    With momentum the gradients of earlier steps are added, each step weighing `momentum` times less; normalized, each
+    is divided by the mean of its magnitudes first. Raises ValueError if the target has no budget.
     """
     if target.budget is None:
         raise ValueError("sign steps need a budget")
@@ -22,6 +24,9 @@ def sign_steps(target: Target, step: float | Tensor, iterations: int, momentum: 
     gradients = torch.zeros(())
     for _ in tracked(range(iterations)):
         gradient = target.gradient(images).gradient
+        if normalize:
+            means = gradient.abs().mean(dim=(1, 2, 3), keepdim=True)
+            gradient.div_(means.clamp_(min=torch.finfo(means.dtype).tiny))
         if momentum:
             gradients = gradient.add_(gradients, alpha=momentum)
         signs = gradient.sign() if momentum else gradient.sign_()

@@ -52,22 +52,36 @@ def test_ifgsm_is_written_out():
     assert torch.equal(change(Ifgsm(epsilon=5, step=2, iterations=4), images), expected)
 
 
-@pytest.mark.parametrize("momentum", [0, 0.7, 1])
-def test_mifgsm_is_written_out(momentum):
+@pytest.mark.parametrize(("momentum", "normalize"), [(0, False), (0.7, False), (1, False), (0.7, True), (1, True)])
+def test_mifgsm_is_written_out(momentum, normalize):
     images = photograph_like(1, 17, 20)
     attacked, gathered = images.clone(), torch.zeros_like(images)
     for _ in range(6):
-        gathered = momentum * gathered + rising(attacked)
+        gradient = rising(attacked)
+        gathered = momentum * gathered + (gradient / gradient.abs().sum() if normalize else gradient)
         attacked = attacked + 2 / 255 * gathered.sign()
         attacked = attacked.clamp(images - 5 / 255, images + 5 / 255).clamp(0, 1)
     expected = ((attacked - images) * 255).round()
-    assert torch.equal(change(Mifgsm(epsilon=5, step=2, iterations=6, momentum=momentum), images), expected)
+    attack = Mifgsm(epsilon=5, step=2, iterations=6, momentum=momentum, normalize=normalize)
+    assert torch.equal(change(attack, images), expected)
+
+
+def test_images_whose_gradient_is_zero_stay_as_they_are_also_normalized():
+    flat = torch.full((1, 3, 16, 16), 0.5)
+    assert torch.equal(Mifgsm(normalize=True)(flat, Level()), (flat * 255).round() / 255)
 
 
 def test_momentum_matters_and_none_is_ifgsm():
     images = photograph_like(1, 17, 20)
     assert torch.equal(change(Mifgsm(momentum=0), images), change(Ifgsm(), images))
     assert not torch.equal(change(Mifgsm(), images), change(Ifgsm(), images))
+
+
+class Level(Standin):
+    """Gives every image the same score, with a gradient of zero."""
+
+    def score(self, images):
+        return (images * 0).sum(dim=(1, 2, 3))
 
 
 class Look(Standin):
