@@ -219,7 +219,7 @@ def _growth(gains: Gains, order: Sequence[str], curves: Sequence[Curve]) -> Figu
         axes.set_title(next(iter(curve.labels.values())).partition("(")[0], fontsize=10, color=INK)
         axes.set_xlabel(curve.parameter, fontsize=9)
         _tidy(axes)
-        _name_ends(axes, ends, gap=0.28 * high / figure.get_figheight())
+        _name_ends(axes, ends, gap=0.2 * high / figure.get_figheight())
     figure.supylabel("mean Gain (lower is better)", fontsize=10)
     return figure
 

@@ -5,7 +5,7 @@ import statistics
 import textwrap
 from collections.abc import Iterator, Sequence
 
-from app.bench.cells import Findings
+from app.bench.cells import Failure, Findings
 from app.bench.folder import Folder, write_whole
 from app.bench.items import attack_of
 from app.bench.parameters import Manifest
@@ -216,10 +216,22 @@ def _left_out(manifest: Manifest, findings: Findings) -> Iterator[str]:
         yield from table(("what", "name", "why"), [[one.kind, one.name, one.reason] for one in manifest.skipped])
     if findings.failures:
         yield f"## Failed ({len(findings.failures)} steps)\n"
-        yield from table(("where", "step", "why"), [[one.place, one.step, one.why] for one in findings.failures])
+        yield from _reasons(findings.failures)
     if findings.unscored:
         yield f"## Without a score ({len(findings.unscored)})\n"
-        yield from table(("where", "step", "why"), [[one.place, one.step, one.why] for one in findings.unscored])
+        yield from _reasons(findings.unscored)
+
+
+def _reasons(failures: Sequence[Failure]) -> Iterator[str]:
+    """Yield a row for each step and reason: the first place, and how many more there are."""
+    places: dict[tuple[str, str], list[str]] = {}
+    for one in failures:
+        places.setdefault((one.step, one.why), []).append(one.place)
+    rows = [
+        [f"{first}{f' and {len(others)} more' if others else ''}", step, why]
+        for (step, why), (first, *others) in places.items()
+    ]
+    yield from table(("where", "step", "why"), rows)
 
 
 def _has_any(row: Row) -> bool:

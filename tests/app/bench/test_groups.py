@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.bench.cells import Cell, Findings
+from app.bench.cells import Cell, Failure, Findings
 from app.bench.folder import Folder
 from app.bench.items import find_attacks, find_defenses, find_metrics
 from app.bench.parameters import Manifest, Pair, Parameters
@@ -56,3 +56,15 @@ def test_a_name_of_a_file_that_looks_like_markdown_is_told_of_groups_as_it_is(tm
     label = its.parameters.attacks[0].label
     report, _ = sentences(its, [cell(label), cell("madc")], tmp_path)
     assert f"uap = {label}." in to_html(report, tmp_path)
+
+
+def test_what_failed_everywhere_for_one_reason_is_told_once(tmp_path):
+    why, other = "standin: UnsuitableSizeError: too small", "ValueError: no"
+    failures = [Failure(f"clean/{name}", "resize", why) for name in "abc"]
+    whole.write(manifest("madc"), Findings(unscored=[*failures, Failure("clean/a", "flip", other)]), Folder(tmp_path))
+    lines = (tmp_path / "report.md").read_text().splitlines()
+    start = lines.index("## Without a score (4)")
+    assert lines[start + 4 : start + 6] == [
+        f"| clean/a and 2 more | resize | {why} |",
+        f"| clean/a | flip | {other} |",
+    ]
