@@ -123,8 +123,9 @@ def _front(rows: Sequence[Row], curves: Sequence[Curve]) -> Figure | None:
     for curve in curves:
         if joined := [places[label] for label in curve.labels.values() if label in places]:
             axes.plot(*zip(*joined, strict=True), color="#999999", linewidth=0.8, zorder=0)
-    axes.set_xlabel("mean Gain  (lower: the score is closer to that of the clean picture)\n"
-                    "dotted: the front, where no other defense is as good in both and better in one")  # fmt: skip
+    dotted = "\ndotted: the front, where no other defense is as good in both and better in one" if front[1:] else ""
+    joined_by = "\nthin line: values of one parameter" if curves else ""
+    axes.set_xlabel(f"mean Gain  (lower: the score is closer to that of the clean picture){dotted}{joined_by}")
     axes.set_ylabel("mean aligned quality  (higher: closer to the clean picture)")
     _name(axes, points)
     return figure
