@@ -22,6 +22,7 @@ class UnavailableError(RuntimeError):
     """It cannot be used on this machine; the message says why and what to do."""
 
     def __init__(self, name: str, availability: Availability) -> None:
+        self.availability = availability
         super().__init__(f"{name} cannot be used here: {availability.explanation}")
 
 
