@@ -92,7 +92,7 @@ def test_a_client_that_stops_reading_is_hung_up_on_although_it_goes_on_asking(se
 
 @pytest.mark.parametrize("ending", [b"Connection: close\r\n\r\n", pytest.param(b"\r\n", marks=pytest.mark.slow)])
 def test_a_client_that_never_reads_the_last_of_an_answer_is_hung_up_on(serve, ending):
-    with little_read(serve, write_seconds=0.5) as (client, connection):
+    with little_read(serve, write_seconds=0.5, keep_alive_seconds=1) as (client, connection):
         client.sendall(BIG + b"Range: bytes=0-60000\r\n" + ending)
         wait_for(lambda: connection not in connection.connections)
 
