@@ -1,9 +1,6 @@
 """The worker: real processes, real signals, and what becomes of jobs that go wrong."""
 
-import os
 import signal
-import subprocess
-import sys
 import tempfile
 import time
 
@@ -273,29 +270,3 @@ def test_the_pulse_of_a_worker_is_seen_from_its_machine_and_leaves_no_file(tmp_p
     assert time.time() - pulse.last_beat() < 5
     one.stop()
     assert list(tmp_path.iterdir()) == []
-
-
-def test_python_m_workers_is_a_worker(settings, tmp_path):
-    done = subprocess.run(
-        [sys.executable, "-m", "workers"],
-        env={**os.environ, "PURIFIQA_THREADS": "0"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode != 0
-    assert "threads" in done.stderr, "a wrong setting is named"
-
-
-@pytest.mark.slow
-def test_python_m_workers_without_redis_says_so_in_a_line(tmp_path):
-    done = subprocess.run(
-        [sys.executable, "-m", "workers"],
-        env={**os.environ, "PURIFIQA_REDIS_URL": "redis://127.0.0.1:1/0", "PURIFIQA_DATA_DIR": str(tmp_path)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 1
-    assert "Traceback" not in done.stderr
-    assert done.stderr.splitlines()[-1].startswith("purifiqa: Redis cannot be used: Error 111 connecting")
