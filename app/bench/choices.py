@@ -69,7 +69,8 @@ def draft(choices: Choices, version: str, server: Server | None = None) -> Manif
     settings, preset = Settings(), _preset(choices)
     if choices.metrics is None:
         check_defaults(settings)
-    metrics = _found(find_metrics, _given(choices.metrics, {}), settings.default_metric_names)
+    named = None if choices.metrics is None else split(choices.metrics)
+    metrics = _found(find_metrics, named, settings.default_metric_names)
     to_attack: Callable[..., Found] = find_attacks
     to_defend: Callable[..., Found] = find_defenses
     if server:

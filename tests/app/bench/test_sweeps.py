@@ -7,6 +7,7 @@ from app.bench.items import BenchError, find_attacks, find_defenses, split
 from app.bench.sweeps import Curve, curves, expand
 from models.attacks import ATTACKS
 from models.defenses import DEFENSES
+from models.metrics import metrics
 
 
 @pytest.mark.parametrize(
@@ -46,6 +47,14 @@ def test_a_study_attacks_through_each_value_that_is_named(tmp_path):
     drawn = draft(Choices(tmp_path, tmp_path, **lists, adaptive="jpeg(quality=10|50)"), "1").parameters
     assert [one.label for one in drawn.attacks] == ["ifgsm(epsilon=2)", "ifgsm(epsilon=4)"]
     assert drawn.adaptive == ("jpeg(quality=10)", "jpeg")
+
+
+def test_a_metric_whose_name_holds_a_plus_or_a_bar_is_one_metric(tmp_path, standin, monkeypatch):
+    for name in ("standin+", "standin+_a|b"):  # as pyiqa's clipiqa+
+        monkeypatch.setitem(metrics(), name, standin)
+    lists = {"attacks": "ifgsm", "defenses": "jpeg", "metrics": "standin+,standin+_a|b"}
+    drawn = draft(Choices(tmp_path, tmp_path, **lists), "1").parameters
+    assert [one.label for one in drawn.metrics] == ["standin+", "standin+_a|b"]
 
 
 def test_what_differs_in_one_number_is_a_curve_in_the_order_of_that_number():
