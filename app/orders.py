@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from app.errors import ProblemError, field_problem, invalid_fields
 from app.schemas import AttackForm, OrderForm, PurifyForm, ScoreForm
 from app.settings import Settings
-from models.attack import Attack, NoGradientError
+from models.attack import Attack, DefenseMissingError, NoGradientError
 from models.attacks import ATTACKS, ORDERABLE, UnknownAttackError, parse_attack
 from models.defense import Defense
 from models.defenses import DEFENSES, UnknownDefenseError, parse_defense
@@ -68,6 +68,10 @@ def make_attack_order(form: AttackForm, image: ImageFacts) -> AttackOrder:
         attack.check_metric(metric)
     except NoGradientError as error:
         raise field_problem(422, "metric", "no-gradient", str(error), actual=names[0]) from error
+    try:
+        attack.check_defense(defense)
+    except DefenseMissingError as error:
+        raise field_problem(422, "defense", "missing", str(error)) from error
     for field, check, seen in (
         ("attack", attack.check_size, size),
         ("metric", metric.check_size, size if defense is None else defense.output_size(size)),

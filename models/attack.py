@@ -38,6 +38,10 @@ class NoGradientError(ValueError):
     """The attack follows gradients and the metric has none."""
 
 
+class DefenseMissingError(ValueError):
+    """The attack is about a defense, and none is named."""
+
+
 class AttackError(RuntimeError):
     """An attack produced something that is not an image: NaN, infinity or the wrong shape."""
 
@@ -81,6 +85,10 @@ class Attack(Parameters, ABC):
 
     goal: Goal = Field(Goal.RAISE, description="Direction in which to move the claimed quality: raise or lower.")
     draws: int = Field(1, ge=1, le=64, description="Draws of a stochastic defense to average over at every step.")
+    both: bool = Field(
+        False,
+        description="With a defense: move the scores before and behind it alike, against a check that compares them.",
+    )
 
     @abstractmethod
     def perturb(self, target: Target) -> Tensor:
@@ -99,11 +107,11 @@ class Attack(Parameters, ABC):
         return True
 
     def goes_through(self, defense: Defense | None) -> bool:
-        """Return whether it can attack through a defense; None: as one that knows of no defense. Default: it can both.
+        """Return whether it can attack through a defense; None: as one that knows of no defense.
 
-        What was made beforehand can do one thing only.
+        Default: it can do either, and with `both` it needs a defense. What was made beforehand can do one thing only.
         """
-        return True
+        return defense is not None or not self.both
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -135,6 +143,14 @@ class Attack(Parameters, ABC):
             )
 
     @final
+    def check_defense(self, defense: Defense | None) -> None:
+        """Raise DefenseMissingError if it is about a defense and there is none."""
+        if self.both and defense is None:
+            raise DefenseMissingError(
+                f"{self.name} with both=true moves the scores before and behind a defense: name the defense"
+            )
+
+    @final
     def check_size(self, height: int, width: int) -> None:
         """Raise UnsuitableSizeError if it cannot attack an image of this height and width in pixels."""
         if min(height, width) < self.min_side:
@@ -160,16 +176,19 @@ class Attack(Parameters, ABC):
     ) -> Attacked:
         """Attack float32 RGB images in [0, 1], (N, 3, H, W), H and W >= 16, so that `metric` errs.
 
-        With `defense` the attack is adaptive: it attacks the score of the defended image. The images are first rounded
-        to 8 bits, as a file would hold them; budgets count from there and hold exactly for the result, which is 8-bit
-        too. `seed` is one seed for every image or one per image: the same image with the same seed gives the same
-        result, alone or in a batch if the metric scores it alike there. No gradients flow to `images`.
+        With `defense` the attack is adaptive: it attacks the score of the defended image, with `both` that of the image
+        as it is, too. The images are first rounded to 8 bits, as a file would hold them; budgets count from there and
+        hold exactly for the result, which is 8-bit too. `seed` is one seed for every image or one per image: the same
+        image with the same seed gives the same result, alone or in a batch if the metric scores it alike there. No
+        gradients flow to `images`.
         Raises ValueError for images or seeds out of contract, NoGradientError for a white-box attack on a metric
-        without gradients, UnsuitableSizeError, AttackUnavailableError, DefenseUnavailableError, MetricUnavailableError,
+        without gradients, DefenseMissingError for `both` without a defense, UnsuitableSizeError,
+        AttackUnavailableError, DefenseUnavailableError, MetricUnavailableError,
         MetricError, PurificationError, AttackError if the result is not finite.
         """
         check_images(images)
         self.check_metric(metric)
+        self.check_defense(defense)
         if not (availability := self.availability()).available:
             raise AttackUnavailableError(self.name, availability)
         self.check_size(images.shape[2], images.shape[3])
@@ -187,6 +206,7 @@ class Attack(Parameters, ABC):
                 defense,
                 sign=self.goal.sign(metric),
                 draws=self.draws,
+                both=self.both,
                 budget=None if budget is None else budget / 255,
                 width=torch.ones(len(clean)).to(clean) if needs_no_scale else None,
             )

@@ -36,7 +36,8 @@ class AttackScores(BaseModel):
     defended_clean: float | None = Field(description="Score of the purified original; null without a defense.")
     defended_attacked: float | None = Field(description="Score of the purified attacked image; null without a defense.")
     gained: float | None = Field(
-        description="How far the score, behind the defense if there is one, moved the attacker's way."
+        description="How far the score, behind the defense if there is one, moved the attacker's way; with `both` the "
+        "lesser of both scores' moves."
     )
     budget: int | None = Field(
         description="Largest change that the attack allows, in 8-bit levels; null: no such limit."
@@ -81,15 +82,21 @@ def score_attack(
     with one_thread():
         clean, attacked = (_score(metric, one) for one in both)
         defended = [None if defense is None else _score(metric, one, defense, seed) for one in both]
-    before, after = (clean, attacked) if defense is None else defended
+    moves = [_moved(attack.goal.sign(metric), *((clean, attacked) if defense is None else defended))]
+    if attack.both:
+        moves.append(_moved(attack.goal.sign(metric), clean, attacked))
     return AttackScores(
         clean=clean,
         attacked=attacked,
         defended_clean=defended[0],
         defended_attacked=defended[1],
-        gained=None if before is None or after is None else attack.goal.sign(metric) * (after - before),
+        gained=None if None in moves else min(move for move in moves if move is not None),
         budget=None if done.budget is None else int(done.budget.item()),
     )
+
+
+def _moved(sign: int, before: float | None, after: float | None) -> float | None:
+    return None if before is None or after is None else sign * (after - before)
 
 
 def _score(metric: Metric, image: Tensor, defense: Defense | None = None, seed: int = 0) -> float | None:

@@ -26,6 +26,14 @@ class Slope(NamedTuple):
     """Of each image's loss with respect to that image, (N, 3, H, W), detached."""
 
 
+class Clean(NamedTuple):
+    """The scores of the clean images, (N,) each."""
+
+    undefended: Tensor
+    defended: Tensor
+    """Mean over the draws of a stochastic defense."""
+
+
 class Target:
     """Images under attack, and their loss J = 1 - s * sign / R: the smaller, the better the attack.
 
@@ -33,6 +41,8 @@ class Target:
     such that J falls as the claimed quality goes the way the attacker wants. For a metric whose range is open, R is
     the magnitude of the clean image's own score, at least 1: a query. With a stochastic defense s is the mean over
     `draws` of its randomness: fresh ones at every step, none of which an evaluator with the same seed would meet.
+    With `both`, s is the clean image's score plus the lesser of two changes, of the score before and of that behind the
+    defense: what is known of an image that passes a check of the two. The clean image is scored first: a query.
     """
 
     def __init__(
@@ -44,8 +54,10 @@ class Target:
         *,
         sign: int,
         draws: int,
+        both: bool = False,
         budget: Tensor | None,
         width: Tensor | None = None,
+        clean: "Clean | None" = None,
     ) -> None:
         self.images = images
         """The clean images, (N, 3, H, W), every value a 255th."""
@@ -61,7 +73,7 @@ class Target:
         self.is_random = defense is not None and defense.is_stochastic
         """Whether the loss of the same image differs from step to step: only losses of one call can be compared."""
         self._draws = draws if self.is_random else 1
-        self._range = width
+        self._range, self._both, self._clean = width, both and defense is not None, clean
         pixels = images.shape[2] * images.shape[3]
         self._at_once = max(len(images), 1, min(AT_ONCE, PIXELS_AT_ONCE // pixels))
         self._steps = 0
@@ -75,7 +87,8 @@ class Target:
         budget = None if self.budget is None else self.budget[one]
         alone = type(self)(
             self.images[one], self._seeds[one], self._metric, self._defense,
-            sign=self._sign, draws=self._draws, budget=budget, width=self._width()[one],
+            sign=self._sign, draws=self._draws, both=self._both, budget=budget, width=self._width()[one],
+            clean=Clean(*(scores[one] for scores in self._clean_scores())) if self._both else None,
         )  # fmt: skip
         alone.noise = self.noise.of(index)
         alone.queries, alone.first_slope = self.queries[one], self.first_slope[one]  # views: they count for both
@@ -136,8 +149,23 @@ class Target:
         return scores.detach(), gradient
 
     def _scores(self, images: Tensor, seeds: tuple[int, ...]) -> Tensor:
+        if not self._both:
+            return self._defended(images, seeds)
+        clean = Clean(*(scores.repeat(len(images) // len(self._seeds)) for scores in self._clean_scores()))
+        changes = self._metric(images) - clean.undefended, self._defended(images, seeds) - clean.defended
+        return clean.undefended + self._sign * torch.minimum(*(self._sign * change for change in changes))
+
+    def _defended(self, images: Tensor, seeds: tuple[int, ...]) -> Tensor:
         cancellation_point()
         return self._metric(images if self._defense is None else self._defense(images, seeds))
+
+    @torch.no_grad()
+    def _clean_scores(self) -> Clean:
+        if self._clean is None:
+            draws = list(self._fresh_seeds(len(self._seeds)))
+            defended = torch.stack([self._defended(self.images, seeds) for seeds in draws]).mean(0)
+            self._clean = Clean(self._metric(self.images), defended)
+        return self._clean
 
     def _fresh_seeds(self, count: int) -> Iterator[tuple[int, ...]]:
         """Yield for each draw a seed per image, none of which was used before, and count the queries."""

@@ -129,8 +129,14 @@ class AttackOrder(Order):
         return size[0] * size[1] if self.defense is None else self.defense.largest(size)
 
     def _once(self, size: tuple[int, int]) -> float:
-        height, width = size if self.defense is None else self.defense.output_size(size)
-        return height * width * WORK[Cost.NETWORK] + (0 if self.defense is None else self.defense.work(size))
+        if self.defense is None:
+            return _scored(size)
+        return self.defense.work(size) + _scored(self.defense.output_size(size)) + self.attack.both * _scored(size)
+
+
+def _scored(size: tuple[int, int]) -> float:
+    height, width = size
+    return height * width * WORK[Cost.NETWORK]
 
 
 AnyOrder = Annotated[DefenseOrder | AttackOrder, Field(discriminator="kind")]

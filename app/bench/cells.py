@@ -98,6 +98,7 @@ def _cells(unit: Unit, records: dict[str, Record], clean: dict[str, DefenseRecor
             else:
                 after = None if of_clean is None else of_clean.scores.get(metric.label)
                 measures |= _gains(metric, before, score, after)
+                measures["attacked_score"] = _attacked(metric, records)
             if isinstance(attack, AttackRecord):
                 measures |= {"attack_ms": attack.seconds * 1000, "queries": attack.queries, "linf": attack.linf}
                 measures["first_slope"] = math.nan if attack.first_slope is None else attack.first_slope
@@ -124,6 +125,15 @@ def _gains(metric: Item, before: float, score: float, after: float | None) -> di
         if width:
             found["both_defended_abs_gain"] = absolute_gain(after, score, width)
     return found
+
+
+def _attacked(metric: Item, records: dict[str, Record]) -> float:
+    """Return the undefended score of an attacked picture; NaN: it is not known."""
+    attack, undefended = records.get(ATTACK), records.get("none")
+    score = attack.undefended if isinstance(attack, AttackRecord) else None
+    if isinstance(undefended, DefenseRecord):
+        score = undefended.scores.get(metric.label)
+    return math.nan if score is None else score
 
 
 def _fidelity(record: DefenseRecord) -> dict[str, float]:

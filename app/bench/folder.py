@@ -30,6 +30,9 @@ class AttackRecord(AttackFacts):
     """What an attack did to a picture."""
 
     kind: Literal["attack"] = "attack"
+    undefended: float | None = Field(
+        None, description="Score of the attacked picture before a defense that was attacked through; null: it has none."
+    )
 
     @property
     def step(self) -> str:

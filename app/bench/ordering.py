@@ -30,7 +30,8 @@ def order_attack(server: Server, folder: Folder, unit: Unit) -> AttackRecord:
     told = job["result"]["attack"]
     check_version(server.url, metric, told)
     write_whole(folder.attacked_picture(unit), file)
-    return AttackRecord(**{name: told[name] for name in AttackFacts.model_fields})
+    undefended = told["attacked"] if unit.through else None
+    return AttackRecord(**{name: told[name] for name in AttackFacts.model_fields}, undefended=undefended)
 
 
 def order_defense(server: Server, folder: Folder, unit: Unit, item: Item) -> DefenseRecord:

@@ -42,11 +42,13 @@ def apart(attacks: Sequence[Item], defenses: Sequence[Item]) -> tuple[tuple[Apar
     for attack in attacks:
         foreign = [defense for defense in defenses if not attack_of(attack).goes_through(defense_of(defense))]
         if not attack_of(attack).goes_through(None):
+            universal = attack_of(attack).universal
+            why = "it was learned through a defense" if universal else "with both=true it goes through a defense"
             if len(foreign) == len(defenses):
-                its = "that defense, with the same parameters"
-                raise BenchError(f"{attack.label} was learned through a defense: name {its}, with --adaptive")
+                its = "that defense, with the same parameters" if universal else "one"
+                raise BenchError(f"{attack.label}: {why}: name {its}, with --adaptive")
             found.append(Apart(attack=attack.label, defense="none"))
-            reason = "it was learned through a defense, so it is not an attack on the undefended metric"
+            reason = f"{why}, so it is not an attack on the undefended metric"
             skipped.append(Skipped(kind="pair", name=f"{attack.label} through nothing", reason=reason))
         for defense in foreign:
             found.append(Apart(attack=attack.label, defense=defense.label))

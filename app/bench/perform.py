@@ -97,7 +97,11 @@ def _attack(unit: Unit, folder: Folder, clean: Tensor) -> Tensor:
         attack_of(unit.attack), clean, metric_of(unit.metrics[0]), through, unit.picture.seed
     )
     write_whole(folder.attacked_picture(unit), file)
-    folder.append(unit, AttackRecord(**facts.model_dump()))
+    undefended = None
+    if through is not None:  # where the attack ignores every defense, `none` is one of those that follow
+        with torch.no_grad():
+            undefended = _scores(unit, [done.images])[0].get(unit.metrics[0].label)
+    folder.append(unit, AttackRecord(**facts.model_dump(), undefended=undefended))
     return done.images
 
 

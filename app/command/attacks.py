@@ -14,7 +14,7 @@ from app.command.files import FilesError, ImageFile, check_place, find_images, n
 from app.errors import ProblemError
 from app.orders import chosen_defense, chosen_metrics, wrong_attack
 from app.settings import Settings
-from models.attack import Attack, AttackError, AttackUnavailableError, NoGradientError
+from models.attack import Attack, AttackError, AttackUnavailableError, DefenseMissingError, NoGradientError
 from models.attack_alone import AttackedImage, AttackFacts, AttackScores, attack_alone, score_attack
 from models.attack_checks import Flag, check_defense, check_effect, check_gradients, check_purpose
 from models.attacks import UnknownAttackError, parse_attack
@@ -91,6 +91,10 @@ def make_order(attack: str, metric: str, defense: str | None, goal: str | None, 
         raise FilesError(str(wrong_attack(error))) from error
     except (UnknownAttackError, ProblemError, ValueError) as error:
         raise FilesError(str(error)) from error
+    try:
+        made.check_defense(chosen)
+    except DefenseMissingError as error:
+        raise FilesError(f"{error}, with --defense") from error
     if len(names) != 1:
         raise FilesError(f"--metric takes exactly one metric, got {metric!r}")
     return Order(made, names[0], find_metric(names[0]), chosen, seed, settings)

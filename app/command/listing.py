@@ -19,7 +19,7 @@ CSV_COLUMNS = (
 )  # fmt: skip
 """What is told of a score; the last ones say what it means."""
 
-COMMON = ("name", "goal", "draws")
+COMMON = ("name", "goal", "draws", "both")
 """Parameters that every attack has, or that tell them apart."""
 
 

@@ -2,7 +2,7 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 import torch
-from pydantic import Field
+from pydantic import Field, field_validator
 from torch import Tensor
 
 from models.attack import Attack
@@ -34,6 +34,13 @@ class Uap(Attack):
     file: str = Field(
         "", max_length=1000, description="File with the learned pattern, written by `purifiqa attack --learn`."
     )
+
+    @field_validator("both")
+    @classmethod
+    def _learned_on_one_score(cls, both: bool) -> bool:  # noqa: FBT001
+        if both:
+            raise ValueError("a learned pattern moves the one score that it was learned on")
+        return both
 
     def availability(self) -> Availability:
         if not self.file:

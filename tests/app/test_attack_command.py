@@ -153,6 +153,7 @@ def test_a_pattern_that_was_learned_for_something_else_is_doubted(run, folder, t
         (["-a", '{"name": "ifgsm", "epsilon": 300}', "-m", "standin"], "less than or equal to 64"),
         (["-a", "ifgsm", "-m", "standin-without-gradients"], "has none"),
         (["-a", "ifgsm", "-m", "standin,entropy"], "one metric"),
+        (["-a", "ifgsm(both=true)", "-m", "standin"], "name the defense, with --defense"),
         (["-a", "uap", "-m", "standin"], "--learn"),
         (["-a", "ifgsm", "-m", "standin", "--learn"], "needs --attack uap"),
     ],

@@ -107,6 +107,7 @@ def test_a_black_box_attack_takes_a_metric_without_gradients_and_a_white_box_one
         ({"attack": '{"name": "ifgsm", "epsilon": 400}'}, 422, "invalid-request", "attack.epsilon", None),
         ({"attack": '{"name": "ifgsm", "epsilom": 4}'}, 422, "invalid-request", "attack.epsilom", "epsilon"),
         ({"attack": '{"name": '}, 422, "invalid-attack", "attack", None),
+        ({"attack": '{"name": "ifgsm", "both": true}'}, 422, "missing", "defense", None),
         ({"attack": "zhang-lpips"}, 409, "attack-unavailable", "attack", None),
         ({"metric": "fr-surogate"}, 422, "unknown-metric", "metric", "fr-surrogate"),
         ({"metric": "musiq"}, 409, "metric-unavailable", "metric", None),

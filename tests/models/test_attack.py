@@ -4,9 +4,10 @@ from typing import ClassVar
 
 import pytest
 import torch
+from pydantic import ValidationError
 from standin_metrics import Standin, photograph_like
 
-from models.attack import Attack, AttackError
+from models.attack import Attack, AttackError, DefenseMissingError
 from models.attack_target import Target
 from models.attacks import UnknownAttackError, parse_attack
 from models.attacks.ifgsm import Ifgsm
@@ -45,8 +46,15 @@ class Recorder(Standin):
         return super().score(images)
 
 
-def target(metric, defense=None, sign=1, draws=1, seeds=(5, 6)):
-    return Target(photograph_like(2, 17, 20), seeds, metric, defense, sign=sign, draws=draws, budget=None)
+class Lopsided(Standin):
+    """The mean of the left half: what raises it where it is does not raise it mirrored."""
+
+    def score(self, images):
+        return 10 * images[..., : images.shape[3] // 2].mean(dim=(1, 2, 3))
+
+
+def target(metric, defense=None, sign=1, draws=1, seeds=(5, 6), **more):
+    return Target(photograph_like(2, 17, 20), seeds, metric, defense, sign=sign, draws=draws, budget=None, **more)
 
 
 @pytest.mark.parametrize("sign", [1, -1])
@@ -138,6 +146,41 @@ def test_a_defense_that_is_not_random_is_drawn_once():
     aim = target(Standin(), parse_defense("resize"), draws=8)
     aim.gradient(aim.images)
     assert aim.queries.tolist() == [1, 1]
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_both_is_the_clean_score_and_the_lesser_of_two_changes(sign):
+    metric, defense = Standin(), parse_defense("flip")
+    aim = target(metric, defense, sign=sign, both=True)
+    clean = aim.images
+    raised = (clean + sign * 0.1 * torch.linspace(0, 1, 20)).clamp(0, 1)
+    before = sign * (metric(raised) - metric(clean))
+    behind = sign * (metric(defense(raised, 0)) - metric(defense(clean, 0)))
+    expected = 1 - (sign * metric(clean) + torch.minimum(before, behind)) / 10
+    torch.testing.assert_close(aim.loss(raised), expected)
+    torch.testing.assert_close(aim.gradient(raised).loss, expected)
+    torch.testing.assert_close(aim.of(1).loss(raised[1:]), expected[1:])
+    assert aim.queries.tolist() == [3, 4], "the clean image once, and each variant once"
+
+
+def test_both_raises_two_scores_that_an_attack_through_the_defense_tears_apart():
+    metric, defense, images = Lopsided(), parse_defense("flip"), photograph_like(2, 17, 20)
+
+    def rises(**parameters):
+        attacked = Ifgsm(**parameters)(images, metric, defense)
+        return metric(attacked) - metric(images), metric(defense(attacked, 0)) - metric(defense(images, 0))
+
+    through, alike = rises(), rises(both=True)
+    assert (through[0] < 0.2 * through[1]).all()
+    assert (alike[0] > 0.4 * through[1]).all()
+    torch.testing.assert_close(alike[0], alike[1], rtol=0.25, atol=0)
+
+
+def test_both_needs_a_defense_and_a_learned_pattern_cannot_do_it():
+    with pytest.raises(DefenseMissingError, match=r"ifgsm with both=true .* name the defense"):
+        Ifgsm(both=True)(photograph_like(1, 17, 20), Standin())
+    with pytest.raises(ValidationError):
+        parse_attack('{"name": "uap", "both": true}')
 
 
 def test_variants_of_one_image_share_their_draws_and_are_counted_for_it():

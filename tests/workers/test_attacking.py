@@ -86,6 +86,13 @@ def test_what_is_gained_is_how_far_the_defended_score_went_the_attackers_way(sta
     assert plain.gained == pytest.approx(sign * (plain.attacked - plain.clean))
 
 
+def test_with_both_the_lesser_of_two_moves_is_gained(standin):
+    told = execute(order('{"name": "ifgsm", "both": true}', "flip"), PNG)[0].attack
+    moves = told.attacked - told.clean, told.defended_attacked - told.defended_clean
+    assert told.gained == pytest.approx(min(moves))
+    assert told.gained > 0
+
+
 def test_an_attack_that_asks_for_no_gradient_tells_no_slope(standin):
     assert execute(order('{"name": "square", "queries": 5}'), PNG)[0].attack.first_slope is None
 
@@ -152,6 +159,9 @@ def test_its_time_does_not_depend_on_the_defense_and_its_work_does():
     many = order('{"name": "ifgsm", "draws": 4}', random)
     assert many.work((10, 10)) == 4 * order(defense=random).work((10, 10))
     assert order('{"name": "ifgsm", "draws": 4}').work((10, 10)) == order().work((10, 10)), "nothing is random"
+    both = order('{"name": "ifgsm", "both": true}', "jpeg")
+    assert both.work((100, 100)) == through.work((100, 100)) + plain.work((100, 100))
+    assert both.held((100, 100)) > through.held((100, 100))
 
 
 @pytest.mark.parametrize(

@@ -63,7 +63,7 @@ def draw(
             figure = drawing()
             if figure is None:
                 continue
-            file = _saved(figure, folder / f"{name}.png", f"{title}\n{metric}, {which}")
+            file = saved(figure, folder / f"{name}.png", f"{title}\n{metric}, {which}")
         yield f"{title}: {metric}, {which}", file
 
 
@@ -77,10 +77,11 @@ def draw_cheats(root: Path, metric: str, points: Sequence[Point]) -> tuple[str, 
     axes.set_ylabel("share of pairs in the right order while all are honest  (higher: the defense costs less)")
     _name(axes, points)
     title = "One picture cheats"
-    return f"{title}: {metric}", _saved(figure, root / "plots" / slug(metric) / "cheats.png", f"{title}\n{metric}")
+    return f"{title}: {metric}", saved(figure, root / "plots" / slug(metric) / "cheats.png", f"{title}\n{metric}")
 
 
-def _saved(figure: Figure, file: Path, title: str) -> Path:
+def saved(figure: Figure, file: Path, title: str) -> Path:
+    """Write a plot under its title and return its file."""
     figure.suptitle(title, fontsize=11, color=INK)
     picture = io.BytesIO()
     figure.savefig(picture, dpi=DPI, format="png")
@@ -97,7 +98,7 @@ def _scatter(axes: Axes, points: Sequence[Point]) -> None:
             zorder=3 if label == "none" else 2,
         )  # fmt: skip
     axes.margins(0.12)
-    _tidy(axes)
+    tidy(axes)
 
 
 def _name(axes: Axes, points: Sequence[Point]) -> None:
@@ -188,7 +189,7 @@ def _bars(gains: Gains, order: Sequence[str]) -> Figure | None:
         axes.set_ylim(len(order) - 0.4, -0.6)
         axes.set_xlim(left=0)
         axes.tick_params(axis="x", labelsize=8)
-        _tidy(axes)
+        tidy(axes)
     figure.supxlabel("mean Gain, 95 % interval (lower is better)", fontsize=10)
     return figure
 
@@ -219,7 +220,7 @@ def _growth(gains: Gains, order: Sequence[str], curves: Sequence[Curve]) -> Figu
         axes.set_ylim(bottom=0)
         axes.set_title(next(iter(curve.labels.values())).partition("(")[0], fontsize=10, color=INK)
         axes.set_xlabel(curve.parameter, fontsize=9)
-        _tidy(axes)
+        tidy(axes)
         _name_ends(axes, ends, gap=0.2 * high / figure.get_figheight())
     figure.supylabel("mean Gain (lower is better)", fontsize=10)
     return figure
@@ -252,7 +253,8 @@ def _reach(mean: Mean) -> list[list[float]] | None:
     return [[max(mean.value - mean.low, 0)], [max(mean.high - mean.value, 0)]]
 
 
-def _tidy(axes: Axes) -> None:
+def tidy(axes: Axes) -> None:
+    """Leave out of a plot what is not needed, and lay a grid under it."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(color="#e6e6e6", linewidth=0.8)
     axes.set_axisbelow(True)

@@ -10,7 +10,7 @@ from app.bench.folder import Folder, write_whole
 from app.bench.items import attack_of
 from app.bench.parameters import Manifest
 from app.bench.presets import group_of
-from app.bench.report import agreements, beside_the_paper, cheats, doubts, summary, wins
+from app.bench.report import agreements, beside_the_paper, cheats, checks, doubts, summary, wins
 from app.bench.report.html import to_html
 from app.bench.report.markdown import NOTHING, number, picture, plain, shown, significant, table
 from app.bench.report.summary import Row
@@ -98,6 +98,7 @@ def _metric(manifest: Manifest, findings: Findings, folder: Folder, metric: str)
     yield from _attacks(manifest, findings, metric)
     yield from agreements.agreements(manifest, cells, metric)
     yield from _cheats(manifest, findings, folder, metric)
+    yield from _checks(manifest, findings, folder, metric)
     yield from wins.winners(cells, parameters, metric)
     yield from wins.falls(cells, parameters, metric)
     yield from beside_the_paper.comparison(cells, parameters, metric)
@@ -118,6 +119,16 @@ def _cheats(manifest: Manifest, findings: Findings, folder: Folder, metric: str)
         from app.bench.report import plots
 
         title, file = plots.draw_cheats(folder.root, metric, points)
+        yield picture(title, file.relative_to(folder.root))
+
+
+def _checks(manifest: Manifest, findings: Findings, folder: Folder, metric: str) -> Iterator[str]:
+    found = checks.checks(manifest, findings.cells, metric)
+    yield from checks.section(found)
+    if found and importlib.util.find_spec("matplotlib"):
+        from app.bench.report import shifts
+
+        title, file = shifts.draw_shifts(folder.root, metric, found)
         yield picture(title, file.relative_to(folder.root))
 
 

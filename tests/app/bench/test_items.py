@@ -38,7 +38,15 @@ def test_the_undefended_score_is_always_measured_and_first_however_it_is_named()
 
 def test_all_parameters_are_kept_so_that_new_defaults_are_noticed():
     (item,) = find_attacks(["ifgsm"], is_preset=False).items
-    assert item.about == {"name": "ifgsm", "goal": "raise", "draws": 1, "epsilon": 10.0, "step": 1.0, "iterations": 10}
+    assert item.about == {
+        "name": "ifgsm",
+        "goal": "raise",
+        "draws": 1,
+        "both": False,
+        "epsilon": 10.0,
+        "step": 1.0,
+        "iterations": 10,
+    }
 
 
 @pytest.mark.parametrize(

@@ -49,6 +49,8 @@ def test_every_number_is_what_the_parts_give_by_themselves(choices, standin):
     assert flipped["quality"] < flipped["aligned_quality"] == by_name["ifgsm", "none", False].measures["quality"]
     through = attack(clean, standin, flip, picture.seed)
     assert by_name["ifgsm", "flip", True].measures["score"] == float(standin(flip(through)))
+    assert by_name["ifgsm", "flip", True].measures["attacked_score"] == float(standin(through))
+    assert measures["attacked_score"] == a
 
 
 def test_what_is_finished_is_not_done_again_and_a_line_cut_short_is(choices):
