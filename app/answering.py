@@ -49,7 +49,7 @@ async def _later(services: Services, records: list[JobRecord], seconds: int) -> 
         if not record.status.is_final:
             await services.queue.events.wait(record.id, deadline - time.monotonic())
     with contextlib.suppress(*BROKER_ERRORS):  # it has been accepted: that stays the answer
-        now = await run_sync(services.queue.get_all, [record.id for record in records])
+        now = await run_sync(services.queue.ledger.get_all, [record.id for record in records])
         return [new or old for old, new in zip(records, now, strict=True)]
     return records
 

@@ -33,7 +33,7 @@ class ServiceCollector(Collector):
         yield from self._free()
         families: list[Metric] = []
         with suppress(*BROKER_ERRORS):
-            if self._queue.is_up():
+            if self._queue.broker.is_up():
                 families = [*self._waiting(), *self._workers(), *self._jobs(), *self._histograms(), *self._stored()]
         yield GaugeMetricFamily(
             "purifiqa_redis_up", "Whether Redis answers and takes writes.", value=float(bool(families))
@@ -48,7 +48,7 @@ class ServiceCollector(Collector):
         yield GaugeMetricFamily("purifiqa_store_free_bytes", "Free bytes on the disk of the store.", value=free)
 
     def _stored(self) -> Iterator[Metric]:
-        size = self._queue.store_size()
+        size = self._queue.presence.store_size()
         if size is not None:
             yield GaugeMetricFamily("purifiqa_store_bytes", "Bytes in the store at the last sweep.", value=size[0])
             yield GaugeMetricFamily("purifiqa_store_files", "Files in the store at the last sweep.", value=size[1])
@@ -61,7 +61,7 @@ class ServiceCollector(Collector):
         )
 
     def _workers(self) -> Iterator[Metric]:
-        crew = [Facts.model_validate_json(text) for text in self._queue.crew()]
+        crew = [Facts.model_validate_json(text) for text in self._queue.presence.crew()]
         workers = GaugeMetricFamily("purifiqa_workers", "Workers that are alive and warm.", labels=["state"])
         for state in STATES:
             workers.add_metric([state], sum(facts.state == state for facts in crew))
@@ -78,12 +78,12 @@ class ServiceCollector(Collector):
             (kind, defense, status): 0 for kind in Kind for defense in DEFENSES for status in Status if status.is_final
         }
         ended = CounterMetricFamily("purifiqa_jobs", "Jobs that ended.", labels=["kind", "defense", "outcome"])
-        for labels, count in (totals | self._queue.totals()).items():
+        for labels, count in (totals | self._queue.presence.totals()).items():
             ended.add_metric(labels, count)
         yield ended
 
     def _histograms(self) -> Iterator[Metric]:
-        fields = self._queue.measures()
+        fields = self._queue.presence.measures()
         for measure in MEASURES_TOLD:
             family = HistogramMetricFamily(f"purifiqa_{measure.name}", measure.summary, labels=measure.labels)
             for one in histograms(fields, measure):

@@ -46,7 +46,7 @@ def seconds_until_shorter(services: Services) -> int:
 
 def batch_records(services: Services, batch: Batch) -> list[JobRecord | None]:
     """Return the records of a batch's jobs; None for one that is gone. Raises JobExpiredError if all are."""
-    records = services.queue.get_all(batch.job_ids)
+    records = services.queue.ledger.get_all(batch.job_ids)
     if not any(records):
         raise JobExpiredError(batch.id)
     return records

@@ -22,7 +22,7 @@ def _is_told(services: Services, record: JobRecord) -> bool:
 
 def erase(services: Services, job_id: str) -> None:
     """Erase every trace of a job. Raises LookupError, BROKER_ERRORS."""
-    services.queue.get(job_id)
+    services.queue.ledger.get(job_id)
     services.store.drop(job_id, MANIFEST)  # first: a manifest without a record would be restored
     services.queue.erase(job_id)
     services.store.erase(job_id)

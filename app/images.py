@@ -65,7 +65,7 @@ def image_response(
     try:
         file = services.store.path(record.id, "output").open("rb")
     except FileNotFoundError as error:
-        services.queue.get(record.id)
+        services.queue.ledger.get(record.id)
         raise ProblemError(410, "job-expired", "The image has expired: its retention time is over.") from error
     headers["Content-Disposition"] = f'attachment; filename="{record.id}{facts.format.suffix}"'
     return _FileBody(file, headers, facts.format.media_type)

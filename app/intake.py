@@ -77,7 +77,7 @@ async def take(services: Services, draft: Draft, manner: Manner) -> Accepted:
         return Accepted(_keep(services, {job_id: draft}, manner, origin, claim, None))
 
     def find(place: str) -> Accepted:
-        return Accepted([services.queue.get(place)], replayed=True)
+        return Accepted([services.queue.ledger.get(place)], replayed=True)
 
     return await _once(services, manner, job_id, keep, find)
 
@@ -149,7 +149,7 @@ def _keep(
     with contextlib.ExitStack() as places:
         try:
             check_places(services, origin.owner, len(drafts))
-            services.queue.ping()  # without a broker nothing is written
+            services.queue.broker.ping()  # without a broker nothing is written
             for job_id in drafts:
                 places.enter_context(place_for(services, origin.owner, job_id))
             records = _all_stored(services, drafts, manner, origin, claim, batch)
@@ -167,7 +167,7 @@ def _give_up(services: Services, drafts: Collection[str], claim: Claim | None) -
     for job_id in drafts:  # all of them first: nobody was told that it was accepted, so that it must not be restored
         services.store.drop(job_id, MANIFEST)
     for job_id in drafts:
-        if not services.queue.exists(job_id):
+        if not services.queue.ledger.exists(job_id):
             services.store.erase(job_id)
     if claim:
         services.queue.claims.release(claim)
@@ -215,7 +215,7 @@ def _from_store(services: Services, record: JobRecord) -> JobRecord | None:
     """Return the record finished with the answer to an identical order; None if there is none or it is damaged."""
     owner, answers = record.origin.owner, services.queue.answers
     found = answers.find(owner, record.order, record.image.sha256)
-    [old] = services.queue.get_all([found]) if found else [None]
+    [old] = services.queue.ledger.get_all([found]) if found else [None]
     if old is None or old.status is not Status.FINISHED or old.report is None or old.origin.owner != owner:
         return None
     image = old.report.image

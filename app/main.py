@@ -60,7 +60,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
                 yield
         finally:
             gc.unfreeze()
-            await queue.close()
+            await queue.broker.close()
             await run_sync(decoding.close)
 
     app = FastAPIOffline(

@@ -28,7 +28,7 @@ class Check(BaseModel):
 def look(services: Services, *, draining: bool) -> list[Check]:
     """Return everything that must hold, and whether it does."""
     service = Check(name="service", ok=True, required=True, detail="accepts orders", code="ok")
-    if draining or services.queue.is_closing:
+    if draining or services.queue.broker.is_closing:
         service = Check(
             name="service", ok=False, required=True, detail="this process is shutting down", code="draining"
         )
@@ -63,8 +63,8 @@ def _store(services: Services) -> Check:
 def _broker_and_workers(services: Services) -> Iterator[Check]:
     crew = None
     with suppress(*BROKER_ERRORS):
-        if services.queue.is_up():
-            crew = [Facts.model_validate_json(text) for text in services.queue.crew()]
+        if services.queue.broker.is_up():
+            crew = [Facts.model_validate_json(text) for text in services.queue.presence.crew()]
     if crew is None:
         yield Check(
             name="redis",

@@ -41,7 +41,7 @@ class _Server(uvicorn.Server):
             later.start()
             return
         app.state.draining = True
-        app.state.services.queue.stop_waiting()
+        app.state.services.queue.broker.stop_waiting()
         super().handle_exit(sig, frame)
 
 

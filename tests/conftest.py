@@ -27,7 +27,7 @@ from app.command.parts import free_port
 from app.decoding.pool import DecoderPool
 from app.main import create_app
 from app.settings import Settings
-from workers.state.queue import JobQueue
+from workers.state.broker import Broker
 
 THREADS = 1
 torch.set_num_threads(THREADS)
@@ -65,22 +65,22 @@ def settings(valkey_socket, tmp_path, monkeypatch):
 
 
 @pytest.fixture(autouse=True)
-def closed_queues(monkeypatch):
+def closed_brokers(monkeypatch):
     """Close what a test opens: a socket that is found open later is blamed on whichever test runs then.
 
     The connections of an event loop are left to the app that the loop is of. A service that outlives the test, which
     only happened to be the first to ask for it, opens its others again.
     """
-    made, init = [], JobQueue.__init__
+    made, init = [], Broker.__init__
 
     def noted(self, *arguments, **options):
         init(self, *arguments, **options)
         made.append(self)
 
-    monkeypatch.setattr(JobQueue, "__init__", noted)
+    monkeypatch.setattr(Broker, "__init__", noted)
     yield
     for one in made:
-        one._redis.close()
+        one.connection.close()
         one._probe.close()
 
 
@@ -189,7 +189,7 @@ def served(app, **options):
     try:
         yield port, service
     finally:
-        app.state.services.queue.stop_waiting()
+        app.state.services.queue.broker.stop_waiting()
         service.should_exit = True
         thread.join()
 

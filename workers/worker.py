@@ -29,8 +29,8 @@ from workers.process.stopping import StoppedError, Stopping
 from workers.recovery.reconciler import Reconciler
 from workers.settings import WorkerSettings
 from workers.state.answers import implementation
-from workers.state.broker import BROKER_ERRORS
-from workers.state.ledger import JobCanceledError
+from workers.state.broker import BROKER_ERRORS, Broker
+from workers.state.ledger import JobCanceledError, Ledger
 from workers.state.manifest import close_manifest, read_manifest
 from workers.state.measures import MODEL_LOAD_SECONDS
 from workers.state.pulse import Pulse
@@ -60,7 +60,7 @@ class Context:
         self.store.open()
         self.device = pick_device(settings.device)
         self.stopping = Stopping(settings.stop_grace)
-        self.keeper = Keeper(JobQueue(settings), self.name)
+        self.keeper = Keeper(Ledger(Broker(settings), settings, self.queue.presence.observations), self.name)
         self.performed = 0
         self.room = room_for(settings.batch_pixels, self.device)
         self.batcher = Batcher(
@@ -88,17 +88,17 @@ def pick_device(wish: str) -> str:
 def perform(job_id: str, placement: int) -> None:
     """Perform one job, once. RQ calls this by its name."""
     here = context()
-    begun = here.batcher.pop(job_id, placement)
+    begun, ledger = here.batcher.pop(job_id, placement), here.queue.ledger
     try:
-        record = begun.record if begun else here.queue.start(job_id, placement=placement, holder=here.keeper.holder)
+        record = begun.record if begun else ledger.start(job_id, placement=placement, holder=here.keeper.holder)
     except (JobCanceledError, LookupError):
         return
-    vitals.HERE.begin(record, here.queue.time_limit(record.order))
+    vitals.HERE.begin(record, ledger.time_limit(record.order))
     try:
-        with here.keeper.hold(record) as hold, _hard_limit(here.queue.time_limit(record.order)):
+        with here.keeper.hold(record) as hold, _hard_limit(ledger.time_limit(record.order)):
             _try(here, record, hold, begun.outcome if begun else None)
     except JobCanceledError:
-        if read_manifest(here.store, job_id) is None and not here.queue.exists(job_id):
+        if read_manifest(here.store, job_id) is None and not ledger.exists(job_id):
             here.store.erase(job_id)
     finally:
         here.performed += 1
@@ -169,7 +169,7 @@ def _put_output(here: Context, job_id: str, file: bytes) -> str:
     try:
         return here.store.put(job_id, "output", file)
     except OSError as error:
-        if here.queue.exists(job_id):
+        if here.queue.ledger.exists(job_id):
             raise
         raise JobCanceledError(job_id) from error  # erased, and its folder with it, at this moment
 
@@ -235,16 +235,16 @@ def serve() -> None:
     Raises ValueError or OSError for settings that cannot work, BROKER_ERRORS when Redis is not there.
     """
     here = context()
-    here.queue.ping()
+    here.queue.broker.ping()
     torch.set_num_threads(here.settings.threads)
     cv2.setNumThreads(here.settings.threads)
     start = time.perf_counter()
     warm_up(here)
     implementation()  # now, so that the first job need not wait for it
-    here.queue.observations.observe(MODEL_LOAD_SECONDS, time.perf_counter() - start)
+    here.queue.presence.observations.observe(MODEL_LOAD_SECONDS, time.perf_counter() - start)
     gc.freeze()  # the libraries' million objects are here to stay: looking through them again costs every job
     pulse = Pulse(
-        lambda: here.queue.beat(here.name, vitals.HERE.facts(here.device).model_dump_json()),
+        lambda: here.queue.presence.beat(here.name, vitals.HERE.facts(here.device).model_dump_json()),
         lambda: vitals.HERE.deadline,
     )
     vitals.HERE.tick()
@@ -259,7 +259,7 @@ def serve() -> None:
         reconciler.stop()
         pulse.stop()
         with contextlib.suppress(*BROKER_ERRORS):  # then its lease just runs out
-            here.queue.leave(here.name)
+            here.queue.presence.leave(here.name)
 
 
 def warm_up(here: Context) -> None:

@@ -99,7 +99,7 @@ def check() -> None:
     for line in unknown_variables(os.environ):
         print(f"purifiqa: {line}", file=sys.stderr)
     try:
-        service.state.services.queue.ping()
+        service.state.services.queue.broker.ping()
     except BROKER_ERRORS as error:
         _end(without_redis(error), 1)
     print("the settings are valid, and Redis answers")

@@ -105,7 +105,7 @@ def owned(services: Services, caller: Caller, job_id: str) -> JobRecord:
     Raises JobUnknownError also for anybody else's, before anything else is looked at; JobExpiredError, BROKER_ERRORS.
     """
     with _no_oracle(caller):
-        record = services.queue.get(job_id)
+        record = services.queue.ledger.get(job_id)
     if not caller.owns(record.origin.owner):
         raise JobUnknownError(job_id)
     return record

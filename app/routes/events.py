@@ -106,7 +106,7 @@ async def _events(services: Services, job_id: str, after: str) -> AsyncIterator[
 async def _data(services: Services, job_id: str, change: Change) -> str:
     if change.status.is_final:
         try:
-            record = await run_sync(services.queue.get, job_id)
+            record = await run_sync(services.queue.ledger.get, job_id)
             if record.status is change.status:
                 return job_document(record).model_dump_json()
         except (LookupError, *BROKER_ERRORS):

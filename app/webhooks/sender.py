@@ -112,7 +112,7 @@ class Sender:
 
     async def _try(self, job_id: str) -> None:
         try:
-            record = await run_sync(self._queue.get, job_id)
+            record = await run_sync(self._queue.ledger.get, job_id)
             origin = record.origin
             with logs.bind(job_id=job_id, request_id=origin.request_id, owner=origin.owner):
                 attempt = await self._attempt(record)

@@ -91,11 +91,11 @@ def lost(here: Site) -> Result:
     _take_away(here, "killed", 0.1)
     here.down.clear()
     begun = time.monotonic()
-    here.until(lambda: all(here.queue.exists(one) for one in done[1:] + waiting), 90, "jobs are restored")
+    here.until(lambda: all(here.queue.ledger.exists(one) for one in done[1:] + waiting), 90, "jobs are restored")
     restored = time.monotonic() - begun
     ended = _all_ended(here, waiting)
     images = [here.http.get(f"/jobs/{one}/image").status_code for one in done[1:] + waiting]
-    risen = here.queue.exists(done[0])
+    risen = here.queue.ledger.exists(done[0])
     return Result(
         "broker loses all its data",
         "finished and waiting jobs are restored from the store, erased ones are not",

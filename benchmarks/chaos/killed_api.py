@@ -47,8 +47,8 @@ def run(here: Site) -> Result:
     here.until(here.is_ready, 60, "the service is ready")
     time.sleep(ACCEPTING_SECONDS + 1)
     owners = {*here.store.owners()} - known
-    Janitor(here.queue, Survey(here.queue.connection), here.store, "trial").tidy_store()
-    jobs = [one for one in owners if here.queue.exists(one)]
+    Janitor(here.queue, Survey(here.queue.broker.connection), here.store, "trial").tidy_store()
+    jobs = [one for one in owners if here.queue.ledger.exists(one)]
     here.until(lambda: all(one.status.is_final for one in here.records(jobs)), 60, "what is a job ends")
     finished = sum(one.status is Status.FINISHED for one in here.records(jobs))
     return Result(

@@ -29,7 +29,7 @@ def run(here: Site, jobs: int = 100, every: tuple[float, float] = (1.5, 5.0), se
         here.settings.lease + 60,
         "the broker has run for a lease",
     )
-    counted = sum(here.queue.totals().values())
+    counted = sum(here.queue.presence.totals().values())
     ids = [here.send(photo(), defense=DEFENSE, seed=number).json()["id"] for number in range(jobs)]
     hit: dict[str, tuple[float, int]] = {}
     found: dict[str, float] = {}
@@ -49,7 +49,7 @@ def run(here: Site, jobs: int = 100, every: tuple[float, float] = (1.5, 5.0), se
     finished = sum(record.status is Status.FINISHED for record in records)
     images = [here.http.get(f"/jobs/{one}/image").status_code for one in ids]
     endings = [_endings(here, one) for one in ids]
-    counted = sum(here.queue.totals().values()) - counted
+    counted = sum(here.queue.presence.totals().values()) - counted
     times = [recovered[job] for job in hit if job in recovered]
     p95 = percentile(times, 95)
     return Result(
@@ -94,7 +94,7 @@ def _note_recoveries(
 ) -> None:
     for job_id, (killed, placement) in hit.items():
         if job_id not in recovered:
-            record = here.queue.get(job_id)
+            record = here.queue.ledger.get(job_id)
             if record.placement > placement:
                 found.setdefault(job_id, time.time() - killed)
             if record.started is not None and record.started > killed and record.placement > placement:

@@ -107,21 +107,21 @@ class Site:
 
     def records(self, job_ids: Iterable[str]) -> list[JobRecord]:
         """Return the records of these jobs, as they stand."""
-        return [self.queue.get(job_id) for job_id in job_ids]
+        return [self.queue.ledger.get(job_id) for job_id in job_ids]
 
     def ready_workers(self) -> list[Part]:
         """Return the workers that run and have said that they are ready."""
-        names = self.queue.workers()
+        names = self.queue.presence.workers()
         pids = {name.split("-")[-2] for name in names}
         return [part for part in self.workers if part.is_running and part.process and str(part.process.pid) in pids]
 
     def job_of(self, worker: Part) -> JobRecord | None:
         """Return the job that a worker process holds now."""
         pid = worker.process.pid if worker.process else 0
-        for job_id in Survey(self.queue.connection).open_jobs():
+        for job_id in Survey(self.queue.broker.connection).open_jobs():
             lease: Any = self.redis.get(job_keys(job_id).lease)
             if lease and lease.decode().rpartition("@")[0].split("-")[-2] == str(pid):
-                return self.queue.get(job_id)
+                return self.queue.ledger.get(job_id)
         return None
 
 
@@ -156,7 +156,7 @@ def site(workers: int = 2, code: str = "", keys: Sequence[str] = (), **settings:
         finally:
             ours.http.close()
             ours.redis.close()
-            ours.queue.connection.close()
+            ours.queue.broker.connection.close()
             for part in reversed(parts):
                 if part.process is not None:
                     with contextlib.suppress(ProcessLookupError):

@@ -100,8 +100,8 @@ def _spoil(here: Site, job_id: str, number: int) -> None:
 def _settle(here: Site, job_id: str, number: int, told: Counter[str]) -> None:
     """Erase it once it has ended, or let it expire."""
     try:
-        here.until(lambda: here.queue.get(job_id).status.is_final, 60, "a job ends")
-        told[here.queue.get(job_id).status] += 1
+        here.until(lambda: here.queue.ledger.get(job_id).status.is_final, 60, "a job ends")
+        told[here.queue.ledger.get(job_id).status] += 1
         if number % 2:
             here.http.delete(f"/jobs/{job_id}")
     except (JobExpiredError, JobUnknownError):

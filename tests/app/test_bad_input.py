@@ -20,8 +20,8 @@ def nothing_is_left_behind(client, shared_service):
     """No job is accepted, no file is written, no key appears; what an earlier test left may go meanwhile."""
 
     def state():
-        queue = client.app.state.services.queue
-        keys = set(queue._redis.scan_iter("purifiqa:job:*")) | set(queue._redis.scan_iter("rq:job:*"))
+        redis = client.app.state.services.queue.broker.connection
+        keys = set(redis.scan_iter("purifiqa:job:*")) | set(redis.scan_iter("rq:job:*"))
         return keys | {path for path in shared_service.data_dir.rglob("*") if path.is_file()}
 
     before = state()

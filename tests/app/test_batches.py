@@ -98,7 +98,7 @@ def test_a_batch_that_was_not_taken_is_not_restored_when_the_broker_is_back(
         return lambda *_: (_ for _ in ()).throw(error)
 
     monkeypatch.setattr(queue, "submit_all", raising(failure))
-    monkeypatch.setattr(queue, "exists", raising(RedisConnectionError))
+    monkeypatch.setattr(queue.ledger, "exists", raising(RedisConnectionError))
     assert send(idle_client, small(1), small(2)).status_code == status
     assert not list(settings.data_dir.rglob("manifest"))
 
@@ -172,9 +172,9 @@ def test_the_progress_of_a_batch_is_that_of_its_items_together_and_what_has_ende
     assert batch["links"]["cancel"] == f"{batch['links']['self']}/cancel"
     assert batch["progress"] == 0.25
     one, _, two, three = (item["job"] and item["job"]["id"] for item in batch["items"])
-    queue.keep(queue.start(one, holder="w"), "w", 0.4)
-    queue.keep(queue.start(two, holder="w"), "w", 0.2)
-    queue.fail(queue.get(two), Failure(code="metric-failed", detail="NaN"))
+    queue.ledger.keep(queue.ledger.start(one, holder="w"), "w", 0.4)
+    queue.ledger.keep(queue.ledger.start(two, holder="w"), "w", 0.2)
+    queue.fail(queue.ledger.get(two), Failure(code="metric-failed", detail="NaN"))
     told = idle_client.get(batch["links"]["self"]).json()
     assert (told["progress"], told["status"]) == (0.6, "running")
     queue.cancel(one)
@@ -185,9 +185,9 @@ def test_the_progress_of_a_batch_is_that_of_its_items_together_and_what_has_ende
 def test_canceling_a_batch_keeps_what_is_done(idle_client, queue):
     batch = send(idle_client, small(1), small(2), small(3)).json()
     first = batch["items"][0]["job"]["id"]
-    queue.start(first)
-    queue._forget(queue.get(first))
-    queue.fail(queue.get(first), Failure(code="metric-failed", detail="NaN"))
+    queue.ledger.start(first)
+    queue._forget(queue.ledger.get(first))
+    queue.fail(queue.ledger.get(first), Failure(code="metric-failed", detail="NaN"))
     for _ in range(2):
         canceled = idle_client.post(batch["links"]["cancel"])
         assert canceled.status_code == 200

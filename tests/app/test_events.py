@@ -72,10 +72,10 @@ def test_everything_is_told_as_it_happens_and_the_stream_ends_with_the_job(addre
     assert headers["x-accel-buffering"] == "no"
     assert headers["cache-control"] == "no-store"
     seen = [next(stream)]
-    record = played.start(job["id"], holder="w")  # what follows happens while the stream is open
+    record = played.ledger.start(job["id"], holder="w")  # what follows happens while the stream is open
     seen.append(next(stream))
     for fraction in (0.25, 0.5):
-        played.keep(record, "w", fraction)
+        played.ledger.keep(record, "w", fraction)
         seen.append(next(stream))
     played.finish(record, Report(timings_ms={"total": 1.0}))
     seen += stream
@@ -90,7 +90,7 @@ def test_everything_is_told_as_it_happens_and_the_stream_ends_with_the_job(addre
 
 def test_who_comes_late_is_told_all_and_who_comes_back_only_the_rest(address, played, photo_png):
     job = submit(address, photo_png)
-    played.keep(played.start(job["id"], holder="w"), "w", 0.5)
+    played.ledger.keep(played.ledger.start(job["id"], holder="w"), "w", 0.5)
     played.cancel(job["id"])
     _, *events = follow(address, job)
     assert [event for event, _, _ in events] == ["queued", "running", "progress", "canceled"]
@@ -117,7 +117,7 @@ def test_a_stream_after_an_id_that_is_yet_to_come_ends_with_the_job(address, pla
             async for change in played.events.follow(job["id"], "9999999999999-0"):
                 assert change is None
                 played.cancel(job["id"])
-        await played.close()
+        await played.broker.close()
 
     asyncio.run(told())
 
@@ -176,7 +176,7 @@ def test_an_end_whose_record_cannot_be_shown_is_told_with_where_it_was(found):
             raise found
         return SimpleNamespace(status=found)
 
-    services = SimpleNamespace(queue=SimpleNamespace(get=get))
+    services = SimpleNamespace(queue=SimpleNamespace(ledger=SimpleNamespace(get=get)))
     told = json.loads(asyncio.run(_data(services, "j", events_module.Change("1-0", Status.FINISHED, 1.0))))
     links = {"self": "/jobs/j", "events": "/jobs/j/events"}
     assert told == {"id": "j", "status": "finished", "progress": 1.0, "links": links}

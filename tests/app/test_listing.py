@@ -91,7 +91,7 @@ def test_a_page_tells_how_to_ask_for_it_again(idle_client, queue):
 
 
 def test_what_nobody_can_still_have_leaves_the_list_when_the_next_job_comes(queue, broker):
-    broker.zadd("purifiqa:jobs-of:", {"old": time.time() - queue.longest_life - 60, "kept": time.time() - 60})
+    broker.zadd("purifiqa:jobs-of:", {"old": time.time() - queue.ledger.longest_life - 60, "kept": time.time() - 60})
     [new] = add(queue, 1)
     assert broker.zrange("purifiqa:jobs-of:", 0, -1) == [b"kept", new.encode()]
 
@@ -131,7 +131,7 @@ def test_owners_see_only_their_own_jobs_and_others_are_as_unknown_as_none(guarde
         assert (answer.status_code, answer.json()["code"]) == (404, "job-unknown")
     assert guarded.post(f"/jobs/{theirs[0]}/cancel", headers=alice).status_code == 404
     assert guarded.delete(f"/jobs/{theirs[0]}", headers=alice).status_code == 404
-    assert queue.get(theirs[0]).status == "queued"
+    assert queue.ledger.get(theirs[0]).status == "queued"
 
 
 def test_a_job_that_another_version_wrote_is_passed_over_and_stays_in_the_list(idle_client, queue, broker):
@@ -153,4 +153,4 @@ def test_the_janitor_takes_ended_records_out_of_every_list(settings, broker):
     queue.register.prune()
     assert broker.zrange("purifiqa:jobs-of:alice", 0, -1) == [kept[1].encode()]
     assert not broker.exists("purifiqa:jobs-of:bob")
-    queue.connection.close()
+    queue.broker.connection.close()

@@ -20,7 +20,7 @@ from workers.telemetry.vitals import Facts
 def ready(settings):
     """An app with a worker that says it is well, and what it says."""
     app = create_app(settings)
-    app.state.services.queue.beat("w1", Facts().model_dump_json())
+    app.state.services.queue.presence.beat("w1", Facts().model_dump_json())
     with TestClient(app, raise_server_exceptions=False) as client:
         yield client, app
 
@@ -44,7 +44,7 @@ def test_a_watcher_may_ask_with_head_too(ready):
 
 def test_verbose_tells_what_was_looked_at_and_whether_the_defaults_can_be_used(ready):
     client, app = ready
-    app.state.services.queue.beat("w2", Facts(state="busy", device="cuda", gpu="GPU-1").model_dump_json())
+    app.state.services.queue.presence.beat("w2", Facts(state="busy", device="cuda", gpu="GPU-1").model_dump_json())
     checks = {check["name"]: check for check in client.get("/readyz?verbose").json()["checks"]}
     assert {name for name, check in checks.items() if check["required"]} == {"service", "store", "redis", "workers"}
     assert checks["workers"]["detail"] == "1 busy on cuda, 1 idle on cpu"
@@ -67,7 +67,7 @@ def test_redis_that_answers_but_takes_no_writes_is_not_ready(ready, broker, sett
 
 def test_a_worker_that_is_stuck_is_no_worker(ready):
     client, app = ready
-    app.state.services.queue.beat("w1", Facts(state="stuck").model_dump_json())
+    app.state.services.queue.presence.beat("w1", Facts(state="stuck").model_dump_json())
     assert wrong(client.get("/readyz")) == [("workers", "stuck")]
 
 
@@ -98,7 +98,7 @@ def test_how_many_workers_it_takes_can_be_set(ready):
     client, app = ready
     object.__setattr__(app.state.services, "settings", Settings(ready_workers=2))
     assert wrong(client.get("/readyz")) == [("workers", "too-few")]
-    app.state.services.queue.leave("w1")
+    app.state.services.queue.presence.leave("w1")
     object.__setattr__(app.state.services, "settings", Settings(ready_workers=0))
     assert client.get("/readyz").status_code == 200
 

@@ -25,9 +25,9 @@ def access(caplog):
 def recorded(settings, answer):
     queue = JobQueue(settings)
     try:
-        return queue.get(answer.json()["id"]).origin
+        return queue.ledger.get(answer.json()["id"]).origin
     finally:
-        queue._redis.close()
+        queue.broker.connection.close()
 
 
 def send(client, photo_png, **headers):
@@ -67,7 +67,7 @@ def test_every_problem_names_its_request(idle_client, method, path):
 def test_a_failure_of_ours_names_its_request_and_is_logged_under_it(settings, monkeypatch, caplog):
     monkeypatch.setattr("app.routes.jobs.job_document", lambda *_: 1 / 0)
     app = create_app(settings)
-    monkeypatch.setattr(app.state.services.queue, "get", lambda _: None)
+    monkeypatch.setattr(app.state.services.queue.ledger, "get", lambda _: None)
     with TestClient(app, raise_server_exceptions=False) as client:
         answer = client.get("/jobs/abc", headers={"X-Request-ID": "r-1"})
     assert (answer.status_code, answer.json()["request_id"]) == (500, "r-1")
@@ -93,8 +93,8 @@ def test_a_failed_job_names_the_request_it_came_with(idle_client, settings, phot
 
     answer = send(idle_client, photo_png, **{"X-Request-ID": "r-1"})
     queue = JobQueue(settings)
-    queue.fail(queue.start(answer.json()["id"]), Failure(code="x", detail="y"))
-    queue._redis.close()
+    queue.fail(queue.ledger.start(answer.json()["id"]), Failure(code="x", detail="y"))
+    queue.broker.connection.close()
     document = idle_client.get(answer.headers["location"], headers={"X-Request-ID": "other"}).json()
     assert document["error"]["request_id"] == "r-1"
 

@@ -28,7 +28,7 @@ def lose_everything(broker, monkeypatch):
     def lose(client):
         broker.flushall()
         services = client.app.state.services
-        Janitor(services.queue, Survey(services.queue.connection), services.store, "w1").tidy_store()
+        Janitor(services.queue, Survey(services.queue.broker.connection), services.store, "w1").tidy_store()
 
     return lose
 
@@ -41,9 +41,9 @@ def send(client, *images, headers=None):
 def ended(client, job_id):
     """End a job as a worker does."""
     services = client.app.state.services
-    record = services.queue.start(job_id, placement=1)
+    record = services.queue.ledger.start(job_id, placement=1)
     services.queue.finish(record, Report(timings_ms={"total": 1}))
-    close_manifest(services.store, services.queue.get(job_id))
+    close_manifest(services.store, services.queue.ledger.get(job_id))
 
 
 def test_all_that_was_accepted_is_on_the_disk_itself(idle_client, monkeypatch, photo_png):
@@ -85,7 +85,7 @@ def test_a_batch_is_not_told_before_all_of_it_is_there(idle_client, broker, monk
     old = time.time() - 7200
     os.utime(services.store.path(others[0], "any").parent, (old, old))  # the others were written to just now
     broker.flushall()
-    Janitor(services.queue, Survey(services.queue.connection), services.store, "w1").tidy_store()
+    Janitor(services.queue, Survey(services.queue.broker.connection), services.store, "w1").tidy_store()
     told = idle_client.get(batch["links"]["self"]).json()
     assert told["counts"] == {"queued": 3}
     assert first in [item["job"]["id"] for item in told["items"]]
@@ -109,8 +109,8 @@ def test_a_batch_that_is_written_slowly_is_not_taken_for_lost_and_keeps_its_key_
             broker.zadd("purifiqa:inflight:alice", dict.fromkeys(broker.zrange("purifiqa:inflight:alice", 0, -1), 1))
             broker.expire(key, 2)
         if role == "batch" and len(written) == 3:
-            Janitor(services.queue, Survey(services.queue.connection), services.store, "w1").tidy_store()
-            assert not services.queue.exists(written[0])
+            Janitor(services.queue, Survey(services.queue.broker.connection), services.store, "w1").tidy_store()
+            assert not services.queue.ledger.exists(written[0])
             assert not services.queue.quota.has_place("alice", 3)
             assert broker.ttl(key) > 2
         return digest
@@ -168,7 +168,7 @@ def test_erasing_a_restored_job_leaves_its_key_with_the_job_that_has_it_now(
     broker.flushall()
     second = send(idle_client, photo_png, headers=key).headers["location"]
     services = idle_client.app.state.services
-    Janitor(services.queue, Survey(services.queue.connection), services.store, "w1").tidy_store()
+    Janitor(services.queue, Survey(services.queue.broker.connection), services.store, "w1").tidy_store()
     assert idle_client.get(first).status_code == 200
     assert idle_client.delete(first).status_code == 204
     assert send(idle_client, photo_png, headers=key).headers["location"] == second
@@ -206,12 +206,12 @@ def test_who_follows_a_job_that_had_ended_is_told_its_end(idle_client, lose_ever
     if status == "finished":
         ended(client, job["id"])
     elif status == "failed":
-        services.queue.fail(services.queue.get(job["id"]), Failure(code="time-limit", detail="too long"))
-        close_manifest(services.store, services.queue.get(job["id"]))
+        services.queue.fail(services.queue.ledger.get(job["id"]), Failure(code="time-limit", detail="too long"))
+        close_manifest(services.store, services.queue.ledger.get(job["id"]))
     else:
         assert client.post(f"{job['links']['self']}/cancel").status_code == 200
     lose_everything(client)
-    patience = threading.Timer(10, services.queue.stop_waiting)  # else it would wait for an end that never comes
+    patience = threading.Timer(10, services.queue.broker.stop_waiting)  # else it would wait for an end that never comes
     patience.start()
     told = client.get(job["links"]["events"]).text
     patience.cancel()

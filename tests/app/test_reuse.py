@@ -21,10 +21,10 @@ def played(idle_client):
 
     def work():
         queue, done = services.queue, 0
-        for key in queue._redis.lrange(queue._rq.key, 0, -1):
+        for key in queue.broker.connection.lrange(queue.rq.key, 0, -1):
             job_id = key.decode()
-            queue._forget(queue.get(job_id))
-            record = queue.start(job_id)
+            queue._forget(queue.ledger.get(job_id))
+            record = queue.ledger.start(job_id)
             report, file = execute(record.order, services.store.read(job_id, "input"))
             if file is not None:
                 digest = services.store.put(job_id, "output", file)
@@ -239,7 +239,7 @@ def test_one_owners_answer_is_no_oracle_for_another(guarded, keys, photo_png):
     services = guarded.app.state.services
     alice, bob = ({**WAIT, **keys[name]} for name in ("alice", "bob"))
     job = send(guarded, photo_png, "/score", headers=alice).json()
-    record = services.queue.start(job["id"])
+    record = services.queue.ledger.start(job["id"])
     services.queue.finish(record, execute(record.order, services.store.read(job["id"], "input"))[0])
     assert send(guarded, photo_png, "/score", headers=bob).status_code == 202
     assert send(guarded, photo_png, "/score", headers=alice).status_code == 200

@@ -41,12 +41,12 @@ def burst(settings):
     worker_module.context.cache_clear()
 
     def work():
-        worker = SimpleWorker([queue._rq], connection=queue._redis, serializer="json", log_job_description=False)
+        worker = SimpleWorker([queue.rq], connection=queue.rq.connection, serializer="json", log_job_description=False)
         worker.work(burst=True, logging_level="CRITICAL")
 
     yield work
     worker_module.context.cache_clear()
-    queue._redis.close()
+    queue.broker.connection.close()
 
 
 def order(settings, photo_png, **headers):
@@ -105,8 +105,8 @@ def test_without_a_collector_nothing_is_recorded_and_the_trace_goes_on_as_it_cam
     job_id = order(settings, photo_png, traceparent=TRACEPARENT)
     burst()
     queue = JobQueue(settings)
-    assert queue.get(job_id).origin.traceparent == TRACEPARENT
-    queue._redis.close()
+    assert queue.ledger.get(job_id).origin.traceparent == TRACEPARENT
+    queue.broker.connection.close()
     assert not trace.get_current_span().is_recording()
 
 

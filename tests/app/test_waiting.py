@@ -27,7 +27,7 @@ def test_a_job_knows_how_many_wait_before_it_until_it_runs_and_when_it_waits_aga
     idle_client.post(jobs[0]["links"]["cancel"])
     places = [idle_client.get(job["links"]["self"]).json()["position"] for job in jobs]
     assert places == [None, 0, 1]
-    queue._forget(record := queue.start(jobs[1]["id"]))
+    queue._forget(record := queue.ledger.start(jobs[1]["id"]))
     assert idle_client.get(jobs[2]["links"]["self"]).json()["position"] == 0
     queue.put_back(record)
     assert [idle_client.get(job["links"]["self"]).json()["position"] for job in jobs[1:]] == [0, 1]
@@ -48,7 +48,7 @@ def test_the_time_to_come_back_grows_with_the_queue_and_shrinks_with_workers(idl
     waits = [int(send(idle_client, photo_png).headers["retry-after"]) for _ in range(4)]
     assert waits == [4, 8, 12, 16]
     for name in ("one", "two"):
-        queue.beat(name)
+        queue.presence.beat(name)
     answer = send(idle_client, photo_png)
     assert answer.headers["retry-after"] == str(4 * 4 // 2 + 4)
     assert idle_client.get(answer.headers["location"]).headers["retry-after"] == answer.headers["retry-after"]
@@ -66,7 +66,7 @@ def test_a_batch_is_to_be_asked_for_when_its_last_image_should_be_done(idle_clie
 def test_a_job_that_is_erased_while_its_sender_waits_was_accepted_all_the_same(
     idle_client, queue, photo_png, monkeypatch
 ):
-    monkeypatch.setattr(queue, "get_all", lambda ids: [None for _ in ids])
+    monkeypatch.setattr(queue.ledger, "get_all", lambda ids: [None for _ in ids])
     files, headers = {"image": photo_png}, {"Prefer": "wait=0"}
     answer = idle_client.post("/purify", files=files, data={"metrics": ""}, headers=headers)
     assert (answer.status_code, answer.json()["status"]) == (202, "queued")
@@ -80,7 +80,7 @@ def test_it_is_bounded_by_the_operator(idle_client, queue, photo_png, settings):
 def test_a_running_job_counts_what_is_left_of_it_and_an_ended_one_says_nothing(idle_client, queue, photo_png):
     queue.pace.note(order("jpeg"), 20.0)
     job = send(idle_client, photo_png).json()
-    queue.keep(queue.start(job["id"], holder="w"), "w", 0.75)
+    queue.ledger.keep(queue.ledger.start(job["id"], holder="w"), "w", 0.75)
     assert idle_client.get(job["links"]["self"]).headers["retry-after"] == "5"
     assert idle_client.get(f"{job['links']['self']}/image").headers["retry-after"] == "1"
     queue.cancel(job["id"])

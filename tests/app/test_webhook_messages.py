@@ -85,7 +85,7 @@ def test_what_became_of_a_webhook_makes_no_record_of_a_job_that_was_erased_meanw
 
     async def settle():
         await queue.deliveries.settle("gone", Delivery(state="pending", attempts=1), 10)
-        await queue.close()
+        await queue.broker.close()
 
     asyncio.run(settle())
     assert not list(broker.scan_iter("purifiqa:*"))
@@ -108,7 +108,7 @@ def test_a_broker_that_is_away_is_told_once_and_not_at_every_look(hooked, tmp_pa
         monkeypatch.setattr(queue.deliveries, "take", look)
         async with sender_module.sending(sender_module.Sender(hooked, queue, Store(tmp_path), [])):
             await third.wait()
-        await queue.close()
+        await queue.broker.close()
 
     asyncio.run(run_for_a_while())
     assert [one.getMessage().partition(",")[0] for one in caplog.records] == ["webhooks are waiting"]

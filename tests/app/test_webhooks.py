@@ -113,7 +113,7 @@ def test_what_a_sender_that_died_had_taken_is_sent_by_another(hooked, broker, ph
         async def take_and_die():
             assert await queue.deliveries.take(5) == [job["id"]]
             assert await queue.deliveries.take(5) == [], "the lease keeps others away"
-            await queue.close()
+            await queue.broker.close()
 
         asyncio.run(take_and_die())
         broker.zadd("purifiqa:webhooks", {job["id"]: 0})  # the lease ends
@@ -144,7 +144,7 @@ def test_a_refused_url_is_a_problem_of_the_field(hooked_client, photo_png):
 def test_a_job_that_another_version_wrote_keeps_its_webhook_for_that_version_and_that_is_told_once(
     hooked, monkeypatch, caplog, error, is_kept
 ):
-    def get(_, job_id):
+    def get(job_id):
         raise error(job_id)
 
     async def two_tries():
@@ -153,12 +153,12 @@ def test_a_job_that_another_version_wrote_keeps_its_webhook_for_that_version_and
         async def drop(job_id):
             dropped.append(job_id)
 
-        monkeypatch.setattr(JobQueue, "get", get)
+        monkeypatch.setattr(queue.ledger, "get", get)
         monkeypatch.setattr(queue.deliveries, "drop", drop)
         sender = Sender(hooked, queue, Store(hooked.data_dir), read_secrets(hooked))
         for _ in range(2):
             await sender._try("job1")
-        await queue.close()
+        await queue.broker.close()
         return dropped
 
     assert asyncio.run(two_tries()) == ([] if is_kept else ["job1"] * 2)
@@ -170,6 +170,6 @@ def test_a_sender_stops_when_the_service_does(hooked):
         queue = JobQueue(hooked)
         async with asyncio.timeout(5), sending(Sender(hooked, queue, Store(hooked.data_dir), read_secrets(hooked))):
             await asyncio.sleep(0.1)
-        await queue.close()
+        await queue.broker.close()
 
     asyncio.run(start_and_stop())

@@ -36,17 +36,17 @@ def exposed(valkey_socket, tmp_path_factory):
     settings = Settings(redis_url=f"unix://{valkey_socket}", data_dir=tmp_path_factory.mktemp("data"))
     app = create_app(settings)
     queue = app.state.services.queue
-    queue.connection.flushall()  # the worker of a test before this one may still be alive
+    queue.broker.connection.flushall()  # the worker of a test before this one may still be alive
     for measure in MEASURES_TOLD:
-        queue.observations.observe(measure, 1.0, *(["purify", "jpeg"] if measure.labels else []))
-    queue.note_store(1, 1)
+        queue.presence.observations.observe(measure, 1.0, *(["purify", "jpeg"] if measure.labels else []))
+    queue.presence.note_store(1, 1)
     with TestClient(app) as client:
         assert client.get("/readyz").status_code == 503  # no worker yet: the 5xx that is asked for
-        queue.beat("w", Facts(state="busy", device="cuda", gpu="GPU-1", gpu_bytes=1).model_dump_json())
+        queue.presence.beat("w", Facts(state="busy", device="cuda", gpu="GPU-1", gpu_bytes=1).model_dump_json())
         for path in ("/livez", "/metrics"):
             client.get(path)
         text = client.get("/metrics").text
-        queue.leave("w")
+        queue.presence.leave("w")
     samples = {}
     for family in text_string_to_metric_families(text):
         for sample in family.samples:

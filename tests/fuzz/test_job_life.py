@@ -57,11 +57,10 @@ def test_any_history_of_jobs_is_as_the_model_says(settings, photo_png, monkeypat
         @rule()
         def work(self):
             before = [job for job, state in self.states.items() if state == "queued"]
-            worker = Consumer(
-                [services.queue._rq], connection=services.queue._redis, serializer="json", log_job_description=False
-            )
+            rq = services.queue.rq
+            worker = Consumer([rq], connection=rq.connection, serializer="json", log_job_description=False)
             worker.work(burst=True, logging_level="CRITICAL", max_jobs=1)
-            done = [job for job in before if services.queue.get(job).status == "finished"]
+            done = [job for job in before if services.queue.ledger.get(job).status == "finished"]
             assert len(done) == min(1, len(before))
             self.states.update(dict.fromkeys(done, "finished"))
 

@@ -77,7 +77,7 @@ def work(here, queue):
     """Perform every waiting job in this process, as a worker would, and return."""
 
     def burst():
-        worker = Consumer([queue._rq], connection=queue._redis, serializer="json", log_job_description=False)
+        worker = Consumer([queue.rq], connection=queue.rq.connection, serializer="json", log_job_description=False)
         worker.stopping, worker.gather = here.stopping, here.batcher.batch
         worker.work(burst=True, logging_level="CRITICAL")
 

@@ -21,7 +21,7 @@ DIFFPURE = parse_defense("diffpure")
 
 
 def statuses(queue, *jobs):
-    return [str(queue.get(job).status) for job in jobs]
+    return [str(queue.ledger.get(job).status) for job in jobs]
 
 
 def test_jobs_that_wait_are_computed_together_and_each_has_the_answer_it_has_alone(
@@ -32,7 +32,7 @@ def test_jobs_that_wait_are_computed_together_and_each_has_the_answer_it_has_alo
     work()
     assert (batches, alone) == ([[0, 1, 2, 3, 4]], [])
     for number in range(5):
-        record = queue.get(f"job{number}")
+        record = queue.ledger.get(f"job{number}")
         assert record.status is Status.FINISHED
         report, file = execute(record.order, store.read(record.id, "input"))
         assert store.read(record.id, "output") == file
@@ -52,7 +52,7 @@ def test_a_lone_job_is_performed_as_always_and_at_once(submit, work, queue, batc
     submit("job1", seed=7)
     work()
     assert (batches, alone) == ([], [7])
-    assert queue.get("job1").status is Status.FINISHED
+    assert queue.ledger.get("job1").status is Status.FINISHED
 
 
 def test_an_attack_is_always_alone_as_the_first_in_the_queue_and_among_those_that_wait(
@@ -83,7 +83,7 @@ def test_what_does_not_match_keeps_its_place_and_the_first_is_served_first(submi
     work()
     assert batches == [[1, 3, 5]]
     assert alone == [2, 4]
-    ended = sorted(("a", "flip", "b", "large", "c"), key=lambda job: queue.get(job).ended)
+    ended = sorted(("a", "flip", "b", "large", "c"), key=lambda job: queue.ledger.get(job).ended)
     assert ended == ["a", "b", "c", "flip", "large"]
 
 
@@ -109,7 +109,7 @@ def test_an_item_that_fails_alone_fails_and_its_neighbors_do_not(submit, work, q
     submit("job2", seed=2)
     work()
     assert statuses(queue, "job0", "broken", "job2") == ["finished", "failed", "finished"]
-    assert queue.get("broken").failure.code == "unsupported-image"
+    assert queue.ledger.get("broken").failure.code == "unsupported-image"
     assert alone == [1], "the neighbors are still computed once"
 
 
@@ -137,7 +137,7 @@ def test_a_job_whose_input_is_gone_says_so_and_the_others_are_computed(submit, w
     work()
     assert batches == [[0, 2]]
     assert statuses(queue, "job0", "job1", "job2") == ["finished", "failed", "finished"]
-    assert queue.get("job1").failure.code == "input-lost"
+    assert queue.ledger.get("job1").failure.code == "input-lost"
 
 
 def test_a_job_that_is_canceled_just_before_is_not_computed_and_one_canceled_meanwhile_stays_canceled(
@@ -183,7 +183,7 @@ def test_a_batch_that_takes_longer_than_one_of_its_jobs_may_is_given_up_and_each
             progress(0.5)
 
     monkeypatch.setattr(batch_module, "execute_together", endless)
-    monkeypatch.setattr(here.queue, "time_limit", lambda *_: 1)
+    monkeypatch.setattr(here.queue.ledger, "time_limit", lambda *_: 1)
     submit("job0", seed=0)
     submit("job1", seed=1)
     work()
@@ -194,7 +194,7 @@ def test_a_batch_that_takes_longer_than_one_of_its_jobs_may_is_given_up_and_each
 def test_a_job_that_took_its_worker_along_is_done_alone(submit, work, queue, batches, alone):
     for number in range(4):
         submit(f"job{number}", seed=number)
-    queue.put_back(queue.get("job1"), setbacks=1, front=False)
+    queue.put_back(queue.ledger.get("job1"), setbacks=1, front=False)
     work()
     assert batches == [[0, 2, 3]]
     assert alone == [1]
@@ -215,7 +215,7 @@ def test_a_worker_that_has_to_end_gives_back_what_it_has_not_computed(submit, wo
         submit(f"job{number}", seed=number)
     work()
     assert statuses(queue, "job0", "job1", "job2") == ["queued"] * 3
-    assert {queue.get(f"job{number}").setbacks for number in range(3)} == {0}
+    assert {queue.ledger.get(f"job{number}").setbacks for number in range(3)} == {0}
     assert [job_of(entry) for entry in queue.rq.job_ids] == ["job0", "job1", "job2"]
     assert not list(broker.scan_iter(b"purifiqa:lease:*"))
 
@@ -230,5 +230,5 @@ def test_a_lost_device_ends_the_worker_and_each_job_is_tried_again_alone(submit,
     work()
     assert here.stopping.requested
     assert statuses(queue, "job0", "job1", "job2") == ["queued"] * 3
-    assert {queue.get(f"job{number}").setbacks for number in range(3)} == {1}
+    assert {queue.ledger.get(f"job{number}").setbacks for number in range(3)} == {1}
     assert [job_of(entry) for entry in queue.rq.job_ids] == ["job0", "job1", "job2"]

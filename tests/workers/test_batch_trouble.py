@@ -17,7 +17,7 @@ def wait_for(condition):
 
 
 def statuses(queue, *jobs):
-    return [str(queue.get(job).status) for job in jobs]
+    return [str(queue.ledger.get(job).status) for job in jobs]
 
 
 def test_a_worker_that_has_to_end_begins_no_batch(submit, here, queue, batches):
@@ -50,7 +50,7 @@ def test_a_worker_that_has_to_end_does_not_begin_what_a_batch_that_failed_has_le
 def test_a_void_entry_takes_nobody_along(submit, work, queue, batches, alone, broker):
     for number in range(2):
         submit(f"job{number}", seed=number)
-    queue.put_back(queue.get("job0"), in_hand=True)
+    queue.put_back(queue.ledger.get("job0"), in_hand=True)
     broker.lmove("rq:queue:purifiqa", "rq:queue:purifiqa", "LEFT", "RIGHT")
     assert queue.rq.job_ids == ["job0", "job1", "job0--2"]
     work()
@@ -84,7 +84,7 @@ def test_a_batch_may_take_as_long_as_the_longest_of_its_jobs_and_tells_each_how_
     def watched(orders, progress, **options):
         allowed.append(vitals.HERE.deadline - time.monotonic())
         progress(0.5)
-        wait_for(lambda: all(queue.get(job).progress == 0.5 for job in ("short", "long")))
+        wait_for(lambda: all(queue.ledger.get(job).progress == 0.5 for job in ("short", "long")))
         told.append(orders)  # what goes wrong here goes wrong with no job
         return [None] * len(orders)
 
@@ -130,8 +130,8 @@ def test_what_another_worker_takes_at_the_same_moment_is_left_to_it(
 
 
 def test_other_workers_that_are_alive_are_left_their_share(submit, work, queue, batches):
-    queue.beat("w1")
-    queue.beat("w2")
+    queue.presence.beat("w1")
+    queue.presence.beat("w2")
     for number in range(4):
         submit(f"job{number}", seed=number)
     work()

@@ -94,7 +94,7 @@ def test_jobs_that_were_put_back_at_the_front_stay_there(submit, broker):
     for _ in range(3):
         submit("alice")
     take(broker)
-    submit.queue.put_back(submit.queue.get("alice1"))
+    submit.queue.put_back(submit.queue.ledger.get("alice1"))
     submit("bob")
     assert waiting(broker) == ["alice1--2", "bob1", "alice2", "alice3"]
 

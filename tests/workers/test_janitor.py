@@ -10,7 +10,7 @@ from workers.recovery import leftovers
 from workers.recovery.janitor import Janitor
 from workers.recovery.survey import Survey
 from workers.reports import Report
-from workers.state.ledger import JobUnknownError
+from workers.state.ledger import JobUnknownError, Ledger
 from workers.state.manifest import close_manifest, read_manifest
 from workers.state.record import Failure, Status
 
@@ -18,27 +18,27 @@ from workers.state.record import Failure, Status
 @pytest.fixture
 def janitor(queue, store, monkeypatch):
     monkeypatch.setattr(janitor_module, "ACCEPTING_SECONDS", 0)
-    return Janitor(queue, Survey(queue.connection), store, "w1")
+    return Janitor(queue, Survey(queue.broker.connection), store, "w1")
 
 
 def finish(queue, store, job_id):
-    record = queue.start(job_id, placement=1)
+    record = queue.ledger.start(job_id, placement=1)
     queue.finish(record, Report(timings_ms={"total": 1}))
-    close_manifest(store, queue.get(job_id))
+    close_manifest(store, queue.ledger.get(job_id))
 
 
 def test_when_redis_has_lost_everything_jobs_are_restored_as_they_were(accept, queue, store, broker, janitor, settings):
     for job_id in ("waits", "done", "failed", "canceled"):
         accept(job_id, seed=7)
     finish(queue, store, "done")
-    queue.fail(queue.start("failed"), Failure(code="metric-failed", detail="NaN"))
-    close_manifest(store, queue.get("failed"))
+    queue.fail(queue.ledger.start("failed"), Failure(code="metric-failed", detail="NaN"))
+    close_manifest(store, queue.ledger.get("failed"))
     close_manifest(store, queue.cancel("canceled"))
-    before = {job_id: queue.get(job_id) for job_id in ("waits", "done", "failed", "canceled")}
+    before = {job_id: queue.ledger.get(job_id) for job_id in ("waits", "done", "failed", "canceled")}
     broker.flushall()
     janitor.tidy_store()
     for job_id, record in before.items():
-        assert queue.get(job_id).model_copy(update={"progress": 0}) == record.model_copy(update={"progress": 0})
+        assert queue.ledger.get(job_id).model_copy(update={"progress": 0}) == record.model_copy(update={"progress": 0})
         assert 0 < broker.ttl(f"purifiqa:job:{job_id}") <= settings.result_ttl
     assert broker.lrange("rq:queue:purifiqa", 0, -1) == [b"waits"]
     assert broker.zrange("purifiqa:open", 0, -1) == [b"waits"]
@@ -53,7 +53,7 @@ def test_a_job_whose_end_was_cut_off_in_the_manifest_is_done_again(accept, queue
     path.write_bytes(path.read_bytes()[:-20])
     broker.flushall()
     janitor.tidy_store()
-    assert queue.get("job1").status is Status.QUEUED
+    assert queue.ledger.get("job1").status is Status.QUEUED
 
 
 def test_erased_jobs_do_not_come_back_wherever_erasing_was_cut_off(accept, queue, store, broker, janitor, monkeypatch):
@@ -63,7 +63,7 @@ def test_erased_jobs_do_not_come_back_wherever_erasing_was_cut_off(accept, queue
     queue.erase("job1")  # and here the API died
     janitor.tidy_store()
     with pytest.raises(JobUnknownError):
-        queue.get("job1")
+        queue.ledger.get("job1")
     assert list(store.owners()) == []
 
 
@@ -119,7 +119,7 @@ def test_a_manifest_that_has_had_its_time_is_erased_even_if_redis_knows_nothing(
 ):
     accept("job1")
     broker.flushall()
-    monkeypatch.setattr(type(queue), "time_left", lambda *_: -1)
+    monkeypatch.setattr(Ledger, "time_left", lambda *_: -1)
     janitor.tidy_store()
     assert list(store.owners()) == []
 
@@ -137,7 +137,7 @@ def test_the_store_is_searched_after_each_start_of_the_broker_until_nothing_can_
     searches = []
     monkeypatch.setattr(janitor, "tidy_store", lambda: searches.append(1))
     now = janitor._survey.broker()
-    assert queue.claim_housekeeping("somebody else")
+    assert queue.presence.claim_housekeeping("somebody else")
     for uptime, expected in ((1, 1), (3, 1), (44, 2), (50, 2)):
         janitor.look(now._replace(run="a", uptime=uptime))
         assert len(searches) == expected
@@ -162,7 +162,7 @@ def test_every_few_minutes_all_that_is_left_over_is_removed_and_the_store_is_mea
     assert not broker.exists("rq:job:stray")
     assert broker.zrange("purifiqa:jobs-of:", 0, -1) == [b"kept"]
     assert not blob.exists()
-    assert queue.store_size() == store.usage() == (len(store.read("kept", "input")), 1)
+    assert queue.presence.store_size() == store.usage() == (len(store.read("kept", "input")), 1)
 
 
 def test_a_job_that_is_being_accepted_this_moment_is_not_taken_for_one_that_was_lost(
@@ -172,11 +172,11 @@ def test_a_job_that_is_being_accepted_this_moment_is_not_taken_for_one_that_was_
     accept("job1")
     broker.flushall()  # its files are there, and its record is not yet
     janitor.tidy_store()
-    assert not queue.exists("job1")
+    assert not queue.ledger.exists("job1")
     a_minute_ago = time.time() - 60
     os.utime(store.path("job1", "input").parent, (a_minute_ago, a_minute_ago))
     janitor.tidy_store()
-    assert queue.exists("job1")
+    assert queue.ledger.exists("job1")
 
 
 def test_nothing_of_rq_is_left_that_is_not_of_an_open_job(accept, queue, broker, janitor):

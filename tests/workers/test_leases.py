@@ -5,18 +5,20 @@ import time
 import pytest
 
 from workers.process.lease import Keeper
-from workers.state.queue import JobQueue
+from workers.state.broker import Broker
+from workers.state.ledger import Ledger
+from workers.state.measures import Observations
 
 
 @pytest.fixture
 def keeper(settings):
-    return Keeper(JobQueue(settings), "w1")
+    return Keeper(Ledger(Broker(settings), settings, Observations()), "w1")
 
 
 @pytest.fixture
 def started(accept, queue, keeper):
     accept("job1")
-    return queue.start("job1", placement=1, holder=keeper.holder)
+    return queue.ledger.start("job1", placement=1, holder=keeper.holder)
 
 
 def wait_for(condition):
@@ -29,7 +31,7 @@ def wait_for(condition):
 def test_how_far_a_job_is_is_told_once(keeper, started, queue, broker):
     with keeper.hold(started) as hold:
         hold.report(0.5)
-        wait_for(lambda: queue.get("job1").progress == 0.5)
+        wait_for(lambda: queue.ledger.get("job1").progress == 0.5)
         told = broker.xlen("purifiqa:events:job1")
         for _ in range(3):
             keeper._look()

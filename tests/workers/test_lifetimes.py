@@ -40,12 +40,12 @@ def unequal(settings, request):
 def test_all_that_is_kept_of_an_ended_job_lasts_as_long_as_its_result_and_a_note_a_week_longer(unequal, broker, way):
     if way == "performed":
         submitted(unequal, "ended", ORDER, IMAGE)
-        unequal.finish(unequal.start("ended"), Report())
+        unequal.finish(unequal.ledger.start("ended"), Report())
     elif way == "restored":
         assert unequal.restore(ended())
     else:
         unequal.submit_all([ended()])
-        assert unequal.totals() == {("purify", "flip", "finished"): 1}
+        assert unequal.presence.totals() == {("purify", "flip", "finished"): 1}
     ttl = unequal._settings.result_ttl
     assert broker.ttl("purifiqa:job:ended") == pytest.approx(ttl, abs=30)
     assert broker.ttl("purifiqa:events:ended") == pytest.approx(ttl, abs=30)
@@ -56,7 +56,7 @@ def test_all_that_is_kept_of_an_ended_job_lasts_as_long_as_its_result_and_a_note
 
 def test_a_job_that_is_put_back_may_wait_as_long_as_any(unequal, broker):
     submitted(unequal, "again", ORDER, IMAGE)
-    unequal.put_back(unequal.start("again"))
+    unequal.put_back(unequal.ledger.start("again"))
     ttl = unequal._settings.queue_ttl
     assert broker.ttl("purifiqa:job:again") == pytest.approx(ttl, abs=30)
     assert broker.zscore("purifiqa:ends", "again") == pytest.approx(time.time() + ttl, abs=30)
@@ -64,37 +64,37 @@ def test_a_job_that_is_put_back_may_wait_as_long_as_any(unequal, broker):
 
 def test_who_cancels_in_the_moment_of_the_end_is_told_how_it_ended(queue, monkeypatch):
     submitted(queue, "job1", ORDER, IMAGE)
-    record, end = queue.start("job1"), queue.end
+    record, end = queue.ledger.start("job1"), queue.ledger.end
 
     def late(*arguments, **fields):
-        monkeypatch.setattr(queue, "end", end)
+        monkeypatch.setattr(queue.ledger, "end", end)
         queue.finish(record, Report())
         end(*arguments, **fields)
 
-    monkeypatch.setattr(queue, "end", late)
+    monkeypatch.setattr(queue.ledger, "end", late)
     assert queue.cancel("job1").status is Status.FINISHED
 
 
 def test_a_record_that_is_there_is_not_restored_over(queue):
     submitted(queue, "job1", ORDER, IMAGE)
-    record = queue.start("job1")
+    record = queue.ledger.start("job1")
     assert not queue.restore(record.model_copy(update={"status": Status.QUEUED, "started": None}))
-    assert queue.get("job1") == record
+    assert queue.ledger.get("job1") == record
     assert queue.depth() == 1, "the entry that it was taken from, which nobody took here"
 
 
 def test_the_time_of_an_ended_job_counts_from_its_end_and_that_of_another_from_when_it_was_sent(unequal):
     record = ended(waited=5_000)
     ttl, wait = unequal._settings.result_ttl, unequal._settings.queue_ttl
-    assert unequal.time_left(record) == pytest.approx(ttl, abs=30)
-    assert unequal.time_left(record.model_copy(update={"ended": None})) == pytest.approx(wait - 5_000, abs=30)
+    assert unequal.ledger.time_left(record) == pytest.approx(ttl, abs=30)
+    assert unequal.ledger.time_left(record.model_copy(update={"ended": None})) == pytest.approx(wait - 5_000, abs=30)
 
 
 def test_no_job_lives_longer_than_the_longest_life(unequal):
     order = ORDER.model_copy(update={"kind": Kind.SCORE, "defense": parse_defense("diffpure"), "samples": MAX_SAMPLES})
     settings = unequal._settings
-    longest = max(unequal.time_limit(order), settings.timeout_attack)
-    assert unequal.longest_life >= settings.queue_ttl + longest + settings.result_ttl
+    longest = max(unequal.ledger.time_limit(order), settings.timeout_attack)
+    assert unequal.ledger.longest_life >= settings.queue_ttl + longest + settings.result_ttl
 
 
 @pytest.mark.parametrize("name", ["timeout_cheap", "timeout_network", "timeout_diffusion", "timeout_attack"])
@@ -114,7 +114,7 @@ def test_nothing_is_kept_for_longer_than_redis_can_count(name):
 def test_the_pace_is_that_of_the_work_and_not_of_the_wait(queue):
     record = ended(waited=5_000).model_copy(update={"status": Status.QUEUED, "started": None, "ended": None})
     queue.submit_all([record])
-    queue.finish(queue.start(record.id), Report())
+    queue.finish(queue.ledger.start(record.id), Report())
     assert queue.pace.expected(ORDER)[0] < 1_000
 
 
@@ -123,7 +123,7 @@ def test_what_became_of_a_webhook_is_not_written_down_where_its_job_is_gone(queu
 
     async def settle():
         await queue.deliveries.settle("gone", Delivery(state="pending", attempts=1), again_in=5)
-        await queue.close()
+        await queue.broker.close()
 
     asyncio.run(settle())
     assert not broker.exists("purifiqa:job:gone", "purifiqa:webhooks")
@@ -136,5 +136,5 @@ def test_a_job_has_ended_although_the_broker_fails_where_only_its_use_to_others_
     monkeypatch.setattr(queue.answers, "remember", away)
     monkeypatch.setattr(queue.pace, "note", away)
     submitted(queue, "job1", ORDER, IMAGE)
-    queue.finish(queue.start("job1"), Report())
-    assert queue.get("job1").status is Status.FINISHED
+    queue.finish(queue.ledger.start("job1"), Report())
+    assert queue.ledger.get("job1").status is Status.FINISHED

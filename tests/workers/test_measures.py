@@ -20,34 +20,34 @@ IMAGE = ImageFacts(format=ImageFormat.PNG, width=64, height=48, mode="RGB", byte
 
 def test_observations_of_several_processes_add_up(queue, settings):
     other = JobQueue(settings)
-    for one, sizes in ((queue, (1, 2, 3)), (other, (8, 100))):
+    for one, sizes in ((queue.presence, (1, 2, 3)), (other.presence, (8, 100))):
         for size in sizes:
             one.observations.observe(BATCH_SIZE, size)
         one.beat("w")
-    other._redis.close()
-    [found] = histograms(queue.measures(), BATCH_SIZE)
+    other.broker.connection.close()
+    [found] = histograms(queue.presence.measures(), BATCH_SIZE)
     assert found.counts == (1, 1, 1, 1, 0, 0, 0, 1)  # bounds 1, 2, 4, 8, 16, 32, 64 and above
     assert found.total == 114
 
 
 def test_nothing_reaches_redis_before_the_pulse_and_nothing_is_carried_twice(queue):
-    queue.observations.observe(QUEUE_SECONDS, 0.2)
-    assert queue.measures() == {}
-    queue.beat("w")
-    queue.beat("w")
-    [found] = histograms(queue.measures(), QUEUE_SECONDS)
+    queue.presence.observations.observe(QUEUE_SECONDS, 0.2)
+    assert queue.presence.measures() == {}
+    queue.presence.beat("w")
+    queue.presence.beat("w")
+    [found] = histograms(queue.presence.measures(), QUEUE_SECONDS)
     assert (sum(found.counts), found.total) == (1, pytest.approx(0.2))
 
 
 def test_what_could_not_be_carried_is_carried_the_next_time(queue, monkeypatch):
-    queue.observations.observe(BATCH_SIZE, 4)
+    queue.presence.observations.observe(BATCH_SIZE, 4)
     with monkeypatch.context() as patch:
         patch.setattr(redis.client.Pipeline, "execute", lambda *_: (_ for _ in ()).throw(redis.ConnectionError()))
         with pytest.raises(redis.ConnectionError):
-            queue.beat("w")
-    queue.observations.observe(BATCH_SIZE, 4)
-    queue.leave("w")
-    [found] = histograms(queue.measures(), BATCH_SIZE)
+            queue.presence.beat("w")
+    queue.presence.observations.observe(BATCH_SIZE, 4)
+    queue.presence.leave("w")
+    [found] = histograms(queue.presence.measures(), BATCH_SIZE)
     assert sum(found.counts) == 2
 
 
@@ -56,18 +56,19 @@ def test_a_job_is_observed_once_waiting_and_once_running(queue):
         (lambda record: queue.finish(record, Report()), lambda record: queue.fail(record, Failure(code="x", detail="")))
     ):
         submitted(queue, f"job{number}", ORDER, IMAGE)
-        queue.start(f"job{number}")
-        end(queue.start(f"job{number}"))  # started again after its worker was lost
-    queue.beat("w")
-    [waited], [ran] = histograms(queue.measures(), QUEUE_SECONDS), histograms(queue.measures(), RUN_SECONDS)
+        queue.ledger.start(f"job{number}")
+        end(queue.ledger.start(f"job{number}"))  # started again after its worker was lost
+    queue.presence.beat("w")
+    measures = queue.presence.measures()
+    [waited], [ran] = histograms(measures, QUEUE_SECONDS), histograms(measures, RUN_SECONDS)
     assert sum(waited.counts) == 2
     assert (ran.labels, sum(ran.counts)) == (("purify", "flip"), 2)
 
 
 def test_clocks_that_disagree_never_lower_a_sum(queue):
-    queue.observations.observe(QUEUE_SECONDS, -5)
-    queue.beat("w")
-    [found] = histograms(queue.measures(), QUEUE_SECONDS)
+    queue.presence.observations.observe(QUEUE_SECONDS, -5)
+    queue.presence.beat("w")
+    [found] = histograms(queue.presence.measures(), QUEUE_SECONDS)
     assert (found.counts[0], found.total) == (1, 0)
 
 

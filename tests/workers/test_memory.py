@@ -16,7 +16,7 @@ def test_a_worker_that_holds_too_much_memory_ends_after_its_job(accept, queue, s
     accept("job1")
     accept("job2")
     serve(max_memory=1)
-    assert [queue.get(one).status for one in ("job1", "job2")] == [Status.FINISHED, Status.QUEUED]
+    assert [queue.ledger.get(one).status for one in ("job1", "job2")] == [Status.FINISHED, Status.QUEUED]
 
 
 def test_a_worker_without_work_gives_its_memory_back_once_after_each_time_it_worked(accept, queue, serve, monkeypatch):
@@ -26,7 +26,7 @@ def test_a_worker_without_work_gives_its_memory_back_once_after_each_time_it_wor
     def order_and_wait(here):
         for name in ("job1", "job2"):
             accept(name)
-            told.append(given.acquire(timeout=20) and queue.get(name).status)
+            told.append(given.acquire(timeout=20) and queue.ledger.get(name).status)
         time.sleep(2.5 * consumer_module.WAIT_SECONDS)
         here.stopping.request()
 

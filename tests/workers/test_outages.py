@@ -29,7 +29,7 @@ def test_a_result_is_told_although_its_job_has_no_time_left_when_the_broker_is_b
     monkeypatch.setattr(worker_module.faulthandler, "cancel_dump_traceback_later", lambda: ended.append(1) or cancel())
     accept("job1")
     work()
-    assert (queue.get("job1").status, queue.get("job1").failure) == (Status.FINISHED, None)
+    assert (queue.ledger.get("job1").status, queue.ledger.get("job1").failure) == (Status.FINISHED, None)
 
 
 def test_a_worker_that_has_to_end_leaves_a_result_that_cannot_be_told_to_another(
@@ -47,7 +47,7 @@ def test_a_worker_that_has_to_end_leaves_a_result_that_cannot_be_told_to_another
     monkeypatch.setattr(JobQueue, "finish", away)
     accept("job1")
     work()
-    assert queue.get("job1").status is Status.RUNNING, "until the reconciler misses its lease"
+    assert queue.ledger.get("job1").status is Status.RUNNING, "until the reconciler misses its lease"
 
 
 @pytest.mark.parametrize("status", [Status.FINISHED, Status.FAILED])
@@ -55,7 +55,7 @@ def test_an_end_whose_answer_was_lost_is_written_down_once_and_for_all(
     accept, here, work, queue, store, broker, monkeypatch, status
 ):
     monkeypatch.setattr(worker_module, "RETRY_SECONDS", 0.05)
-    told, lost = here.queue._move, []
+    told, lost = here.queue.ledger._move, []
 
     def answer_lost(keys, args):
         answer = told(keys=keys, args=args)
@@ -64,14 +64,13 @@ def test_an_end_whose_answer_was_lost_is_written_down_once_and_for_all(
             raise redis.ConnectionError("gone before it answered")
         return answer
 
-    monkeypatch.setattr(here.queue, "_move", answer_lost)
+    monkeypatch.setattr(here.queue.ledger, "_move", answer_lost)
     accept("job1", seed=1)
     if status is Status.FAILED:
         store.drop("job1", "input")
     work()
     assert lost == [b"moved"]
-    assert (queue.get("job1").status, read_manifest(store, "job1").status) == (status, status)
+    record = queue.ledger.get("job1")
+    assert (record.status, read_manifest(store, "job1").status) == (status, status)
     assert broker.hgetall("purifiqa:jobs-total") == {f"purify|none|{status}".encode(): b"1"}
-    assert (queue.answers.find("", queue.get("job1").order, queue.get("job1").image.sha256) == "job1") == (
-        status is Status.FINISHED
-    )
+    assert (queue.answers.find("", record.order, record.image.sha256) == "job1") == (status is Status.FINISHED)

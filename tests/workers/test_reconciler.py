@@ -38,9 +38,9 @@ def up_for_a_second(broker):
 
 def start(queue, job_id, connection=None):
     """Take a job and start it as a worker whose connection is this one."""
-    queue.connection.delete(LIST)
-    connection = queue.connection_id() if connection is None else connection
-    return queue.start(job_id, placement=queue.get(job_id).placement, holder=f"w1@{connection}")
+    queue.broker.connection.delete(LIST)
+    connection = queue.broker.connection_id() if connection is None else connection
+    return queue.ledger.start(job_id, placement=queue.ledger.get(job_id).placement, holder=f"w1@{connection}")
 
 
 def take(broker, job_id):
@@ -54,7 +54,7 @@ def test_a_job_that_waits_or_runs_is_left_alone(accept, queue, broker, passes):
     start(queue, "runs")
     accept("waits")
     passes(4)
-    assert (queue.get("waits").placement, queue.get("runs").placement) == (1, 1)
+    assert (queue.ledger.get("waits").placement, queue.ledger.get("runs").placement) == (1, 1)
     assert not broker.exists(MISSING)
 
 
@@ -64,9 +64,9 @@ def test_a_job_that_was_taken_by_a_worker_that_died_at_once_is_put_back_without_
     accept("job1")
     take(broker, "job1")
     passes(1)
-    assert queue.get("job1").placement == 1, "a worker may have taken it this moment"
+    assert queue.ledger.get("job1").placement == 1, "a worker may have taken it this moment"
     passes(1)
-    record = queue.get("job1")
+    record = queue.ledger.get("job1")
     assert (record.status, record.placement, record.setbacks) == (Status.QUEUED, 2, 0)
     assert broker.lrange(LIST, 0, -1) == [b"job1--2"]
     assert not broker.exists(TAKEN, MISSING, "rq:job:job1")
@@ -76,7 +76,7 @@ def test_a_job_that_was_missed_and_has_started_since_is_not_taken_from_its_worke
     accept("job1")
     start(queue, "job1")
     passes.one._recover("job1", Status.QUEUED)
-    assert (queue.get("job1").status, queue.get("job1").placement) == (Status.RUNNING, 1)
+    assert (queue.ledger.get("job1").status, queue.ledger.get("job1").placement) == (Status.RUNNING, 1)
 
 
 def test_a_job_whose_entry_was_lost_with_the_broker_is_put_back(accept, queue, broker, passes):
@@ -94,7 +94,7 @@ def test_a_job_whose_worker_lets_the_lease_run_out_is_put_back_once_and_then_giv
         start(queue, "job1")
         broker.delete("purifiqa:lease:job1")
         passes(2)
-        record = queue.get("job1")
+        record = queue.ledger.get("job1")
         if setbacks == 1:
             assert (record.status, record.placement, record.setbacks) == (Status.QUEUED, 2, 1)
     assert (record.status, record.failure.code) == (Status.FAILED, "worker-lost")
@@ -107,10 +107,10 @@ def test_a_job_whose_worker_is_no_longer_connected_is_put_back_before_its_lease_
     accept("job1")
     start(queue, "job1", connection=10**9)
     passes(1)
-    assert queue.get("job1").status is Status.RUNNING, "it may be connecting again"
+    assert queue.ledger.get("job1").status is Status.RUNNING, "it may be connecting again"
     passes(1)
-    assert queue.get("job1").status is Status.QUEUED
-    assert queue.get("job1").setbacks == 1
+    assert queue.ledger.get("job1").status is Status.QUEUED
+    assert queue.ledger.get("job1").setbacks == 1
 
 
 def test_a_worker_whose_lease_ran_out_while_nobody_was_heard_may_renew_it(accept, queue, broker, passes):
@@ -118,9 +118,9 @@ def test_a_worker_whose_lease_ran_out_while_nobody_was_heard_may_renew_it(accept
     started = start(queue, "job1")
     broker.delete("purifiqa:lease:job1")
     passes(1)
-    queue.keep(started, f"w1@{queue.connection_id()}")
+    queue.ledger.keep(started, f"w1@{queue.broker.connection_id()}")
     passes(2)
-    assert (queue.get("job1").status, queue.get("job1").setbacks) == (Status.RUNNING, 0)
+    assert (queue.ledger.get("job1").status, queue.ledger.get("job1").setbacks) == (Status.RUNNING, 0)
     assert not broker.exists(MISSING)
 
 
@@ -129,28 +129,28 @@ def test_after_a_start_of_the_broker_workers_are_given_time_to_come_back(accept,
     start(queue, "job1", connection=10**9)
     passes.one._lease = 10**9
     passes(4)
-    assert queue.get("job1").status is Status.RUNNING
+    assert queue.ledger.get("job1").status is Status.RUNNING
 
 
 def test_a_worker_lost_after_the_time_limit_means_that_the_limit_was_broken(accept, queue, broker, passes, monkeypatch):
     accept("job1")
     record = start(queue, "job1")
     broker.hset("purifiqa:job:job1", "started", str(time.time() - 10_000))
-    queue.keep(record, "w1@0")
+    queue.ledger.keep(record, "w1@0")
     broker.delete("purifiqa:lease:job1")
     passes(2)
-    assert queue.get("job1").failure.code == "time-limit"
+    assert queue.ledger.get("job1").failure.code == "time-limit"
 
 
 def test_time_in_which_every_worker_was_away_breaks_no_limit_and_the_job_is_done_again(accept, queue, broker, passes):
     accept("job1")
     record = start(queue, "job1")
-    queue.keep(record, "w1@0")
+    queue.ledger.keep(record, "w1@0")
     broker.hset("purifiqa:job:job1", "started", str(time.time() - 10_000))
     broker.hset("purifiqa:job:job1", "seen", str(time.time() - 9_990))
     broker.delete("purifiqa:lease:job1")
     passes(2)
-    assert (queue.get("job1").status, queue.get("job1").setbacks) == (Status.QUEUED, 1)
+    assert (queue.ledger.get("job1").status, queue.ledger.get("job1").setbacks) == (Status.QUEUED, 1)
 
 
 def test_entries_of_nobody_are_removed_and_records_that_expired_are_no_longer_counted(accept, queue, broker, passes):
@@ -170,7 +170,7 @@ def test_an_entry_that_is_void_is_removed_and_the_job_goes_on(accept, queue, bro
     broker.rpush(TAKEN, "job1")  # a worker that died took it before it was put back
     passes()
     assert not broker.exists(TAKEN)
-    assert (queue.get("job1").status, queue.get("job1").placement) == (Status.RUNNING, 2)
+    assert (queue.ledger.get("job1").status, queue.ledger.get("job1").placement) == (Status.RUNNING, 2)
 
 
 def test_where_the_broker_tells_nothing_of_connections_leases_decide_alone(accept, queue, broker, passes, monkeypatch):
@@ -181,12 +181,12 @@ def test_where_the_broker_tells_nothing_of_connections_leases_decide_alone(accep
 
     accept("job1")
     start(queue, "job1", connection=10**9)
-    monkeypatch.setattr(queue.connection, "client_list", refuse)
+    monkeypatch.setattr(queue.broker.connection, "client_list", refuse)
     passes(3)
-    assert queue.get("job1").status is Status.RUNNING
+    assert queue.ledger.get("job1").status is Status.RUNNING
     broker.delete("purifiqa:lease:job1")
     passes()
-    assert queue.get("job1").status is Status.QUEUED
+    assert queue.ledger.get("job1").status is Status.QUEUED
 
 
 def test_one_worker_at_a_time_has_its_turn(passes):

@@ -60,14 +60,14 @@ def test_a_running_job_that_is_canceled_ends_long_before_its_last_step_and_makes
     monkeypatch.setattr(FFDNet, "forward", slow)
 
     def cancel(_here):
-        wait_for(lambda: queue.get("long").status is Status.RUNNING)
+        wait_for(lambda: queue.ledger.get("long").status is Status.RUNNING)
         time.sleep(0.5)
         queue.cancel("long")
         canceled.append(time.time())
 
     serve(cancel, max_jobs=2)
-    assert queue.get("long").status is Status.CANCELED
-    assert queue.get("next").status is Status.FINISHED
+    assert queue.ledger.get("long").status is Status.CANCELED
+    assert queue.ledger.get("next").status is Status.FINISHED
     after = sum(step > canceled[0] for step in steps)
     assert after < 60, "the contract is a second on a quiet machine, of the seven or more that 150 steps take"
     assert len(steps) > after
@@ -78,11 +78,11 @@ def test_a_worker_that_has_no_time_to_finish_gives_its_job_back(accept, queue, b
     accept("next")
 
     def terminate(_here):
-        wait_for(lambda: queue.get("long").status is Status.RUNNING)
+        wait_for(lambda: queue.ledger.get("long").status is Status.RUNNING)
         os.kill(os.getpid(), signal.SIGTERM)
 
     serve(terminate, stop_grace=0)
-    record = queue.get("long")
+    record = queue.ledger.get("long")
     assert (record.status, record.placement, record.setbacks) == (Status.QUEUED, 2, 0)
     assert broker.lrange("rq:queue:purifiqa", 0, -1) == [b"long--2", b"next"]
     assert not broker.exists("purifiqa:lease:long")
@@ -94,22 +94,22 @@ def test_a_worker_told_twice_to_stop_does_not_wait_for_its_grace_to_end(accept, 
     accept("long", LONG)
 
     def terminate(here):
-        wait_for(lambda: queue.get("long").status is Status.RUNNING)
+        wait_for(lambda: queue.ledger.get("long").status is Status.RUNNING)
         os.kill(os.getpid(), signal.SIGTERM)
         wait_for(lambda: here.stopping.requested)
         time.sleep(0.3)
-        assert queue.get("long").status is Status.RUNNING
+        assert queue.ledger.get("long").status is Status.RUNNING
         os.kill(os.getpid(), signal.SIGTERM)
 
     serve(terminate, stop_grace=3600)
-    assert queue.get("long").status is Status.QUEUED
+    assert queue.ledger.get("long").status is Status.QUEUED
 
 
 def test_a_worker_ends_by_itself_after_so_many_jobs_and_loses_none(accept, queue, serve):
     for number in range(3):
         accept(f"job{number}")
     serve(max_jobs=2)
-    assert [queue.get(f"job{n}").status for n in range(3)] == [Status.FINISHED, Status.FINISHED, Status.QUEUED]
+    assert [queue.ledger.get(f"job{n}").status for n in range(3)] == [Status.FINISHED, Status.FINISHED, Status.QUEUED]
 
 
 def test_a_job_that_redis_has_lost_while_it_ran_keeps_its_files_so_that_it_is_restored(
@@ -122,7 +122,7 @@ def test_a_job_that_redis_has_lost_while_it_ran_keeps_its_files_so_that_it_is_re
     monkeypatch.setattr(worker_module, "execute", lose)
     accept("job1")
     serve(max_jobs=1)
-    assert not queue.exists("job1")
+    assert not queue.ledger.exists("job1")
     assert store.read("job1", "input")
     assert read_manifest(store, "job1").status is Status.QUEUED
 
@@ -159,7 +159,7 @@ def test_a_result_is_told_however_long_the_broker_was_away(accept, queue, serve,
     monkeypatch.setattr(JobQueue, "finish", finish)
     monkeypatch.setattr(worker_module, "RETRY_SECONDS", 0.01)
     serve(max_jobs=1)
-    assert queue.get("job1").status is Status.FINISHED
+    assert queue.ledger.get("job1").status is Status.FINISHED
 
 
 def test_a_worker_goes_on_after_the_broker_failed_it_in_the_middle_of_its_bookkeeping(
@@ -179,7 +179,7 @@ def test_a_worker_goes_on_after_the_broker_failed_it_in_the_middle_of_its_bookke
     monkeypatch.setattr(Consumer, "prepare_execution", prepare)
     serve(max_jobs=1)
     assert failures == ["job1"]
-    assert queue.get("job2").status is Status.FINISHED
+    assert queue.ledger.get("job2").status is Status.FINISHED
     assert queue.entries().taken == {"job1"}, "the reconciler finds it there"
 
 
@@ -195,20 +195,19 @@ worker.serve()
 
 @pytest.mark.slow
 def test_a_worker_that_is_stuck_in_c_ends_and_its_job_has_broken_the_limit(
-    accept, queue, store, start, monkeypatch, tmp_path
+    accept, queue, settings, store, start, monkeypatch, tmp_path
 ):
     monkeypatch.setenv("PURIFIQA_TIMEOUT_CHEAP", "1")
     accept("job1")
     assert start(code=STUCK).wait(90) == 1
     assert "pbkdf2" in (tmp_path / "worker.log").read_text() or "Timeout" in (tmp_path / "worker.log").read_text()
-    queue._settings = queue._settings.model_copy(update={"timeout_cheap": 1})
-    queue.connection.delete("purifiqa:lease:job1")
-    wait_for(lambda: time.time() - queue.get("job1").started > 1)
-    reconciler = Reconciler(queue, store, "w1", lease=0)
+    queue.broker.connection.delete("purifiqa:lease:job1")
+    wait_for(lambda: time.time() - queue.ledger.get("job1").started > 1)
+    reconciler = Reconciler(JobQueue(settings.model_copy(update={"timeout_cheap": 1})), store, "w1", lease=0)
     reconciler.reconcile()
     time.sleep(SILENT_SECONDS)
     reconciler.reconcile()
-    assert queue.get("job1").failure.code == "time-limit"
+    assert queue.ledger.get("job1").failure.code == "time-limit"
 
 
 def test_nothing_runs_that_is_none_of_ours(accept, queue, broker, tmp_path, caplog):
@@ -229,14 +228,14 @@ def test_nothing_runs_that_is_none_of_ours(accept, queue, broker, tmp_path, capl
     broker.hset("rq:job:nonsense", mapping={"status": "dancing", "timeout": "x"})
     accept("job1")
     worker_module.context.cache_clear()
-    worker = Consumer([queue._rq], connection=queue.connection, serializer="json", log_job_description=False)
+    worker = Consumer([queue.rq], connection=queue.rq.connection, serializer="json", log_job_description=False)
     worker.work(burst=True, logging_level="CRITICAL")
     worker_module.context.cache_clear()
     assert not mark.exists()
     for entry in ("shell", "mkdir", "kwargs", "callback", "named", "other-job"):
         assert f"refused queue entry {entry}" in caplog.text
-    assert queue.get("job1").status is Status.FINISHED
-    assert queue.totals() == {("purify", "none", "finished"): 1}
+    assert queue.ledger.get("job1").status is Status.FINISHED
+    assert queue.presence.totals() == {("purify", "none", "finished"): 1}
 
 
 def test_two_workers_in_containers_of_the_same_name_and_number_do_not_mistake_each_other(settings):
@@ -255,15 +254,15 @@ def test_a_worker_killed_in_a_batch_loses_none_of_it(accept, start, queue, monke
     for seed, name in enumerate(names):
         accept(name, "diffpure", seed=seed)
     process = start(code=STUCK_IN_A_BATCH)
-    wait_for(lambda: all(queue.get(name).status is Status.RUNNING for name in names), 60)
+    wait_for(lambda: all(queue.ledger.get(name).status is Status.RUNNING for name in names), 60)
     process.send_signal(signal.SIGKILL)
     assert process.wait(90) == -signal.SIGKILL
     survivor = start()
-    wait_for(lambda: all(queue.get(name).status.is_final for name in names), 60)
+    wait_for(lambda: all(queue.ledger.get(name).status.is_final for name in names), 60)
     survivor.terminate()
     assert survivor.wait(90) == 0
-    assert {queue.get(name).status for name in names} == {Status.FINISHED}
-    assert {queue.get(name).setbacks for name in names} == {1}
+    assert {queue.ledger.get(name).status for name in names} == {Status.FINISHED}
+    assert {queue.ledger.get(name).setbacks for name in names} == {1}
     assert "together" not in (tmp_path / "worker.log").read_text(), "each alone, for one of them may be the killer"
 
 

@@ -34,7 +34,7 @@ def burst(settings, queue, monkeypatch):
     worker_module.context.cache_clear()
 
     def work():
-        worker = Consumer([queue._rq], connection=queue._redis, serializer="json", log_job_description=False)
+        worker = Consumer([queue.rq], connection=queue.rq.connection, serializer="json", log_job_description=False)
         worker.work(burst=True, logging_level="CRITICAL")
 
     yield work
@@ -44,7 +44,7 @@ def burst(settings, queue, monkeypatch):
 def test_a_job_is_performed_and_its_output_kept(submit, burst, queue, store):
     submit("job1", "flip")
     burst()
-    record = queue.get("job1")
+    record = queue.ledger.get("job1")
     assert record.status is Status.FINISHED
     assert store.read("job1", "output").startswith(b"\x89PNG")
     assert record.report.timings_ms["total"] >= record.report.timings_ms["purify"]
@@ -68,7 +68,7 @@ def test_an_expected_failure_fails_at_once_and_says_why(submit, burst, queue, mo
     monkeypatch.setattr(worker_module, "execute", broken)
     submit("job1")
     burst()
-    record = queue.get("job1")
+    record = queue.ledger.get("job1")
     assert (record.status, record.failure.code) == (Status.FAILED, "metric-failed")
     assert "not finite" in record.failure.detail
     assert len(tries) == 1
@@ -81,7 +81,7 @@ def test_an_image_without_a_score_is_the_senders_to_change(submit, burst, queue,
     monkeypatch.setattr(worker_module, "execute", flat)
     submit("job1")
     burst()
-    failure = queue.get("job1").failure
+    failure = queue.ledger.get("job1").failure
     assert (failure.code, failure.status) == ("metric-failed", 422)
 
 
@@ -98,7 +98,7 @@ def test_an_unexpected_failure_is_tried_once_more_and_may_then_succeed(submit, b
     submit("job1")
     burst()
     assert len(tries) == 2
-    assert queue.get("job1").status is Status.FINISHED
+    assert queue.ledger.get("job1").status is Status.FINISHED
     assert not broker.exists("rq:failed:purifiqa"), "to RQ the entry of the first try has been done"
 
 
@@ -109,7 +109,7 @@ def test_an_unexpected_failure_that_stays_fails_without_its_story(submit, burst,
     monkeypatch.setattr(worker_module, "execute", broken)
     submit("job1")
     burst()
-    record = queue.get("job1")
+    record = queue.ledger.get("job1")
     assert (record.status, record.failure.code) == (Status.FAILED, "internal-error")
     assert "secret" not in record.failure.detail
     assert all(broker.ttl(key) > 0 for key in broker.scan_iter() if b"job1" in key)
@@ -132,7 +132,7 @@ def test_memory_that_runs_out_twice_is_told_with_what_to_do(submit, burst, queue
     monkeypatch.setattr(worker_module, "execute", greedy)
     submit("job1")
     burst()
-    record = queue.get("job1")
+    record = queue.ledger.get("job1")
     assert len(tries) == 2, "others on the device may have needed it only for a while"
     assert (record.status, record.failure.code) == (Status.FAILED, "out-of-memory")
     assert "smaller" in record.failure.detail
@@ -147,14 +147,14 @@ def test_a_job_over_its_time_limit_fails_with_that_word(submit, burst, queue, mo
     monkeypatch.setattr(type(queue._settings), "timeout", lambda *_: 1)
     submit("job1")
     burst()
-    assert queue.get("job1").failure.code == "time-limit"
+    assert queue.ledger.get("job1").failure.code == "time-limit"
 
 
 def test_a_job_whose_input_is_gone_fails_with_that_word(submit, burst, queue, store):
     submit("job1")
     store.erase("job1")
     burst()
-    assert queue.get("job1").failure.code == "input-lost"
+    assert queue.ledger.get("job1").failure.code == "input-lost"
 
 
 def test_a_job_that_is_canceled_while_it_runs_stays_canceled(submit, burst, queue, monkeypatch):
@@ -167,7 +167,7 @@ def test_a_job_that_is_canceled_while_it_runs_stays_canceled(submit, burst, queu
     monkeypatch.setattr(worker_module, "execute", cancel_then_go_on)
     submit("job1")
     burst()
-    assert queue.get("job1").status is Status.CANCELED
+    assert queue.ledger.get("job1").status is Status.CANCELED
 
 
 def test_a_job_that_is_erased_while_it_runs_leaves_no_file(submit, burst, queue, store, settings, monkeypatch):
@@ -186,7 +186,7 @@ def test_a_job_that_is_erased_while_it_runs_leaves_no_file(submit, burst, queue,
 
 def test_a_job_that_is_erased_as_its_result_is_written_is_no_failure(submit, burst, queue, store, monkeypatch):
     def erase_then_begin(**more):
-        if queue.exists("job1"):
+        if queue.ledger.exists("job1"):
             queue.erase("job1")
         store.erase("job1")
         return real(**more)
@@ -208,7 +208,7 @@ def test_a_worker_whose_device_is_lost_ends_and_leaves_its_job_to_another(submit
     monkeypatch.setattr(Consumer, "stopping", worker_module.context().stopping)
     submit("job1")
     burst()
-    assert (queue.get("job1").status, queue.get("job1").setbacks) == (Status.QUEUED, 1)
+    assert (queue.ledger.get("job1").status, queue.ledger.get("job1").setbacks) == (Status.QUEUED, 1)
 
 
 def test_one_failing_job_does_not_harm_the_next(submit, burst, queue, monkeypatch):
@@ -219,23 +219,23 @@ def test_one_failing_job_does_not_harm_the_next(submit, burst, queue, monkeypatc
     submit("bad", seed=1)
     submit("good", seed=2)
     burst()
-    assert queue.get("bad").status is Status.FAILED
-    assert queue.get("good").status is Status.FINISHED
+    assert queue.ledger.get("bad").status is Status.FAILED
+    assert queue.ledger.get("good").status is Status.FINISHED
 
 
 def test_a_worker_finishes_its_job_on_sigterm_leaves_its_lease_and_loses_nothing(submit, queue, settings, tmp_path):
     process = start_worker(settings, tmp_path / "worker.log")
-    assert len(queue.workers()) == 1
+    assert len(queue.presence.workers()) == 1
     for number in range(30):
         submit(f"job{number}", "random-noise")
-    while not any(queue.get(f"job{number}").status is Status.FINISHED for number in range(30)):
+    while not any(queue.ledger.get(f"job{number}").status is Status.FINISHED for number in range(30)):
         time.sleep(0.01)
     process.send_signal(signal.SIGTERM)
     assert process.wait(90) == 0
-    assert queue.workers() == []
-    states = {queue.get(f"job{number}").status for number in range(30)}
+    assert queue.presence.workers() == []
+    states = {queue.ledger.get(f"job{number}").status for number in range(30)}
     assert states <= {Status.FINISHED, Status.QUEUED}, "none is left running"
-    waiting = [number for number in range(30) if queue.get(f"job{number}").status is Status.QUEUED]
+    waiting = [number for number in range(30) if queue.ledger.get(f"job{number}").status is Status.QUEUED]
     assert queue.depth() == len(waiting)
 
 

@@ -111,7 +111,7 @@ class Batcher:
         if self._stopping.requested:
             return
         try:
-            head = self._queue.get(job_id)
+            head = self._queue.ledger.get(job_id)
         except LookupError:
             return
         if head.placement != placement or head.setbacks or not isinstance(head.order, DefenseOrder):
@@ -126,7 +126,7 @@ class Batcher:
         for entry in [entry_id(job_id, placement), *taken] if taken else []:
             one, number = read_entry(entry)
             with suppress(JobCanceledError, LookupError):
-                record = self._queue.start(one, placement=number, holder=self._keeper.holder)
+                record = self._queue.ledger.start(one, placement=number, holder=self._keeper.holder)
                 self._begun[one] = Begun(record, holds.enter_context(self._keeper.hold(record)))
 
     def _compute(self) -> None:
@@ -138,7 +138,7 @@ class Batcher:
                 if one.hold.is_wanted and isinstance(order := one.record.order, DefenseOrder):
                     begun.append(one)
                     orders.append((order, data))
-        limit = max((self._queue.time_limit(order) for order, _ in orders), default=0)
+        limit = max((self._queue.ledger.time_limit(order) for order, _ in orders), default=0)
         check = self._check_of([one.hold for one in begun], limit)
 
         def report(fraction: float) -> None:
@@ -168,7 +168,7 @@ class Batcher:
         else:
             for one, outcome in zip(begun, outcomes, strict=True):
                 one.outcome = outcome
-            self._queue.observations.observe(BATCH_SIZE, len(begun))
+            self._queue.presence.observations.observe(BATCH_SIZE, len(begun))
             ran = round((time.monotonic() - start) * 1000, 3)
             log.info("jobs were computed together", extra={"jobs": len(begun), "run_ms": ran})
 

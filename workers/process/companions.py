@@ -73,7 +73,7 @@ class Companions:
 
     def of(self, record: JobRecord, pixels: int) -> list[Candidate]:
         """Return the waiting jobs that may be computed together with this one. Raises BROKER_ERRORS."""
-        redis = self._queue.connection
+        redis = self._queue.broker.connection
         entries: Any = redis.lrange(self._queue.rq.key, 0, WINDOW - 1)
         if not entries:
             return []
@@ -89,11 +89,11 @@ class Companions:
         waiting = [candidate(*one) for one in records if "samples" in one[1]["order"]]  # any other is done alone, too
         head = candidate("", record.fixed())
         alike = any(one.likeness == head.likeness for one in waiting)
-        return choose(head, waiting, pixels, len(self._queue.workers())) if alike else []
+        return choose(head, waiting, pixels, len(self._queue.presence.workers())) if alike else []
 
     def take(self, entry: str) -> bool:
         """Take an entry out of the queue; return whether it was there: then nobody else has it.
 
         It has to be started at once: the reconciler puts back what was taken and not started. Raises BROKER_ERRORS.
         """
-        return bool(self._queue.connection.lrem(self._queue.rq.key, 1, entry))
+        return bool(self._queue.broker.connection.lrem(self._queue.rq.key, 1, entry))

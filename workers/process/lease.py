@@ -43,7 +43,7 @@ class Keeper:
     """Renews leases a few times per second, reports progress, and notes what became of the jobs elsewhere."""
 
     def __init__(self, ledger: Ledger, name: str) -> None:
-        """Take a ledger of its own, not patient: a connection that only the thread uses."""
+        """Take a ledger with a broker of its own, not patient: a connection that only the thread uses."""
         self._ledger, self._name = ledger, name
         self._line = 0
         self._held: dict[str, Hold] = {}
@@ -55,7 +55,7 @@ class Keeper:
         """Who holds what this process holds: the worker, and the connection that ends when the process does."""
         if not self._line:
             with contextlib.suppress(*BROKER_ERRORS):  # the thread will tell it
-                self._line = self._ledger.connection_id()
+                self._line = self._ledger.broker.connection_id()
         return f"{self._name}@{self._line}"
 
     @contextmanager
@@ -92,7 +92,7 @@ class Keeper:
     def _look(self) -> None:
         held = list(self._held.values())
         if held:
-            self._line = self._ledger.connection_id()
+            self._line = self._ledger.broker.connection_id()
         for hold in held:
             fraction, hold.fraction = hold.fraction, None
             hold.verdict = self._ledger.keep(hold.record, self.holder, fraction)

@@ -41,7 +41,7 @@ class Janitor:
             self.tidy_store()
             if old_enough:  # by now every job is seen whose record was lost with that broker
                 self._survey.remember(broker)
-        elif self._queue.claim_housekeeping(self._name):
+        elif self._queue.presence.claim_housekeeping(self._name):
             self.tidy_store()
             leftovers.remove(self._queue, self._survey)
             self._queue.register.prune()
@@ -66,20 +66,20 @@ class Janitor:
                 if not kept:
                     self._decide(job_id, known=known)
         self._store.prune()
-        self._queue.note_store(*self._store.usage())
+        self._queue.presence.note_store(*self._store.usage())
 
     def _decide(self, job_id: str, *, known: bool) -> None:
         age = self._age(job_id)
         if not known and age < ACCEPTING_SECONDS:
             return
         record = None if known else read_manifest(self._store, job_id)
-        if record is not None and self._queue.exists(job_id):
+        if record is not None and self._queue.ledger.exists(job_id):
             return  # it was restored meanwhile, with its batch
-        if record is not None and self._queue.time_left(record) > 0:
+        if record is not None and self._queue.ledger.time_left(record) > 0:
             batch = read_batch(self._store, job_id)
             others = [one for one in batch.job_ids if one != job_id] if batch else []
             for other in [read_manifest(self._store, one) for one in others]:
-                if other is not None and self._queue.time_left(other) > 0:
+                if other is not None and self._queue.ledger.time_left(other) > 0:
                     self._restore(other)
             self._restore(record, batch)  # last: who finds the batch finds all of it
         elif known or record is not None or age > ORPHAN_SECONDS:

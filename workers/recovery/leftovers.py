@@ -22,7 +22,7 @@ _UNUSED = (CanceledJobRegistry, DeferredJobRegistry, FailedJobRegistry, Finished
 
 def remove(queue: JobQueue, survey: Survey) -> None:
     """Remove all of RQ's keys of our queue that are not of an open job."""
-    connection: Any = queue.connection
+    connection: Any = queue.broker.connection
     clean_worker_registry(queue.rq)
     for kind in _UNUSED:
         registry = kind(RQ_QUEUE, connection=connection)

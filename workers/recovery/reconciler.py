@@ -35,7 +35,7 @@ class Reconciler:
     def __init__(self, queue: JobQueue, store: Store, name: str, lease: float) -> None:
         """Take a queue of its own, not patient; `lease`: the seconds after which a silent worker has lost its job."""
         self._queue, self._store, self._name, self._lease = queue, store, name, lease
-        self._survey = Survey(queue.connection)
+        self._survey = Survey(queue.broker.connection)
         self._janitor = Janitor(queue, self._survey, store, name)
         self._unreadable: set[str] = set()
         self._stopping = threading.Event()
@@ -95,7 +95,7 @@ class Reconciler:
 
     def _recover(self, job_id: str, status: str) -> None:
         try:
-            record = self._queue.get(job_id)
+            record = self._queue.ledger.get(job_id)
             if record.status != status:
                 return
             if status == Status.QUEUED:
@@ -118,7 +118,7 @@ class Reconciler:
 
         Time in which nobody performed it does not count: all workers, or the machine, may have been away for an hour.
         """
-        limit = self._queue.time_limit(record.order)
+        limit = self._queue.ledger.time_limit(record.order)
         if record.started is not None and record.seen is not None and record.seen - record.started > limit:
             return TIME_LIMIT
         if record.setbacks + 1 >= MOST_SETBACKS:

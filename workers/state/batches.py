@@ -10,7 +10,7 @@ from redis.client import Pipeline
 from workers.orders import Kind
 from workers.state.claims import Claims
 from workers.state.keys import batch_key, job_keys
-from workers.state.ledger import EXPIRED_NOTE_TTL, JobExpiredError, JobUnknownError, Ledger
+from workers.state.ledger import EXPIRED_NOTE_TTL, JobExpiredError, JobUnknownError
 from workers.state.record import Failure
 
 
@@ -45,18 +45,18 @@ class Batch(BaseModel):
 class Batches:
     """Write, read and remove batches."""
 
-    def __init__(self, redis: Redis, ledger: Ledger, claims: Claims) -> None:
-        self._redis, self._ledger, self._claims = redis, ledger, claims
+    def __init__(self, redis: Redis, claims: Claims, life: int) -> None:
+        """`life`: the most seconds that a job can last."""
+        self._redis, self._claims, self._life = redis, claims, life
 
     def write(self, batch: Batch, pipe: Pipeline) -> None:
         """Write a new batch as part of a transaction. It lasts as long as the last of its jobs can."""
-        life = self._ledger.longest_life
-        pipe.set(batch_key(batch.id), batch.model_dump_json(), ex=life)
-        pipe.set(_note(batch.id), batch.owner, ex=life + EXPIRED_NOTE_TTL)
+        pipe.set(batch_key(batch.id), batch.model_dump_json(), ex=self._life)
+        pipe.set(_note(batch.id), batch.owner, ex=self._life + EXPIRED_NOTE_TTL)
 
     def restore(self, batch: Batch, pipe: Pipeline) -> None:
         """Write a batch that Redis has lost, unless it is there, as part of a transaction."""
-        left = self._ledger.longest_life - int(time.time() - batch.created)
+        left = self._life - int(time.time() - batch.created)
         if left > 0:
             pipe.set(batch_key(batch.id), batch.model_dump_json(), ex=left, nx=True)
             pipe.set(_note(batch.id), batch.owner, ex=left + EXPIRED_NOTE_TTL)

@@ -41,20 +41,21 @@ class Broker:
         """`patient` rides out a broker's restart of some seconds, as a worker should; an API rather answers 503.
 
         Raises ValueError, with the variable's name, for settings that lead to no broker."""
-        self._settings = settings
         url = settings.broker_url()
         timeouts: dict[str, Any] = {"socket_connect_timeout": 2, "socket_timeout": 5}
         retry = Retry(ExponentialWithJitterBackoff(base=0.1, cap=1), 10) if patient else Retry(ConstantBackoff(0.1), 2)
         try:
-            self._redis: Redis = Redis.from_url(url, retry=retry, **timeouts)
+            self.connection: Redis = Redis.from_url(url, retry=retry, **timeouts)
             _check_database(url)
-            self._redis.connection_pool.make_connection()  # connects to nobody, and takes no options that there are not
+            self.connection.connection_pool.make_connection()  # connects to nobody; takes no options that there are not
         except (TypeError, ValueError) as error:
             raise ValueError(f"PURIFIQA_REDIS_URL: {error}") from error
         self._probe: Redis = Redis.from_url(
             url, retry=Retry(NoBackoff(), 0), socket_connect_timeout=PROBE_SECONDS, socket_timeout=PROBE_SECONDS
         )
-        self._async: redis.asyncio.Redis = redis.asyncio.Redis.from_url(url, max_connections=MAX_WAITING, **timeouts)
+        self.async_connection: redis.asyncio.Redis = redis.asyncio.Redis.from_url(
+            url, max_connections=MAX_WAITING, **timeouts
+        )
         self._closing = False
 
     def stop_waiting(self) -> None:
@@ -68,23 +69,18 @@ class Broker:
 
     async def close(self) -> None:
         """Close all connections."""
-        await self._async.aclose()
-        self._redis.close()
+        await self.async_connection.aclose()
+        self.connection.close()
         self._probe.close()
-
-    @property
-    def connection(self) -> Redis:
-        """The client of Redis."""
-        return self._redis
 
     def connection_id(self) -> int:
         """Return the id of a connection of this process, which ends with the process."""
-        return int(self._redis.client_id())
+        return int(self.connection.client_id())
 
     def ping(self) -> None:
         """Raise BROKER_ERRORS unless Redis answers."""
         with refusals():
-            self._redis.ping()
+            self.connection.ping()
 
     def is_up(self) -> bool:
         """Return whether Redis takes a write at once, for whoever must answer soon whatever Redis does."""

@@ -3,12 +3,10 @@
 import asyncio
 import re
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from typing import Any, NamedTuple
 
-import redis.asyncio
-
-from workers.state.broker import BROKER_ERRORS
+from workers.state.broker import BROKER_ERRORS, Broker
 from workers.state.keys import job_keys
 from workers.state.record import Status
 
@@ -37,8 +35,8 @@ class Change(NamedTuple):
 class Events:
     """The streams of changes. Ids grow; a reader that was cut off goes on after the last one it has seen."""
 
-    def __init__(self, connection: redis.asyncio.Redis, is_closing: Callable[[], bool]) -> None:
-        self._redis, self._is_closing = connection, is_closing
+    def __init__(self, broker: Broker) -> None:
+        self._broker, self._redis = broker, broker.async_connection
 
     async def has_more(self, job_id: str, after: str) -> bool:
         """Return whether anything happened after a change. Raises BROKER_ERRORS."""
@@ -50,7 +48,7 @@ class Events:
         Ends after the last change, when the job is erased, when the service stops, or when the broker stays away.
         """
         outage = 0.0
-        while not self._is_closing() and outage < OUTAGE_SECONDS:
+        while not self._broker.is_closing and outage < OUTAGE_SECONDS:
             try:
                 changes = await self._read(job_id, after, BLOCK_SECONDS)
             except BROKER_ERRORS:
@@ -75,7 +73,7 @@ class Events:
         It may return earlier: a broker that cannot be reached knows nothing, and a service that stops waits no more.
         """
         deadline, after = time.monotonic() + seconds, START
-        while (left := deadline - time.monotonic()) > 0 and not self._is_closing():
+        while (left := deadline - time.monotonic()) > 0 and not self._broker.is_closing:
             try:
                 changes = await self._read(job_id, after, min(left, BLOCK_SECONDS))
             except BROKER_ERRORS:

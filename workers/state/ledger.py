@@ -15,13 +15,11 @@ from redis.client import Pipeline
 
 from models.defense import Cost
 from workers.orders import MAX_SAMPLES, Order
-from workers.reports import Report
 from workers.settings import WorkerSettings
-from workers.state.broker import refusals
+from workers.state.broker import Broker, refusals
 from workers.state.keys import ENDS, OPEN, TOTALS, WEBHOOKS, in_flight_key, job_keys, jobs_of
-from workers.state.measures import QUEUE_SECONDS, RUN_SECONDS
-from workers.state.presence import Presence
-from workers.state.record import Failure, JobRecord, Status
+from workers.state.measures import QUEUE_SECONDS, RUN_SECONDS, Observations
+from workers.state.record import JobRecord, Status
 
 EVENTS_KEPT = 64
 EXPIRED_NOTE_TTL = 7 * 86_400
@@ -49,11 +47,12 @@ class JobCanceledError(Exception):
     """The job was canceled or deleted while it ran."""
 
 
-class Ledger(Presence):
-    """Write, read, change and follow records. Holds no state of its own, so any number of processes may have one."""
+class Ledger:
+    """Write, read and change records. Holds no state of its own, so any number of processes may have one."""
 
-    def __init__(self, settings: WorkerSettings, *, patient: bool = False) -> None:
-        super().__init__(settings, patient=patient)
+    def __init__(self, broker: Broker, settings: WorkerSettings, observations: Observations) -> None:
+        self.broker, self._redis = broker, broker.connection
+        self._settings, self._observations = settings, observations
         self._move, self._keep = (self._redis.register_script(script) for script in (_MOVE, _KEEP))
 
     def write(self, record: JobRecord, pipe: Pipeline) -> None:
@@ -103,8 +102,20 @@ class Ledger(Presence):
         now, allowed = time.time(), (Status.QUEUED, Status.RUNNING)
         self._change(job_id, allowed, Status.RUNNING, only=placement, ttl=ttl, holder=holder, progress=0, started=now)
         if record.started is None:
-            self.observations.observe(QUEUE_SECONDS, now - record.created)
+            self._observations.observe(QUEUE_SECONDS, now - record.created)
         return record.model_copy(update={"status": Status.RUNNING, "progress": 0.0, "started": now})
+
+    def requeue(self, record: JobRecord, setbacks: int) -> JobRecord:
+        """Mark the job queued again, with its next placement; return the record as it is then.
+
+        Raises JobCanceledError if it has ended or has been put back by somebody else.
+        """
+        changed: dict[str, Any] = {"placement": record.placement + 1, "setbacks": setbacks}
+        self._change(
+            record.id, (Status.QUEUED, Status.RUNNING), Status.QUEUED, only=record.placement,
+            ttl=self._settings.queue_ttl, progress=0, **changed,
+        )  # fmt: skip
+        return record.model_copy(update={**changed, "status": Status.QUEUED, "progress": 0.0})
 
     def keep(self, record: JobRecord, holder: str, fraction: float | None = None) -> str:
         """Renew the lease of a job that `holder` performs and report the fraction done.
@@ -118,23 +129,6 @@ class Ledger(Presence):
                 args=[record.placement, holder, self._lease_ms, progress, round(time.time(), 3)],
             )
         return str(answer.decode())
-
-    def finish(self, record: JobRecord, report: Report) -> None:
-        """Mark the job finished. Raises JobCanceledError if it was canceled, deleted or given to another meanwhile."""
-        answer = report.model_dump(mode="json")
-        self.end(record, (Status.RUNNING,), Status.FINISHED, only=record.placement, progress=1, report=answer)
-        self._observe_run(record)
-
-    def fail(self, record: JobRecord, failure: Failure) -> None:
-        """Mark the job failed. Raises JobCanceledError if it was canceled, deleted or given to another meanwhile."""
-        allowed = (Status.QUEUED, Status.RUNNING)
-        self.end(record, allowed, Status.FAILED, only=record.placement, failure=failure.model_dump())
-        self._observe_run(record)
-
-    def _observe_run(self, record: JobRecord) -> None:
-        if record.started is not None:
-            ran = time.time() - record.started
-            self.observations.observe(RUN_SECONDS, ran, record.order.kind, record.order.names["defense"])
 
     def exists(self, job_id: str) -> bool:
         """Return whether the job's record is still kept."""
@@ -157,6 +151,13 @@ class Ledger(Presence):
         """Return the seconds that carrying out this order may take."""
         return order.time_limit(self._settings)
 
+    def time_left(self, record: JobRecord) -> float:
+        """Return the seconds for which the job is still to be kept; negative: it has had its time."""
+        since, ttl = record.created, self._settings.queue_ttl
+        if record.ended is not None:
+            since, ttl = record.ended, self._settings.result_ttl
+        return since + ttl - time.time()
+
     @property
     def longest_life(self) -> int:
         """Seconds after which any record must have ended: waiting, running and kept as long as can be."""
@@ -173,12 +174,18 @@ class Ledger(Presence):
         only: int | None = None,
         **fields: Any,
     ) -> None:
-        """End a job that is in one of the allowed states, and of placement `only`. Raises JobCanceledError."""
+        """End a job that is in one of the allowed states, and of placement `only`. Raises JobCanceledError.
+
+        Whoever ends a job calls `finish`, `fail` or `cancel` of the queue, which sees to the rest.
+        """
         total = f"{record.order.kind}|{record.order.names['defense']}|{status}"
         ttl = self._settings.result_ttl
         due = record.id if record.origin.webhook else ""
         self._change(record.id, allowed, status, only=only, ttl=ttl, total=total, due=due, ended=time.time(), **fields)
         self._redis.expire(job_keys(record.id).expired, ttl + EXPIRED_NOTE_TTL)
+        if record.started is not None and status is not Status.CANCELED:
+            ran = time.time() - record.started
+            self._observations.observe(RUN_SECONDS, ran, record.order.kind, record.order.names["defense"])
 
     @property
     def _lease_ms(self) -> int:

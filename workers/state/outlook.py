@@ -2,38 +2,27 @@
 
 import json
 import time
-from collections.abc import Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from redis import Redis
 
 from workers.state.entries import entry_id, job_of
 from workers.state.keys import job_keys
 from workers.state.pace import Pace
+from workers.state.presence import Presence
 from workers.state.record import JobRecord, Status
 
 MAX_POSITION = 10_000  # a list is searched from its head
 OLDEST_AMONG = 8  # at the head of the queue: some of them may have expired
 
 
-class Counted(Protocol):
-    """A queue that tells how much waits and who works."""
-
-    def depth(self) -> int:
-        """Return how many jobs wait."""
-        ...
-
-    def workers(self) -> list[str]:
-        """Return the names of the workers that are alive and ready."""
-        ...
-
-
 class Outlook:
     """Looks at the queue, the workers and how fast they were lately. Every method raises BROKER_ERRORS."""
 
-    def __init__(self, redis: Redis, queue: Counted, pace: Pace, line: str) -> None:
-        """`line`: the key of the list in which entries wait."""
-        self._redis, self._queue, self._pace, self._line = redis, queue, pace, line
+    def __init__(self, redis: Redis, presence: Presence, pace: Pace, depth: Callable[[], int], line: str) -> None:
+        """`depth`: how many jobs wait; `line`: the key of the list in which their entries do."""
+        self._redis, self._presence, self._pace, self._depth, self._line = redis, presence, pace, depth, line
 
     def positions(self, records: Sequence[JobRecord]) -> list[int | None]:
         """Return how many jobs wait before each; None: it does not wait, or more than MAX_POSITION do."""
@@ -47,12 +36,12 @@ class Outlook:
         own, every = self._pace.expected(record.order)
         if record.status is Status.RUNNING:
             return own * (1 - record.progress)
-        before = self._queue.depth() if position is None else position
+        before = self._depth() if position is None else position
         return before * every / self._crew() + own
 
     def backlog_seconds(self) -> float:
         """Return an estimate of the seconds until all that waits now is done: for who is turned away."""
-        return self._queue.depth() * self._pace.expected()[1] / self._crew()
+        return self._depth() * self._pace.expected()[1] / self._crew()
 
     def oldest_age(self) -> float:
         """Return for how many seconds the job that has waited longest has done so; 0: none waits."""
@@ -64,4 +53,4 @@ class Outlook:
         return max(0.0, time.time() - min(created)) if created else 0.0
 
     def _crew(self) -> int:
-        return max(1, len(self._queue.workers()))
+        return max(1, len(self._presence.workers()))

@@ -6,7 +6,6 @@ from typing import Any
 
 from redis.client import Pipeline
 
-from workers.settings import WorkerSettings
 from workers.state.broker import Broker
 from workers.state.keys import HOUSEKEEPING, MEASURES, STORE, TOTALS, WORKERS, worker_key
 from workers.state.measures import Observations
@@ -15,11 +14,11 @@ from workers.state.pulse import LEASE_SECONDS
 HOUSEKEEPING_SECONDS = 300
 
 
-class Presence(Broker):
+class Presence:
     """The workers that are alive, their observations, and the totals of all of them."""
 
-    def __init__(self, settings: WorkerSettings, *, patient: bool = False) -> None:
-        super().__init__(settings, patient=patient)
+    def __init__(self, broker: Broker) -> None:
+        self._redis = broker.connection
         self.observations = Observations()
 
     def beat(self, worker: str, facts: str = "") -> None:

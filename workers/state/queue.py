@@ -1,4 +1,4 @@
-"""The queue as everybody but the worker sees it: put jobs in, take them out, and look at what RQ holds of them.
+"""The queue and its parts: put jobs in, end them, take them out, and look at what RQ holds of them.
 
 RQ carries nothing but a job's id from the API to a worker; what the job is, and what became of it, is in the ledger.
 A job that has to be done again is put in again, as an entry of its own: earlier entries of it are void.
@@ -22,7 +22,7 @@ from workers.reports import Report
 from workers.settings import WorkerSettings
 from workers.state.answers import Answers
 from workers.state.batches import Batch, Batches
-from workers.state.broker import BROKER_ERRORS, refusals
+from workers.state.broker import BROKER_ERRORS, Broker, refusals
 from workers.state.claims import Claim, ClaimLostError, Claims
 from workers.state.deliveries import Deliveries
 from workers.state.entries import ENTRY, RQ_QUEUE, Entries, entry_id
@@ -31,8 +31,9 @@ from workers.state.keys import NEXT_ROUNDS, ROUNDS, job_keys
 from workers.state.ledger import JobCanceledError, Ledger, write_end
 from workers.state.outlook import Outlook
 from workers.state.pace import Pace
+from workers.state.presence import Presence
 from workers.state.quota import Quota
-from workers.state.record import JobRecord, Status
+from workers.state.record import Failure, JobRecord, Status
 from workers.state.register import Register
 
 FAILURE_TTL = 3600
@@ -48,23 +49,24 @@ def _kept_claims(record: JobRecord, batch: Batch | None) -> list[tuple[str, str,
     return [claim for claim in claims if claim[0] and claim[1]]
 
 
-class JobQueue(Ledger):
-    """Submit, put back and cancel jobs, and all that a ledger does."""
+class JobQueue:
+    """Submit jobs, put them back, restore, end and erase them, and see what RQ holds. Its parts do all else."""
 
     def __init__(self, settings: WorkerSettings, *, patient: bool = False) -> None:
-        super().__init__(settings, patient=patient)
-        self._rq = Queue(RQ_QUEUE, connection=self._redis, serializer="json")
-        self._line_up = self._redis.register_script(_LINE_UP)
-        self.pace, self.claims, self.answers = Pace(self._redis), Claims(self._redis), Answers(self._redis, settings)
-        self.register, self.batches = Register(self._redis, self), Batches(self._redis, self, self.claims)
-        self.outlook = Outlook(self._redis, self, self.pace, self._rq.key)
-        self.quota = Quota(self._redis, settings)
-        self.events, self.deliveries = Events(self._async, lambda: self._closing), Deliveries(self._async)
-
-    @property
-    def rq(self) -> Queue:
-        """RQ's queue."""
-        return self._rq
+        """`patient` and what it raises: as a Broker."""
+        self._settings = settings
+        self.broker = Broker(settings, patient=patient)
+        self.presence = Presence(self.broker)
+        self.ledger = Ledger(self.broker, settings, self.presence.observations)
+        redis = self._redis = self.broker.connection
+        self.rq = Queue(RQ_QUEUE, connection=redis, serializer="json")
+        self._line_up = redis.register_script(_LINE_UP)
+        self.pace, self.claims, self.answers = Pace(redis), Claims(redis), Answers(redis, settings)
+        self.register = Register(redis, self.ledger)
+        self.batches = Batches(redis, self.claims, self.ledger.longest_life)
+        self.outlook = Outlook(redis, self.presence, self.pace, self.depth, self.rq.key)
+        self.quota = Quota(redis, settings)
+        self.events, self.deliveries = Events(self.broker), Deliveries(self.broker.async_connection)
 
     def submit_all(
         self,
@@ -83,7 +85,7 @@ class JobQueue(Ledger):
                 claim.watch(pipe)
             pipe.multi()  # RQ would ask for it in the middle, where it is too late
             for record in records:
-                self.write(record, pipe)
+                self.ledger.write(record, pipe)
                 if record.status.is_final:
                     self.answers.write(record, pipe)
                 else:
@@ -98,26 +100,19 @@ class JobQueue(Ledger):
             except WatchError as error:
                 raise ClaimLostError from error
 
-    def time_left(self, record: JobRecord) -> float:
-        """Return the seconds for which the job is still to be kept; negative: it has had its time."""
-        since, ttl = record.created, self._settings.queue_ttl
-        if record.ended is not None:
-            since, ttl = record.ended, self._settings.result_ttl
-        return since + ttl - time.time()
-
     def restore(self, record: JobRecord, batch: Batch | None = None) -> bool:
         """Write a record that Redis has lost, and put the job into the queue if it has not ended.
 
         With it come back its place among its owner's jobs, its batch, its idempotency key and a webhook that was not
         delivered. Returns False if the record is there, or somebody else writes it now.
         """
-        job, left = job_keys(record.id), max(1, int(self.time_left(record)))
+        job, left = job_keys(record.id), max(1, int(self.ledger.time_left(record)))
         with refusals(), self._redis.pipeline() as pipe:
             pipe.watch(job.record)  # type: ignore[no-untyped-call]
             if pipe.exists(job.record):
                 return False
             pipe.multi()
-            self.write(record, pipe)
+            self.ledger.write(record, pipe)
             if record.status.is_final:
                 write_end(record, left, pipe)
                 self.deliveries.restore(record, pipe)
@@ -143,13 +138,7 @@ class JobQueue(Ledger):
         between, the reconciler finds the job. Raises JobCanceledError if it has ended or has been put back by somebody
         else.
         """
-        changed: dict[str, Any] = {"placement": record.placement + 1}
-        changed["setbacks"] = record.setbacks if setbacks is None else setbacks
-        self._change(
-            record.id, (Status.QUEUED, Status.RUNNING), Status.QUEUED, only=record.placement,
-            ttl=self._settings.queue_ttl, progress=0, **changed,
-        )  # fmt: skip
-        record = record.model_copy(update={**changed, "status": Status.QUEUED, "progress": 0.0})
+        record = self.ledger.requeue(record, record.setbacks if setbacks is None else setbacks)
         with refusals(), self._redis.pipeline() as pipe:
             pipe.multi()
             self._put(record, pipe, front=front)
@@ -159,31 +148,40 @@ class JobQueue(Ledger):
         return record
 
     def finish(self, record: JobRecord, report: Report) -> None:
-        """Mark the job finished; the next like it is answered from the store. Raises JobCanceledError as above."""
+        """Mark the job finished; the next like it is answered from the store.
+
+        Raises JobCanceledError if it was canceled, deleted or given to another meanwhile.
+        """
         with suppress(*BROKER_ERRORS):  # before the end is told: who hears of it may send the same again
             self.answers.remember(record)
+        only, answer = record.placement, report.model_dump(mode="json")
         try:
-            super().finish(record, report)
+            self.ledger.end(record, (Status.RUNNING,), Status.FINISHED, only=only, progress=1, report=answer)
         except JobCanceledError:
             self.answers.forget(record)
             raise
         with suppress(*BROKER_ERRORS):
             self.pace.note(record.order, time.time() - (record.started or record.created))
 
+    def fail(self, record: JobRecord, failure: Failure) -> None:
+        """Mark the job failed. Raises JobCanceledError if it was canceled, deleted or given to another meanwhile."""
+        allowed = (Status.QUEUED, Status.RUNNING)
+        self.ledger.end(record, allowed, Status.FAILED, only=record.placement, failure=failure.model_dump())
+
     def cancel(self, job_id: str) -> JobRecord:
         """Cancel the job if it has not ended; return the record as it stands then. Raises LookupError."""
-        record = self.get(job_id)
+        record = self.ledger.get(job_id)
         if not record.status.is_final:
             try:
-                self.end(record, (Status.QUEUED, Status.RUNNING), Status.CANCELED)
+                self.ledger.end(record, (Status.QUEUED, Status.RUNNING), Status.CANCELED)
             except JobCanceledError:
-                return self.get(job_id)  # it ended in this very moment
+                return self.ledger.get(job_id)  # it ended in this very moment
             self._forget(record)
-        return self.get(job_id)
+        return self.ledger.get(job_id)
 
     def erase(self, job_id: str) -> None:
         """Remove every key of the job, running or not. Raises LookupError if there is none."""
-        record = self.remove(job_id)
+        record = self.ledger.remove(job_id)
         if record.origin.idempotency:
             self.claims.free(record.origin.idempotency, job_id)
         self.answers.forget(record)
@@ -191,13 +189,13 @@ class JobQueue(Ledger):
 
     def depth(self) -> int:
         """Return how many jobs wait."""
-        return self._rq.count
+        return self.rq.count
 
     def entries(self) -> Entries:
         """Return what waits and what was just taken."""
         with self._redis.pipeline() as pipe:
-            pipe.lrange(self._rq.key, 0, -1)
-            pipe.lrange(self._rq.intermediate_queue_key, 0, -1)
+            pipe.lrange(self.rq.key, 0, -1)
+            pipe.lrange(self.rq.intermediate_queue_key, 0, -1)
             waiting, taken = (frozenset(one.decode() for one in ids) for ids in pipe.execute())
         return Entries(waiting, taken)
 
@@ -208,8 +206,8 @@ class JobQueue(Ledger):
         members: Any = self._redis.zrange(executions.key, 0, -1)
         ids = [one.decode() for one in members]
         with self._redis.pipeline() as pipe:
-            pipe.lrem(self._rq.key, 0, entry)
-            pipe.lrem(self._rq.intermediate_queue_key, 0, entry)
+            pipe.lrem(self.rq.key, 0, entry)
+            pipe.lrem(self.rq.intermediate_queue_key, 0, entry)
             pipe.delete(Job.key_for(entry), executions.key, Result.get_key(entry))  # type: ignore[no-untyped-call]
             for one in ids:
                 pipe.delete(f"rq:execution:{entry}:{one}")
@@ -217,11 +215,11 @@ class JobQueue(Ledger):
             pipe.execute()
 
     def _put(self, record: JobRecord, pipe: Pipeline, *, front: bool = False) -> None:
-        self._rq.enqueue_call(
+        self.rq.enqueue_call(
             ENTRY,
             args=(record.id, record.placement),
             job_id=entry_id(record.id, record.placement),
-            timeout=self.time_limit(record.order),
+            timeout=self.ledger.time_limit(record.order),
             result_ttl=0,
             failure_ttl=FAILURE_TTL,
             ttl=self._settings.queue_ttl,
@@ -230,7 +228,7 @@ class JobQueue(Ledger):
         )
         if not front:
             self._line_up(
-                keys=[self._rq.key, ROUNDS, NEXT_ROUNDS],
+                keys=[self.rq.key, ROUNDS, NEXT_ROUNDS],
                 args=[entry_id(record.id, record.placement), record.origin.owner, self._settings.queue_ttl],
                 client=pipe,
             )
@@ -238,7 +236,7 @@ class JobQueue(Ledger):
     def _forget(self, record: JobRecord) -> None:
         """Take the job out of RQ; a running one ends by itself at its next step."""
         entry = entry_id(record.id, record.placement)
-        if self._redis.lrem(self._rq.key, 1, entry):  # now nobody else has it
+        if self._redis.lrem(self.rq.key, 1, entry):  # now nobody else has it
             self._redis.delete(Job.key_for(entry))
             if self._redis.zrem(ROUNDS, entry):  # its owner has that turn again
                 self._redis.hincrby(NEXT_ROUNDS, record.origin.owner, -1)

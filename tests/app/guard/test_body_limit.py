@@ -93,7 +93,7 @@ def test_an_order_that_is_in_the_store_is_held_no_longer_while_its_sender_waits(
         assert _until(202, send).status_code == 202
         assert waiting.is_alive()
         assert held == [[], []]
-        app.state.services.queue.stop_waiting()
+        app.state.services.queue.broker.stop_waiting()
         waiting.join()
 
 

@@ -9,6 +9,7 @@ from problems import problem
 
 from app.documents import seconds_until_shorter
 from app.guard.settings import GuardSettings
+from workers.state.outlook import Outlook
 from workers.state.queue import JobQueue
 
 
@@ -128,7 +129,7 @@ def test_a_refused_order_takes_no_place(open_client, keys, submit, broker):
     for _ in range(5):
         problem(submit(client, keys["alice"], defense="jpeg2"), 422, "unknown-defense")
     assert broker.zcard("purifiqa:inflight:alice") == 0
-    client.app.state.services.queue._rq = None  # whatever fails in the moment of submission
+    client.app.state.services.queue.rq = None  # whatever fails in the moment of submission
     assert submit(client, keys["alice"]).status_code == 500
     assert broker.zcard("purifiqa:inflight:alice") == 0
 
@@ -179,10 +180,9 @@ def test_an_order_that_is_sent_again_is_answered_however_little_room_there_is(op
 
 def test_retry_after_grows_with_the_queue_and_shrinks_with_workers(settings):
     def services(depth, workers):
-        queue = JobQueue(settings)
-        queue.depth, queue.workers = lambda: depth, lambda: ["w"] * workers
-        queue.pace.expected = lambda: (1.0, 1.0)
-        return SimpleNamespace(queue=queue, settings=settings)
+        presence, pace = SimpleNamespace(workers=lambda: ["w"] * workers), SimpleNamespace(expected=lambda: (1.0, 1.0))
+        outlook = Outlook(None, presence, pace, lambda: depth, "")
+        return SimpleNamespace(queue=SimpleNamespace(outlook=outlook), settings=settings)
 
     cases = ((0, 1), (100, 1), (1000, 1), (1000, 4), (1000, 0), (10**6, 1))
     assert [seconds_until_shorter(services(*one)) for one in cases] == [1, 10, 60, 25, 60, 60]

@@ -24,7 +24,7 @@ def finish(client, place):
     services, job_id = client.app.state.services, place.rpartition("/")[2]
     digest = services.store.put(job_id, "output", b"pretend")
     image = ResultImage(format="png", width=1, height=1, bytes=7, sha256=digest)
-    services.queue.finish(services.queue.start(job_id), Report(image=image))
+    services.queue.finish(services.queue.ledger.start(job_id), Report(image=image))
     return f'"{digest}"'
 
 
@@ -40,7 +40,7 @@ def test_a_job_of_somebody_else_is_exactly_as_unknown_as_one_that_never_was(guar
     assert theirs.json() | of_the_request == never.json() | of_the_request
     of_the_request = {"content-length": "", "x-request-id": ""}
     assert dict(theirs.headers) | of_the_request == dict(never.headers) | of_the_request
-    record = guarded.app.state.services.queue.get(job.rpartition("/")[2])
+    record = guarded.app.state.services.queue.ledger.get(job.rpartition("/")[2])
     assert record.status is (Status.FINISHED if ended else Status.QUEUED)
 
 

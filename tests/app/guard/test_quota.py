@@ -30,7 +30,7 @@ def test_a_job_that_runs_counts_until_it_has_ended(open_client, keys, submit):
     client = open_client(max_in_flight=1)
     job = submit(client, keys["alice"]).json()["id"]
     queue = client.app.state.services.queue
-    queue.start(job)
+    queue.ledger.start(job)
     problem(submit(client, keys["alice"]), 429, "too-many-jobs")
     queue.cancel(job)
     assert submit(client, keys["alice"]).status_code == 202
