@@ -35,8 +35,18 @@ def is_caught(honest: Sequence[float], suspect: Sequence[float]) -> list[bool]:
     """
     if len(honest) != len(suspect):
         raise ValueError(f"both shifts are of the same images, got {len(honest)} and {len(suspect)}")
-    caught = []
-    for place, shift in enumerate(suspect):
-        low, high = limits([*honest[:place], *honest[place + 1 :]])
-        caught.append(not low <= shift <= high)
-    return caught
+    if len(honest) <= FEWEST:
+        raise ValueError(f"limits need the shifts of {FEWEST} other honest images, got {len(honest) - 1}")
+    low, high = (_quantile_of_others(np.asarray(honest), share) for share in ((1 - HONEST) / 2, (1 + HONEST) / 2))
+    shifts = np.asarray(suspect)
+    return [bool(one) for one in (shifts < low) | (shifts > high)]
+
+
+def _quantile_of_others(values: Numbers, share: float) -> Numbers:
+    """Return for each value the quantile of all others, between two of them as numpy's."""
+    ordered, rank = np.sort(values), np.argsort(np.argsort(values))
+    place = share * (len(values) - 2)
+    below, part = int(place), place - int(place)
+    ends = [ordered[end + (end >= rank)] for end in (below, min(below + 1, len(values) - 2))]
+    found: Numbers = ends[0] + part * (ends[1] - ends[0])
+    return found

@@ -24,6 +24,15 @@ def test_the_honest_shift_of_the_picture_itself_does_not_widen_the_limits():
     assert limits(honest)[1] > 0, "as it would if it were among those that it is compared with"
 
 
+def test_each_picture_is_held_against_the_limits_of_all_others():
+    draw = np.random.default_rng(1)
+    honest, suspect = draw.normal(size=57).tolist(), draw.normal(scale=2, size=57).tolist()
+    others = [limits([*honest[:place], *honest[place + 1 :]]) for place in range(57)]
+    expected = [not low <= shift <= high for (low, high), shift in zip(others, suspect, strict=True)]
+    assert is_caught(honest, suspect) == expected
+    assert 5 < sum(expected) < 50
+
+
 def test_honest_pictures_are_taken_for_attacked_a_little_more_often_than_one_in_twenty():
     draw, alarms = np.random.default_rng(0), []
     for _ in range(40):
@@ -35,7 +44,7 @@ def test_honest_pictures_are_taken_for_attacked_a_little_more_often_than_one_in_
 def test_too_few_honest_pictures_and_shifts_of_other_pictures_are_refused():
     with pytest.raises(ValueError, match="20 honest images, got 19"):
         limits([0.0] * (FEWEST - 1))
-    with pytest.raises(ValueError, match="20 honest images, got 19"):
+    with pytest.raises(ValueError, match="20 other honest images, got 19"):
         is_caught([0.0] * (FEWEST), [0.0] * FEWEST)
     with pytest.raises(ValueError, match="got 30 and 29"):
         is_caught([0.0] * 30, [0.0] * 29)
