@@ -42,7 +42,7 @@ class Target:
     the magnitude of the clean image's own score, at least 1: a query. With a stochastic defense s is the mean over
     `draws` of its randomness: fresh ones at every step, none of which an evaluator with the same seed would meet.
     With `both`, s is the clean image's score plus the lesser of two changes, of the score before and of that behind the
-    defense: what is known of an image that passes a check of the two. The clean image is scored first: a query.
+    defense, so that moving one of them alone gains nothing. The clean image is scored first: a query per draw.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class Target:
         both: bool = False,
         budget: Tensor | None,
         width: Tensor | None = None,
-        clean: "Clean | None" = None,
+        clean: Clean | None = None,
     ) -> None:
         self.images = images
         """The clean images, (N, 3, H, W), every value a 255th."""
@@ -73,7 +73,7 @@ class Target:
         self.is_random = defense is not None and defense.is_stochastic
         """Whether the loss of the same image differs from step to step: only losses of one call can be compared."""
         self._draws = draws if self.is_random else 1
-        self._range, self._both, self._clean = width, both and defense is not None, clean
+        self._range, self._both, self._clean = width, both, clean
         pixels = images.shape[2] * images.shape[3]
         self._at_once = max(len(images), 1, min(AT_ONCE, PIXELS_AT_ONCE // pixels))
         self._steps = 0

@@ -129,10 +129,11 @@ def _gains(metric: Item, before: float, score: float, after: float | None) -> di
 
 def _attacked(metric: Item, records: dict[str, Record]) -> float:
     """Return the undefended score of an attacked picture; NaN: it is not known."""
-    attack, undefended = records.get(ATTACK), records.get("none")
-    score = attack.undefended if isinstance(attack, AttackRecord) else None
+    attack, undefended, score = records.get(ATTACK), records.get("none"), None
     if isinstance(undefended, DefenseRecord):
         score = undefended.scores.get(metric.label)
+    elif isinstance(attack, AttackRecord):
+        score = attack.undefended
     return math.nan if score is None else score
 
 

@@ -51,7 +51,7 @@ def test_an_api_that_is_killed_leaves_no_job_or_one_that_finishes(here):
 def test_a_flood_of_one_api_key_leaves_the_other_its_turns():
     with site(keys=flood.KEYS) as here:
         result = flood.run(here, orders=10)
-    assert result.measured["waiting at first"] > 10, "no flood"
+    assert result.measured["waiting at first"] > 20, "no flood"
     # Without turns it would wait for all of them. The contract, 2 for the p95, is for a machine with nothing else to do.
     assert result.measured["p50 x"] < 4, result
 

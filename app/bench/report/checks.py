@@ -8,7 +8,7 @@ from app.bench.cells import CLEAN, Cell
 from app.bench.items import attack_of
 from app.bench.parameters import Manifest
 from app.bench.report.markdown import NOTHING, number, shown, significant, table
-from models.attack import Goal
+from models.attack import Attack, Goal
 from models.evaluation.bootstrap import Mean, bootstrap_mean
 from models.evaluation.cheating import climb
 from models.evaluation.detection import FEWEST, is_caught, limits
@@ -50,7 +50,7 @@ class _Scores(NamedTuple):
 
 
 def checks(manifest: Manifest, cells: Sequence[Cell], metric: str) -> list[Check]:
-    """Return what is caught by each defense of the attacks that raise the claimed quality; worst attacker last."""
+    """Return what each defense catches of the attacks that raise the claimed quality, a row per kind of attackers."""
     sign = find_metric(metric).card.sign
     raising = {attack.label: attack_of(attack) for attack in manifest.parameters.attacks}
     raising = {label: attack for label, attack in raising.items() if attack.goal is Goal.RAISE}
@@ -64,8 +64,7 @@ def checks(manifest: Manifest, cells: Sequence[Cell], metric: str) -> list[Check
         attackers: dict[str, dict[str, dict[str, _Scores]]] = {}
         for cell in its:
             if cell.attack in raising and "attacked_score" in cell.measures and cell.image in honest:
-                attacker = ATTACKERS[cell.adaptive + (cell.adaptive and raising[cell.attack].both)]
-                rows = attackers.setdefault(attacker, {})
+                rows = attackers.setdefault(_attacker(cell, raising[cell.attack]), {})
                 scores = _Scores(cell.measures["attacked_score"], cell.measures["score"])
                 rows.setdefault(cell.attack, {})[cell.image] = scores
         for attacker in ATTACKERS:
@@ -73,6 +72,13 @@ def checks(manifest: Manifest, cells: Sequence[Cell], metric: str) -> list[Check
                 check = _check(defense.label, attacker, honest, attackers[attacker], sign)
                 found += [check] if check else []
     return found
+
+
+def _attacker(cell: Cell, attack: Attack) -> str:
+    ignores, through, both = ATTACKERS
+    if not cell.adaptive:
+        return ignores
+    return both if attack.both else through
 
 
 def _check(
